@@ -1,0 +1,2 @@
+//! The device API.
+#![no_std]
