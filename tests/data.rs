@@ -141,7 +141,7 @@ fn statistics_come_from_the_training_part_only() {
     for col in 0..13 {
         let low = split.train.features().column(col).fold(f32::MAX, f32::min);
         let high = split.train.features().column(col).fold(f32::MIN, f32::max);
-        assert_eq!((low, high), (0.0, 1.0));
+        assert!(low == 0.0 && (high - 1.0).abs() < 1e-6, "column {col}: {low} to {high}");
     }
 }
 
@@ -189,7 +189,7 @@ fn validation_keeps_the_statistics_of_the_training_part() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn stratified_parts_keep_the_shares(
@@ -246,10 +246,9 @@ fn same_seed_same_split_and_other_seed_another() {
     };
     assert_eq!(rows(7), rows(7));
     assert_ne!(rows(7), rows(8));
-    // The same on every platform and in every version.
-    assert_eq!(data::permutation(8, 7, 1), PERMUTATION_8_7_1);
+    // The same on every platform and in every version (computed apart, with integers of any size).
+    assert_eq!(data::permutation(8, 7, 1), [7, 2, 1, 6, 0, 3, 5, 4]);
 }
-const PERMUTATION_8_7_1: [u32; 8] = [0, 0, 0, 0, 0, 0, 0, 0];
 
 // ---- CSV ----
 
@@ -377,10 +376,7 @@ fn broken_csv_files_are_explained() {
     );
     message(files.load("i.csv", "a,b,y\n1,2,u\n3,1e39,v\n"), &["i.csv", "row 3", "'b'", "'1e39'"]);
     message(files.load("o.csv", "a,b,y\n1,2,u\n3,4,u\n"), &["o.csv", "'y'", "one class", "'u'"]);
-    message(
-        files.load("m.csv", "a,b,y\n1,,u\n3,NaN,v\n4,?,v\n5,null,u\n"),
-        &["m.csv", "'b'", "3 rows".replace('3', "4").as_str()],
-    );
+    message(files.load("m.csv", "a,b,y\n1,,u\n3,NaN,v\n4,?,v\n5,null,u\n"), &["m.csv", "'b'", "4 rows"]);
     message(files.load("y.csv", "a,b,y\n1,2,u\n3,4,\n5,6,v\n"), &["y.csv", "row 3", "'y'", "missing"]);
     message(files.load("y.csv", "a,y\n1,2.5\n3,\n5,6.5\n"), &["y.csv", "row 3", "'y'", "missing"]);
     message(files.load("f.csv", "y\n1\n2\n3\n"), &["f.csv", "no feature"]);
@@ -643,7 +639,7 @@ fn survives(files: &Files, name: &str, bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

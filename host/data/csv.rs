@@ -2,7 +2,7 @@
 //!
 //! Quoting as in RFC 4180, cells trimmed, blank lines skipped, a byte order mark ignored. Row numbers are lines of the file.
 
-use super::error::{name_list, shorten};
+use super::error::{name_list, one_line, shorten};
 use super::table::{Body, Cell, KnownTargets, Table, parse_cell};
 use super::{DataError, LoadOptions};
 
@@ -81,7 +81,7 @@ fn records(source: &str, text: &str, delimiter: u8) -> Result<(Vec<csv::StringRe
     loop {
         let more = reader.read_record(&mut record);
         let more = more.map_err(|e| {
-            let (file, reason) = (source.to_owned(), e.to_string());
+            let (file, reason) = (source.to_owned(), one_line(e));
             DataError::Corrupt { file, format: "CSV", reason }
         })?;
         if !more {
@@ -127,7 +127,7 @@ fn sniff_delimiter(text: &str) -> u8 {
 }
 
 fn column_name(col: usize, name: &str) -> String {
-    if name.is_empty() { format!("x{col}") } else { name.to_owned() }
+    if name.is_empty() { format!("x{col}") } else { name.replace(char::is_control, " ") }
 }
 
 /// The first row is a header when none of its cells is a number and either a column below is numeric, or (all is text) no cell of

@@ -337,11 +337,11 @@ impl Preprocessing {
         let (found, expected, targets) = (table.cols(), self.columns.len(), target_names.len());
         // Where the format says which columns are the target, they come last; else they are where they were in training.
         let position = match &table.targets {
-            KnownTargets::Last(_) => expected,
+            KnownTargets::Last { .. } => expected,
             _ => position.min(expected),
         };
         let has_target = match &table.targets {
-            KnownTargets::Last(n) => found == expected + n && *n == targets.max(1),
+            KnownTargets::Last { count, .. } => found == expected + count && *count == targets.max(1),
             KnownTargets::Absent(_) => false,
             KnownTargets::Unknown => targets > 0 && found == expected + targets,
         };
@@ -350,7 +350,7 @@ impl Preprocessing {
             let features = (0..found).filter(|col| !target.contains(col)).take(expected).collect();
             return Ok((features, Some(target.collect()).filter(|t: &Vec<usize>| !t.is_empty())));
         }
-        if found == expected && !matches!(table.targets, KnownTargets::Last(_)) {
+        if found == expected && !matches!(table.targets, KnownTargets::Last { .. }) {
             return Ok(((0..found).collect(), None));
         }
         let columns = name_list(self.columns.iter().map(ColumnTransform::name));

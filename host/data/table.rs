@@ -33,8 +33,8 @@ pub(crate) enum Body {
 pub(crate) enum KnownTargets {
     /// Nothing: a table where any column may be the target.
     Unknown,
-    /// The last columns are the target.
-    Last(usize),
+    /// The last `count` columns are the target; `classes`: they are class labels whatever their values.
+    Last { count: usize, classes: bool },
     /// All columns are features; the text says where the target was looked for.
     Absent(String),
 }
