@@ -153,3 +153,33 @@ fn looks_like_header(records: &[csv::StringRecord]) -> bool {
     names.sort_unstable();
     !again && names.windows(2).all(|pair| pair[0] != pair[1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delimiter_is_the_one_that_repeats() {
+        assert_eq!(sniff_delimiter("a;b\n1,5;2\n2,5;3\n"), b';');
+        assert_eq!(sniff_delimiter("a,b\n1,\"x;y;z\"\n"), b',');
+        assert_eq!(sniff_delimiter("a b\tc\n1, 2\t3\n"), b'\t');
+        assert_eq!(sniff_delimiter("alone\n1\n"), b',');
+    }
+
+    #[test]
+    fn header_is_told_from_data() {
+        let header = |text: &str| looks_like_header(&records("t", text, b',').unwrap().0);
+        assert!(header("a,b\n1,x\n"));
+        assert!(header("colour,size\nred,big\nblue,small\n"));
+        assert!(!header("red,big\nblue,small\nred,small\n"));
+        assert!(!header("1,x\n2,y\n"));
+        assert!(!header("?,x\n2,x\n"));
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file() {
+        let lines = |text: &str| records("t", text, b',').unwrap().1;
+        assert_eq!(lines("\n\na,b\r\n\r\n  \r\n1,2\r\n3,4"), [3, 6, 7]);
+        assert_eq!(lines("a,\"b\nc\"\nd,e\n"), [1, 3]);
+    }
+}

@@ -471,3 +471,40 @@ pub(crate) fn known_values(table: &Table, cols: &[usize], names: &[String]) -> R
     }
     Ok(Target::Values { values, outputs, names: names.to_vec() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_leave_missing_values_out() {
+        let values = [1.0, f32::NAN, 2.0, 6.0];
+        let standard = statistics(values.iter().copied(), Scaling::Standard).unwrap();
+        assert_eq!((standard.mean, standard.offset), (3.0, 3.0));
+        assert_eq!(standard.scale, (14.0f64 / 3.0).sqrt() as f32);
+        let range = statistics(values.iter().copied(), Scaling::MinMax).unwrap();
+        assert_eq!((range.offset, range.scale), (1.0, 5.0));
+        assert!(statistics([f32::NAN; 3].into_iter(), Scaling::None).is_none());
+    }
+
+    #[test]
+    fn extreme_columns_stay_finite() {
+        for values in [[f32::MAX, f32::MIN], [1e-45, 0.0], [0.1, 0.1], [f32::MAX, f32::MAX]] {
+            for scaling in [Scaling::None, Scaling::Standard, Scaling::MinMax] {
+                let stats = statistics(values.into_iter(), scaling).unwrap();
+                assert!(
+                    values.iter().all(|v| scaled(*v, stats.offset, stats.scale).is_finite()),
+                    "{values:?} {scaling:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn categories_are_sorted_and_missing_ones_nan() {
+        let (codes, categories) = encode_text(&[Some("b"), None, Some("a"), Some("b")]);
+        assert_eq!(categories, ["a", "b"]);
+        assert_eq!((codes[0], codes[2], codes[3]), (1.0, 0.0, 1.0));
+        assert!(codes[1].is_nan());
+    }
+}
