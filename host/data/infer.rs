@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::apply::known_values;
 use super::error::{name_list, shorten};
-use super::preprocess::{encode_text, known_values};
+use super::preprocess::encode_text;
 use super::table::{KnownTargets, Table, label_text};
 use super::{Column, DataError, Dataset, LoadOptions, LoadReport, Matrix, Target, TargetSpec, Task};
 

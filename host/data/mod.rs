@@ -21,6 +21,7 @@
 //! # Ok::<(), data::DataError>(())
 //! ```
 
+mod apply;
 mod builtin;
 mod csv;
 mod dataset;
