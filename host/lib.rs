@@ -1,1 +1,3 @@
 //! Ironwarp.
+
+pub mod device;
