@@ -7,6 +7,7 @@
 //! The driver of a process cannot be changed, so each test runs in a process of its own: [`with_fake_driver`] starts the test program again
 //! for the one test.
 
+use super::error::LIBRARY_VARIABLE;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::process::Command;
@@ -77,8 +78,16 @@ pub(super) fn with_fake_driver(test: &str, body: impl FnOnce()) {
     run_alone(test, &[(CHILD, "1")]);
 }
 
+/// Runs `body` in a process whose driver library is the one named.
+pub(super) fn with_library(library: &str, test: &str, body: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some() {
+        return body();
+    }
+    run_alone(test, &[(CHILD, "1"), (LIBRARY_VARIABLE, library)]);
+}
+
 /// Runs one test of this program in a process of its own, and fails as it does.
-pub(super) fn run_alone(test: &str, environment: &[(&str, &str)]) {
+fn run_alone(test: &str, environment: &[(&str, &str)]) {
     let program = std::env::current_exe().expect("a test program has a path");
     let output = Command::new(program)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])

@@ -124,7 +124,7 @@ mod tests {
                 let mut rest = &upload[..];
                 while !rest.is_empty() {
                     let range = ring.reserve(rest.len(), &mut stream).unwrap();
-                    prop_assert!(range.end <= ring.bytes() && range.start % 64 == 0);
+                    prop_assert!(range.end <= ring.bytes() && range.start.is_multiple_of(64));
                     let (piece, tail) = rest.split_at(range.len());
                     stream.memory[range.clone()].copy_from_slice(piece);
                     stream.queue.push_back(Work::Fetch(range));

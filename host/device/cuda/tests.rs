@@ -1,6 +1,6 @@
 //! The layer against a driver that is not there, and against one written in Rust (`fake.rs`).
 
-use super::fake::{MEMORY, fake, refuse_pinning, run_alone, with_fake_driver};
+use super::fake::{MEMORY, fake, refuse_pinning, with_fake_driver, with_library};
 use super::*;
 
 /// This module's path as the test program says it.
@@ -45,38 +45,33 @@ fn fault(context: &CudaContext, module: &CudaModule, name: &str) {
 
 #[test]
 fn without_a_driver_the_error_says_what_is_missing() {
-    if std::env::var_os(error::LIBRARY_VARIABLE).is_none() {
-        return run_alone(
-            &here("without_a_driver_the_error_says_what_is_missing"),
-            &[(error::LIBRARY_VARIABLE, "libironwarp-absent.so.1")],
-        );
-    }
-    let error = device_count().unwrap_err();
-    assert!(error.is_unavailable());
-    let text = error.to_string();
-    for part in ["libironwarp-absent.so.1", "was not found", "install the NVIDIA driver", "--device cpu"] {
-        assert!(text.contains(part), "{text}");
-    }
-    assert_eq!(CudaContext::new(0).map(|_| ()), Err(error.clone()));
-    assert_eq!(CudaContext::describe(0).map(|_| ()), Err(error));
-    // Every entry point answers, and cust's own functions with it.
-    let refused = cust::quick_init().expect_err("no driver");
-    assert_eq!(refused, cust::error::CudaError::UnknownError, "cust has no name for code 34");
-    assert!(refused.to_string().contains("no NVIDIA driver is loaded"));
+    with_library("libironwarp-absent.so.1", &here("without_a_driver_the_error_says_what_is_missing"), || {
+        let error = device_count().unwrap_err();
+        assert!(error.is_unavailable());
+        let text = error.to_string();
+        for part in ["libironwarp-absent.so.1", "was not found", "install the NVIDIA driver", "--device cpu"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(CudaContext::new(0).map(|_| ()), Err(error.clone()));
+        assert_eq!(CudaContext::describe(0).map(|_| ()), Err(error));
+        // Every entry point answers, and cust's own functions with it.
+        let refused = cust::quick_init().expect_err("no driver");
+        assert_eq!(refused, cust::error::CudaError::UnknownError, "cust has no name for code 34");
+        assert!(refused.to_string().contains("no NVIDIA driver is loaded"));
+    });
 }
 
 #[test]
 fn a_library_that_is_not_a_driver_is_refused() {
-    if std::env::var_os(error::LIBRARY_VARIABLE).is_none() {
-        let name = here("a_library_that_is_not_a_driver_is_refused");
-        return run_alone(&name, &[(error::LIBRARY_VARIABLE, "libm.so.6")]);
-    }
-    let error = device_count().unwrap_err();
-    assert_eq!(error, CudaError::DriverUnusable(DriverCode::NOT_SUPPORTED));
-    assert_eq!(
-        loader::entry_point(c"cuNoSuchFunction").unwrap_err(),
-        CudaError::Driver { call: "cuGetProcAddress", code: DriverCode::NOT_SUPPORTED }
-    );
+    with_library("libm.so.6", &here("a_library_that_is_not_a_driver_is_refused"), || {
+        let error = device_count().unwrap_err();
+        assert_eq!(error, CudaError::DriverUnusable(DriverCode::NOT_SUPPORTED));
+        assert_eq!(
+            loader::entry_point(c"cuNoSuchFunction").unwrap_err(),
+            CudaError::Driver { call: "cuGetProcAddress", code: DriverCode::NOT_SUPPORTED }
+        );
+    });
 }
 
 #[test]
