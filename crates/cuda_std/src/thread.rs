@@ -32,7 +32,7 @@ macro_rules! register {
             // Programming Guide, "Compute Capabilities").
             unsafe {
                 let value = nvptx::$intrinsic();
-                core::hint::assert_unchecked(value >= $low && value <= $high);
+                core::hint::assert_unchecked(($low..=$high).contains(&value));
                 value
             }
         }
