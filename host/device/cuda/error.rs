@@ -289,11 +289,6 @@ impl DriverCode {
     pub fn is_sticky(self) -> bool {
         matches!(self.0, 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721)
     }
-
-    /// `Ok` for zero, which is `CUDA_SUCCESS`.
-    pub(super) fn check(raw: u32) -> Result<(), Self> {
-        if raw == 0 { Ok(()) } else { Err(Self(raw)) }
-    }
 }
 
 impl std::fmt::Display for DriverCode {
@@ -340,7 +335,5 @@ mod tests {
         for harmless in [1, 2, 34, 100, 209, 218, 500, 600, 701, 712, 720, 801, 900] {
             assert!(!DriverCode(harmless).is_sticky(), "{harmless}");
         }
-        assert_eq!(DriverCode::check(0), Ok(()));
-        assert_eq!(DriverCode::check(2), Err(DriverCode::OUT_OF_MEMORY));
     }
 }

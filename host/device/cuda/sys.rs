@@ -6,6 +6,8 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
+use super::error::DriverCode;
+
 pub(super) use cust::sys::{CUcontext, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream};
 
 /// `CUdevice_attribute` values.
@@ -41,6 +43,13 @@ pub(super) mod jit {
 pub(super) const CAPTURE_MODE_RELAXED: c_int = 2;
 /// `CU_MEMHOSTREGISTER_PORTABLE`: pinned for every context.
 pub(super) const HOST_REGISTER_PORTABLE: c_uint = 1;
+
+impl DriverCode {
+    /// `Ok` for zero, which is `CUDA_SUCCESS`.
+    pub(super) fn check(raw: u32) -> Result<(), Self> {
+        if raw == 0 { Ok(()) } else { Err(Self(raw)) }
+    }
+}
 
 /// A driver handle or a pinned address that may move between threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
