@@ -15,10 +15,14 @@
 //!
 //! An environment variable `RUSTFLAGS` takes the place of the configured flags: add `--cfg ironwarp_cuda` to it.
 //!
+//! # Running
+//! The library is `libcuda.so.1`, found as the dynamic loader finds libraries. The environment variable `IRONWARP_LIBCUDA` names another:
+//! a path, or a file name to search for.
+//!
 //! # What holds
-//! * One [`CudaContext`] per process and device, shared by its clones, with one stream. Whatever is enqueued runs in the order it was enqueued in.
+//! * One `CudaContext` per process and device, shared by its clones, with one stream. Whatever is enqueued runs in the order it was enqueued in.
 //! * Device memory is addressed by plain numbers; each range is checked against the live allocations before the driver sees it. What a
-//!   kernel does with an address it is given is the one thing not checked here: [`CudaContext::launch`] is `unsafe` for that reason.
+//!   kernel does with an address it is given is the one thing not checked here: `CudaContext::launch` is `unsafe` for that reason.
 //! * A kernel that faults loses the context. Every later call says so, with the kernels that ran last ([`CudaError::Fault`]); the process goes
 //!   on, and once everything made from the context is dropped the device can be opened again.
 

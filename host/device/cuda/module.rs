@@ -297,8 +297,9 @@ impl Kernel {
             return Err(self.invalid(format!("{} arguments are more than {MAX_ARGUMENTS}", args.len())));
         }
         let Some(parameters) = &self.parameters else { return Ok(()) };
-        let given: Vec<usize> = args.iter().map(|arg| arg.as_bytes().len()).collect();
-        if *parameters != given {
+        let given = args.iter().map(|arg| arg.as_bytes().len());
+        if !given.clone().eq(parameters.iter().copied()) {
+            let given: Vec<usize> = given.collect();
             return Err(self.invalid(format!(
                 "its parameters have {parameters:?} bytes and the arguments {given:?}: was the PTX rebuilt?"
             )));
