@@ -19,7 +19,7 @@ use cuda_std::shared_array;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use crate::quad::{load4, store4};
+use crate::quad::Quad;
 
 /// Threads of a block of every kernel here.
 pub const OPTIM_BLOCK: u32 = 256;
@@ -61,30 +61,51 @@ unsafe fn update<const MOMENTS: u32>(
         let scale = if scale.is_null() { 1.0 } else { *scale };
         (*chunk, *chunk.add(1), *chunk.add(2), *chunk.add(3), *chunk.add(4) as u32, scale)
     };
-    let aligned = (p | g | m | v) & 15 == 0;
+    // Quads where all tensors are aligned, the rest one by one.
+    let quads = if (p | g | m | v) & 15 == 0 { len / 4 } else { 0 };
     let (p, g, m, v) = (p as *mut f32, g as *const f32, m as *mut f32, v as *mut f32);
-    let mut i = 4 * thread::thread_idx_x();
-    while i < len {
-        let left = len - i;
-        // SAFETY: i < len, the tensors cover len elements, and i is a multiple of four.
+    let mut q = thread::thread_idx_x();
+    while q < quads {
+        // SAFETY: 4 q + 3 < len, the tensors cover len elements and are aligned.
         unsafe {
-            let mut ps = load4(p, i, left, aligned);
-            let gs = load4(g, i, left, aligned);
-            let mut ms = if MOMENTS > 0 { load4(m, i, left, aligned) } else { [0.0; 4] };
-            let mut vs = if MOMENTS > 1 { load4(v, i, left, aligned) } else { [0.0; 4] };
-            (ps[0], ms[0], vs[0]) = rule(ps[0], gs[0] * scale, ms[0], vs[0]);
-            (ps[1], ms[1], vs[1]) = rule(ps[1], gs[1] * scale, ms[1], vs[1]);
-            (ps[2], ms[2], vs[2]) = rule(ps[2], gs[2] * scale, ms[2], vs[2]);
-            (ps[3], ms[3], vs[3]) = rule(ps[3], gs[3] * scale, ms[3], vs[3]);
-            store4(p, i, left, aligned, ps);
+            let at = q as usize;
+            let (p, g) = ((p as *mut Quad).add(at), *(g as *const Quad).add(at));
+            let (m, v) = ((m as *mut Quad).add(at), (v as *mut Quad).add(at));
+            let zero = Quad(0.0, 0.0, 0.0, 0.0);
+            let mut ps = *p;
+            let mut ms = if MOMENTS > 0 { *m } else { zero };
+            let mut vs = if MOMENTS > 1 { *v } else { zero };
+            (ps.0, ms.0, vs.0) = rule(ps.0, g.0 * scale, ms.0, vs.0);
+            (ps.1, ms.1, vs.1) = rule(ps.1, g.1 * scale, ms.1, vs.1);
+            (ps.2, ms.2, vs.2) = rule(ps.2, g.2 * scale, ms.2, vs.2);
+            (ps.3, ms.3, vs.3) = rule(ps.3, g.3 * scale, ms.3, vs.3);
+            *p = ps;
             if MOMENTS > 0 {
-                store4(m, i, left, aligned, ms);
+                *m = ms;
             }
             if MOMENTS > 1 {
-                store4(v, i, left, aligned, vs);
+                *v = vs;
             }
         }
-        i += 4 * OPTIM_BLOCK;
+        q += OPTIM_BLOCK;
+    }
+    let mut i = 4 * quads + thread::thread_idx_x();
+    while i < len {
+        // SAFETY: i < len, and the tensors cover len elements.
+        unsafe {
+            let at = i as usize;
+            let m0 = if MOMENTS > 0 { *m.add(at) } else { 0.0 };
+            let v0 = if MOMENTS > 1 { *v.add(at) } else { 0.0 };
+            let (p1, m1, v1) = rule(*p.add(at), *g.add(at) * scale, m0, v0);
+            *p.add(at) = p1;
+            if MOMENTS > 0 {
+                *m.add(at) = m1;
+            }
+            if MOMENTS > 1 {
+                *v.add(at) = v1;
+            }
+        }
+        i += OPTIM_BLOCK;
     }
 }
 
@@ -254,19 +275,27 @@ unsafe fn block_sum(value: f32) -> f32 {
 pub unsafe fn global_norm_partial(table: *const u64, partial: *mut f32) {
     let block = thread::block_idx_x() as usize;
     // SAFETY: table covers this block's words (the kernel's contract).
-    let (address, len) = unsafe { (*table.add(block * NORM_WORDS), *table.add(block * NORM_WORDS + 1) as u32) };
-    let aligned = address & 15 == 0;
+    let (address, len) =
+        unsafe { (*table.add(block * NORM_WORDS), *table.add(block * NORM_WORDS + 1) as u32) };
+    let quads = if address & 15 == 0 { len / 4 } else { 0 };
     let x = address as *const f32;
-    let mut sum = 0.0;
-    let mut i = 4 * thread::thread_idx_x();
+    let mut sum = 0.0f32;
+    let mut q = thread::thread_idx_x();
+    while q < quads {
+        // SAFETY: 4 q + 3 < len, and x covers len elements and is aligned.
+        let v = unsafe { *(x as *const Quad).add(q as usize) };
+        sum = v.0.mul_add(v.0, sum);
+        sum = v.1.mul_add(v.1, sum);
+        sum = v.2.mul_add(v.2, sum);
+        sum = v.3.mul_add(v.3, sum);
+        q += OPTIM_BLOCK;
+    }
+    let mut i = 4 * quads + thread::thread_idx_x();
     while i < len {
-        // SAFETY: i < len and x covers len elements.
-        let v = unsafe { load4(x, i, len - i, aligned) };
-        sum = v[0].mul_add(v[0], sum);
-        sum = v[1].mul_add(v[1], sum);
-        sum = v[2].mul_add(v[2], sum);
-        sum = v[3].mul_add(v[3], sum);
-        i += 4 * OPTIM_BLOCK;
+        // SAFETY: i < len, and x covers len elements.
+        let v = unsafe { *x.add(i as usize) };
+        sum = v.mul_add(v, sum);
+        i += OPTIM_BLOCK;
     }
     // SAFETY: every thread reaches this; partial covers a number a block.
     unsafe {

@@ -3,7 +3,7 @@
 /// Four elements that load and store as one.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
-struct Quad(f32, f32, f32, f32);
+pub(crate) struct Quad(pub f32, pub f32, pub f32, pub f32);
 
 /// Loads `x[i..i + count]` (count from 1; at most four are read), zeros in the rest.
 ///

@@ -19,7 +19,11 @@ pub const RANDOM_PER_THREAD: u32 = 4;
 fn first_of_four(n: u32) -> Option<u32> {
     let quad = thread::index_1d();
     // n.div_ceil(4) blocks of four; 4 * quad cannot overflow below it.
-    if quad < n / 4 + (n % 4 != 0) as u32 { Some(quad * 4) } else { None }
+    if quad < n / 4 + (n % 4 != 0) as u32 {
+        Some(quad * 4)
+    } else {
+        None
+    }
 }
 
 /// `out[i] = lo + width * u`, u uniform in [0, 1), rounded once.
@@ -41,7 +45,15 @@ pub unsafe fn random_uniform(
         let w = philox4x32_10([base / 4, stream, 0, 0], [seed_low, seed_high]);
         let value = |word| uniform(word).mul_add(width, lo);
         // SAFETY: base < n, and out covers n elements (the kernel's contract).
-        unsafe { store4(out, base, n - base, out as usize & 15 == 0, [value(w[0]), value(w[1]), value(w[2]), value(w[3])]) }
+        unsafe {
+            store4(
+                out,
+                base,
+                n - base,
+                out as usize & 15 == 0,
+                [value(w[0]), value(w[1]), value(w[2]), value(w[3])],
+            )
+        }
     }
 }
 
@@ -65,7 +77,15 @@ pub unsafe fn random_normal(
         let z = normal4(w);
         let value = |z: f32| z.mul_add(std, mean);
         // SAFETY: base < n, and out covers n elements (the kernel's contract).
-        unsafe { store4(out, base, n - base, out as usize & 15 == 0, [value(z[0]), value(z[1]), value(z[2]), value(z[3])]) }
+        unsafe {
+            store4(
+                out,
+                base,
+                n - base,
+                out as usize & 15 == 0,
+                [value(z[0]), value(z[1]), value(z[2]), value(z[3])],
+            )
+        }
     }
 }
 

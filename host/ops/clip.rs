@@ -12,7 +12,9 @@
 use gpu_kernels::optim::{CHUNK, NORM_WORDS, OPTIM_BLOCK};
 use multiversion::multiversion;
 
-use super::{Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType, Tolerance};
+use super::{
+    Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType, Tolerance,
+};
 use crate::device::{DType, DeviceError, Launch};
 use crate::graph::{Graph, Value};
 use crate::kernel;
@@ -65,7 +67,7 @@ impl Op for GlobalNorm {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        if !(self.max_norm > 0.0) {
+        if self.max_norm.is_nan() || self.max_norm <= 0.0 {
             let reason = format!("max_norm {} must be positive", self.max_norm);
             return Err(OpError::attribute("global_norm", reason));
         }
@@ -182,7 +184,8 @@ mod tests {
         let op = GlobalNorm { max_norm: 1.5 };
         let (scale, norm) = op.finish(sum_squares(&[3.0, -1.0, 0.5]) + sum_squares(&[2.0]));
         assert!((norm - 3.7749171257019043).abs() < 1e-6);
-        for (g, want) in [(3.0, 1.1920788288116455), (-1.0, -0.39735960960388184), (2.0, 0.7947192192077637)] {
+        for (g, want) in [(3.0, 1.1920788288116455), (-1.0, -0.39735960960388184), (2.0, 0.7947192192077637)]
+        {
             assert!((scale * g - want).abs() < 1e-6);
         }
     }

@@ -188,7 +188,6 @@ fn sample(draw: &mut Draw) -> Sample {
     Sample::new(op, inputs, Tolerance::ulps(1.0))
 }
 
-
 pub(super) fn entries() -> Vec<OpEntry> {
     vec![OpEntry { name: "dropout", kernels: &["dropout"], sample, differentiable: true }]
 }
@@ -230,7 +229,10 @@ mod tests {
                 let b = dropped(n, p, other);
                 let agree = a.iter().zip(&b).filter(|(a, b)| (**a == 0.0) == (**b == 0.0)).count() as f64;
                 let chance = f64::from(p * p + (1.0 - p) * (1.0 - p));
-                assert!((agree / n as f64 - chance).abs() < 0.01, "masks of two steps agree in {agree} of {n}");
+                assert!(
+                    (agree / n as f64 - chance).abs() < 0.01,
+                    "masks of two steps agree in {agree} of {n}"
+                );
             }
         }
     }

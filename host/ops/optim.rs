@@ -25,7 +25,8 @@ use gpu_kernels::optim::{CHUNK, HYPER_LEN, OPTIM_BLOCK, UPDATE_WORDS};
 pub use spec::Optimizer;
 
 use super::{
-    Cost, CpuCtx, Domain, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType, Tolerance,
+    Cost, CpuCtx, Domain, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType,
+    Tolerance,
 };
 use crate::device::{DType, DeviceError, DevicePtr, Launch};
 use crate::graph::{Graph, Value};
@@ -55,7 +56,8 @@ impl Step {
         let update = Update::new(&self.optimizer, ctx.input(self.hyper()), scale);
         for i in 0..n {
             // The outputs start out holding the parameters and moments (`in_place_pairs`).
-            let moment = |k: usize| if k <= self.optimizer.moments() { ctx.output(k * n + i) } else { &mut [] };
+            let moment =
+                |k: usize| if k <= self.optimizer.moments() { ctx.output(k * n + i) } else { &mut [] };
             shared(&update, apply, ctx.output(i), ctx.input(n + i), moment(1), moment(2));
         }
     }
@@ -89,7 +91,9 @@ impl Op for Step {
         let n = self.tensors;
         let fail = |reason: &str| Err(OpError::shape(self.name(), reason, inputs));
         if n == 0 || inputs.len() != self.hyper() + 1 + usize::from(self.clipped) {
-            return fail("takes one or more parameters, as many gradients and moments, hyper and perhaps scale");
+            return fail(
+                "takes one or more parameters, as many gradients and moments, hyper and perhaps scale",
+            );
         }
         if inputs[..n].iter().any(|t| t.dtype != DType::F32) {
             return fail("parameters are f32");

@@ -39,7 +39,9 @@ impl Distribution {
             Distribution::Normal(mean, std) if !(mean.is_finite() && std >= 0.0 && std.is_finite()) => {
                 Err(OpError::attribute(
                     "random",
-                    format!("normal({mean}, {std}): the mean must be finite, the deviation finite and not negative"),
+                    format!(
+                        "normal({mean}, {std}): the mean must be finite, the deviation finite and not negative"
+                    ),
                 ))
             }
             _ => Ok(()),
@@ -74,11 +76,10 @@ pub(super) fn for_each_group(
     while j < n {
         let quad = ((first + j) / 4) as u32;
         let mut words = [[0; LANES]; 4];
+        let [w0, w1, w2, w3] = &mut words;
         for l in 0..LANES {
             let block = philox4x32_10([quad.wrapping_add(l as u32), stream, step[0], step[1]], key);
-            for k in 0..4 {
-                words[k][l] = block[k];
-            }
+            (w0[l], w1[l], w2[l], w3[l]) = (block[0], block[1], block[2], block[3]);
         }
         each(j, &words);
         j += 4 * LANES;
@@ -211,9 +212,11 @@ impl Op for Random {
                 let args = (n, out, low, high, self.stream, lo, hi - lo);
                 ctx.launch(kernel!(random::random_uniform), launch, args)
             }
-            Distribution::Normal(mean, std) => {
-                ctx.launch(kernel!(random::random_normal), launch, (n, out, low, high, self.stream, mean, std))
-            }
+            Distribution::Normal(mean, std) => ctx.launch(
+                kernel!(random::random_normal),
+                launch,
+                (n, out, low, high, self.stream, mean, std),
+            ),
         }
     }
 
@@ -454,7 +457,8 @@ mod tests {
                 std
             }
         };
-        let close = |got: f32, want: f64| assert!((f64::from(got) - want).abs() < 1e-7 * want, "{got} {want}");
+        let close =
+            |got: f32, want: f64| assert!((f64::from(got) - want).abs() < 1e-7 * want, "{got} {want}");
         close(bound(Init::XavierUniform), (6.0f64 / 400.0).sqrt());
         close(bound(Init::XavierNormal), (2.0f64 / 400.0).sqrt());
         close(bound(Init::KaimingUniform), (6.0f64 / 300.0).sqrt());

@@ -32,42 +32,90 @@ fn golden() -> Vec<(Optimizer, f64, [f64; 5])> {
         (
             Optimizer::sgd().with_weight_decay(0.1),
             0.05,
-            [0.4872574508190155, -1.2276806831359863, 1.9502493143081665, 0.8097000122070312, 7.169310092926025],
+            [
+                0.4872574508190155,
+                -1.2276806831359863,
+                1.9502493143081665,
+                0.8097000122070312,
+                7.169310092926025,
+            ],
         ),
         (
             Optimizer::Sgd { momentum: 0.9, dampening: 0.25, nesterov: false, weight_decay: 0.01 },
             0.1,
-            [0.49148380756378174, -1.2929034233093262, 2.1132211685180664, 2.283189058303833, 1.2880514860153198],
+            [
+                0.49148380756378174,
+                -1.2929034233093262,
+                2.1132211685180664,
+                2.283189058303833,
+                1.2880514860153198,
+            ],
         ),
         (
             Optimizer::sgd().with_momentum(0.8).with_nesterov(),
             0.1,
-            [0.49688616394996643, -1.306780219078064, 2.0495359897613525, 3.9451000690460205, 17.93440055847168],
+            [
+                0.49688616394996643,
+                -1.306780219078064,
+                2.0495359897613525,
+                3.9451000690460205,
+                17.93440055847168,
+            ],
         ),
         (
             Optimizer::rmsprop(),
             0.01,
-            [0.41260087490081787, -1.3751107454299927, 2.0399234294891357, 0.06754904240369797, 3.51509428024292],
+            [
+                0.41260087490081787,
+                -1.3751107454299927,
+                2.0399234294891357,
+                0.06754904240369797,
+                3.51509428024292,
+            ],
         ),
         (
             Optimizer::RmsProp { alpha: 0.9, eps: 1e-6, momentum: 0.9, weight_decay: 0.05 },
             0.01,
-            [0.21958032250404358, -1.2441189289093018, 2.047900915145874, 0.15884743630886078, 3.470597267150879],
+            [
+                0.21958032250404358,
+                -1.2441189289093018,
+                2.047900915145874,
+                0.15884743630886078,
+                3.470597267150879,
+            ],
         ),
         (
             Optimizer::adam(),
             0.001,
-            [0.4978339672088623, -1.2528786659240723, 2.0008976459503174, -0.06101542338728905, 3.4993300437927246],
+            [
+                0.4978339672088623,
+                -1.2528786659240723,
+                2.0008976459503174,
+                -0.06101542338728905,
+                3.4993300437927246,
+            ],
         ),
         (
             Optimizer::Adam { beta1: 0.8, beta2: 0.99, eps: 1e-6, weight_decay: 0.1 },
             0.05,
-            [0.25897157192230225, -1.0893995761871338, 1.993810772895813, 0.06333291530609131, 3.4755406379699707],
+            [
+                0.25897157192230225,
+                -1.0893995761871338,
+                1.993810772895813,
+                0.06333291530609131,
+                3.4755406379699707,
+            ],
         ),
         (
             Optimizer::adamw().with_weight_decay(0.3),
             0.02,
-            [0.44250723719596863, -1.2696499824523926, 1.958267331123352, -0.03126155585050583, 3.383366823196411],
+            [
+                0.44250723719596863,
+                -1.2696499824523926,
+                1.958267331123352,
+                -0.03126155585050583,
+                3.383366823196411,
+            ],
         ),
     ]
 }
@@ -81,7 +129,11 @@ fn five_steps_give_pytorchs_parameters() {
             // Both sides round in f32: about ten roundings a step, of terms no larger than the largest parameter or update.
             let bound = 50.0 * f64::from(f32::EPSILON) * (1.0 + want[k].abs());
             for got in [single[k], double[k]] {
-                assert!((got - want[k]).abs() <= bound, "{optimizer:?} parameter {k}: {got}, PyTorch {}", want[k]);
+                assert!(
+                    (got - want[k]).abs() <= bound,
+                    "{optimizer:?} parameter {k}: {got}, PyTorch {}",
+                    want[k]
+                );
             }
         }
         let start = START.map(f64::from);
@@ -92,8 +144,10 @@ fn five_steps_give_pytorchs_parameters() {
 #[test]
 fn the_scale_multiplies_the_gradient() {
     // SGD is linear in the gradient: from p, half the gradient goes half as far.
-    let (whole, half) =
-        (five_steps(Optimizer::sgd(), 0.1, apply_f64, 1.0), five_steps(Optimizer::sgd(), 0.1, apply_f64, 0.5));
+    let (whole, half) = (
+        five_steps(Optimizer::sgd(), 0.1, apply_f64, 1.0),
+        five_steps(Optimizer::sgd(), 0.1, apply_f64, 0.5),
+    );
     for k in 0..5 {
         let start = f64::from(START[k]);
         assert!((2.0 * (half[k] - start) - (whole[k] - start)).abs() < 1e-12);
@@ -103,7 +157,8 @@ fn the_scale_multiplies_the_gradient() {
 #[test]
 fn threads_do_not_change_the_numbers() {
     let n = (1 << 17) + 13;
-    let data = |salt: usize| (0..n).map(|i| ((i * 7919 + salt) % 1013) as f32 / 506.0 - 1.0).collect::<Vec<f32>>();
+    let data =
+        |salt: usize| (0..n).map(|i| ((i * 7919 + salt) % 1013) as f32 / 506.0 - 1.0).collect::<Vec<f32>>();
     let (g, v) = (data(5), data(9).iter().map(|x| x * x).collect::<Vec<_>>());
     let optimizer = Optimizer::adamw();
     let update = Update::new(&optimizer, &optimizer.hyper(3, 1e-2), 0.5);
@@ -171,9 +226,15 @@ fn a_step_in_a_graph_names_its_states_and_checks_its_tensors() {
     let hyper = graph.input("hyper", TensorType::f32([HYPER_LEN])).unwrap();
     let adam = Optimizer::adam();
     assert!(matches!(graph.optimizer_step(&adam, &[gw], &[gw], hyper, None), Err(OpError::Graph(_))));
-    assert!(matches!(graph.optimizer(&adam, &[w, b], &[gw], &[], hyper, None), Err(OpError::Attribute { .. })));
+    assert!(matches!(
+        graph.optimizer(&adam, &[w, b], &[gw], &[], hyper, None),
+        Err(OpError::Attribute { .. })
+    ));
     let sgd = Optimizer::sgd();
-    assert!(matches!(graph.optimizer(&sgd, &[w, b], &[gw, gw], &[], hyper, None), Err(OpError::Shape { .. })));
+    assert!(matches!(
+        graph.optimizer(&sgd, &[w, b], &[gw, gw], &[], hyper, None),
+        Err(OpError::Shape { .. })
+    ));
     assert!(matches!(graph.optimizer(&sgd, &[], &[], &[], hyper, None), Err(OpError::Shape { .. })));
     assert!(matches!(graph.optimizer(&sgd, &[w], &[gw], &[], gb, None), Err(OpError::Shape { .. })));
     let (scale, _) = graph.global_norm(&[gw, gb], 1.0).unwrap();

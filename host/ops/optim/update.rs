@@ -46,15 +46,17 @@ impl<T: Real> Update<T> {
                 let (rest, momentum) = (of(1.0 - alpha), of(momentum));
                 Rule::RmsPropMomentum { lr, alpha: of(alpha), rest, eps: of(eps), momentum }
             }
-            Optimizer::Adam { beta1, beta2, eps, .. } | Optimizer::AdamW { beta1, beta2, eps, .. } => Rule::Adam {
-                step_size: hyper[STEP_SIZE],
-                inv_sqrt_bias2: hyper[INV_SQRT_BIAS2],
-                decay: hyper[DECAY],
-                rest1: of(1.0 - beta1),
-                beta2: of(beta2),
-                rest2: of(1.0 - beta2),
-                eps: of(eps),
-            },
+            Optimizer::Adam { beta1, beta2, eps, .. } | Optimizer::AdamW { beta1, beta2, eps, .. } => {
+                Rule::Adam {
+                    step_size: hyper[STEP_SIZE],
+                    inv_sqrt_bias2: hyper[INV_SQRT_BIAS2],
+                    decay: hyper[DECAY],
+                    rest1: of(1.0 - beta1),
+                    beta2: of(beta2),
+                    rest2: of(1.0 - beta2),
+                    eps: of(eps),
+                }
+            }
         };
         Update { rule, scale, weight_decay: of(optimizer.coupled_weight_decay()) }
     }
