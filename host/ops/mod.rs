@@ -7,7 +7,11 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
+pub mod clip;
 mod context;
+pub mod dropout;
+pub mod optim;
+pub mod random;
 pub mod sample;
 
 use std::fmt;
@@ -216,6 +220,10 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        random::entries,
+        dropout::entries,
+        optim::entries,
+        clip::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
