@@ -6,4 +6,7 @@
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+pub mod activation;
+pub mod elementwise;
 pub mod math;
+pub mod vector;

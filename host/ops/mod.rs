@@ -7,7 +7,11 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
+pub mod activation;
+pub mod chain;
 mod context;
+pub(crate) mod cpu;
+pub mod elementwise;
 pub mod sample;
 
 use std::fmt;
@@ -216,6 +220,9 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        activation::entries,
+        elementwise::entries,
+        chain::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
