@@ -157,40 +157,20 @@ pub const fn from_output(kind: u32, param: f32) -> bool {
     }
 }
 
+/// A select.
+#[inline(always)]
+fn step(condition: bool, yes: f32, no: f32) -> f32 {
+    if condition { yes } else { no }
+}
+
 /// The derivative of activation `kind`, from its output or its input ([`from_output`]).
 #[inline(always)]
 pub fn derivative(kind: u32, param: f32, s: f32) -> f32 {
     match kind {
-        RELU => {
-            if s <= 0.0 {
-                0.0
-            } else {
-                1.0
-            }
-        }
-        LEAKY_RELU => {
-            if s > 0.0 {
-                1.0
-            } else {
-                param
-            }
-        }
-        ELU => {
-            if s > 0.0 {
-                1.0
-            } else if param >= 0.0 {
-                s + param
-            } else {
-                param * exp(s)
-            }
-        }
-        SELU => {
-            if s > 0.0 {
-                SELU_SCALE as f32
-            } else {
-                s + (SELU_SCALE * SELU_ALPHA) as f32
-            }
-        }
+        RELU => step(s <= 0.0, 0.0, 1.0),
+        LEAKY_RELU => step(s > 0.0, 1.0, param),
+        ELU => step(s > 0.0, 1.0, if param >= 0.0 { s + param } else { param * exp(s) }),
+        SELU => step(s > 0.0, SELU_SCALE as f32, s + (SELU_SCALE * SELU_ALPHA) as f32),
         GELU => {
             let x = clamped(s, -FLOOR as f32);
             let cdf = fma(0.5, erf(x * core::f32::consts::FRAC_1_SQRT_2), 0.5);
@@ -265,7 +245,14 @@ pub unsafe fn activation_forward(n: u32, kind: u32, param: f32, x: *const f32, y
 /// - `s`, `dy` and `dx` hold `n` elements; `dx` is one of the others or overlaps neither.
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(256))]
 #[kernel]
-pub unsafe fn activation_backward(n: u32, kind: u32, param: f32, s: *const f32, dy: *const f32, dx: *mut f32) {
+pub unsafe fn activation_backward(
+    n: u32,
+    kind: u32,
+    param: f32,
+    s: *const f32,
+    dy: *const f32,
+    dx: *mut f32,
+) {
     let i = quad();
     if i < n {
         // SAFETY: `i < n`, and the helpers stay below `n`.

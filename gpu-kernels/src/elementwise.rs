@@ -183,8 +183,7 @@ pub unsafe fn elementwise_chain(n: u32, program: *const u64, steps: u32, x: *con
         let mut k = 0;
         while k < steps {
             // SAFETY: the program has two words for each `k < steps`.
-            let (word, address) =
-                unsafe { (*program.add(2 * k as usize), *program.add(2 * k as usize + 1)) };
+            let (word, address) = unsafe { (*program.add(2 * k as usize), *program.add(2 * k as usize + 1)) };
             let opcode = word as u32;
             let imm = f32::from_bits((word >> 32) as u32);
             let operand = if address == 0 {

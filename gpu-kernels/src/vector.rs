@@ -27,10 +27,22 @@ macro_rules! map4 {
     ($v:expr, |$x:ident| $body:expr) => {{
         let v: $crate::vector::F32x4 = $v;
         $crate::vector::F32x4 {
-            a: { let $x = v.a; $body },
-            b: { let $x = v.b; $body },
-            c: { let $x = v.c; $body },
-            d: { let $x = v.d; $body },
+            a: {
+                let $x = v.a;
+                $body
+            },
+            b: {
+                let $x = v.b;
+                $body
+            },
+            c: {
+                let $x = v.c;
+                $body
+            },
+            d: {
+                let $x = v.d;
+                $body
+            },
         }
     }};
 }
@@ -41,10 +53,22 @@ macro_rules! zip4 {
     ($v:expr, $w:expr, |$x:ident, $y:ident| $body:expr) => {{
         let (v, w): ($crate::vector::F32x4, $crate::vector::F32x4) = ($v, $w);
         $crate::vector::F32x4 {
-            a: { let ($x, $y) = (v.a, w.a); $body },
-            b: { let ($x, $y) = (v.b, w.b); $body },
-            c: { let ($x, $y) = (v.c, w.c); $body },
-            d: { let ($x, $y) = (v.d, w.d); $body },
+            a: {
+                let ($x, $y) = (v.a, w.a);
+                $body
+            },
+            b: {
+                let ($x, $y) = (v.b, w.b);
+                $body
+            },
+            c: {
+                let ($x, $y) = (v.c, w.c);
+                $body
+            },
+            d: {
+                let ($x, $y) = (v.d, w.d);
+                $body
+            },
         }
     }};
 }
@@ -123,28 +147,25 @@ pub unsafe fn store4(p: *mut f32, i: u32, n: u32, v: F32x4) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{load4, store4};
 
     #[test]
     fn loads_and_stores_stop_at_the_end() {
-        let data: std::vec::Vec<f32> = (0..11).map(|i| 1.5 + i as f32).collect();
-        for n in 1..=data.len() as u32 {
-            for start in 0..2usize {
-                let mut out = std::vec![-1.0f32; 12];
-                let len = n - (start as u32).min(n - 1);
-                let mut i = 0;
-                while i < len {
-                    // SAFETY: `len` elements follow `start` in both; `i < len`.
+        let data: Vec<f32> = (0..12).map(|i| 1.5 + i as f32).collect();
+        // Views that start on and off a 16-byte boundary, of every length.
+        for start in 0..4 {
+            for n in 1..=data.len() - start {
+                let view = &data[start..start + n];
+                let mut out = vec![-1.0f32; 12];
+                for i in (0..n as u32).step_by(4) {
+                    // SAFETY: both have `n` elements from their start, and `i < n`.
                     unsafe {
-                        let v = load4(data.as_ptr().add(start.min(n as usize - 1)), i, len);
-                        store4(out.as_mut_ptr(), i, len, map4!(v, |x| x * 2.0));
+                        let v = load4(view.as_ptr(), i, n as u32);
+                        store4(out.as_mut_ptr(), i, n as u32, map4!(v, |x| x * 2.0));
                     }
-                    i += 4;
                 }
-                let from = start.min(n as usize - 1);
-                let want: std::vec::Vec<f32> = data[from..from + len as usize].iter().map(|x| x * 2.0).collect();
-                assert_eq!(out[..len as usize], want[..]);
-                assert!(out[len as usize..].iter().all(|&x| x == -1.0), "wrote past the end at n = {len}");
+                assert!(out.iter().zip(view).all(|(y, x)| *y == x * 2.0), "{n} elements from {start}");
+                assert!(out[n..].iter().all(|&y| y == -1.0), "wrote past the end: {n} elements from {start}");
             }
         }
     }

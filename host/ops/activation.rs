@@ -466,14 +466,22 @@ fn domain(a: Activation, draw: &mut Draw) -> Domain {
     match draw.below(4) {
         1 => Domain::Special,
         k => match a {
-            Activation::HardSwish => {
-                [Domain::Uniform(-2.9, 2.9), Domain::Special, Domain::Uniform(3.1, 8.0), Domain::Uniform(-8.0, -3.1)][k]
-            }
+            Activation::HardSwish => [
+                Domain::Uniform(-2.9, 2.9),
+                Domain::Special,
+                Domain::Uniform(3.1, 8.0),
+                Domain::Uniform(-8.0, -3.1),
+            ][k],
             Activation::Relu | Activation::LeakyRelu(_) | Activation::Elu(_) | Activation::Selu => {
                 let r = [4.0, 0.0, 0.5, 20.0][k];
                 Domain::Away { lo: -r, hi: r, kink: 0.0, gap: 0.01 }
             }
-            _ => [Domain::Uniform(-4.0, 4.0), Domain::Special, Domain::Uniform(-0.5, 0.5), Domain::Uniform(-20.0, 20.0)][k],
+            _ => [
+                Domain::Uniform(-4.0, 4.0),
+                Domain::Special,
+                Domain::Uniform(-0.5, 0.5),
+                Domain::Uniform(-20.0, 20.0),
+            ][k],
         },
     }
 }

@@ -18,7 +18,10 @@ use gpu_kernels::elementwise as kernels;
 use super::activation::{self, Activate, ActivateGrad, Activation};
 use super::cpu::{for_chunks, simd};
 use super::elementwise::{Binary, BinaryOp, ScaleBy, Unary, UnaryOp};
-use super::{Cost, CpuCtx, Domain, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType, Tolerance};
+use super::{
+    Cost, CpuCtx, Domain, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, Slot, TensorType,
+    Tolerance,
+};
 use crate::device::{DType, DeviceError, Launch};
 use crate::kernel;
 use crate::real::Real;
@@ -134,7 +137,8 @@ impl Op for Chain {
             || inputs[0].dtype != DType::F32
             || !inputs[1..].iter().zip(&operands).all(|(ty, o)| fits(ty, o))
         {
-            let rule = format!("needs an f32 tensor and {} operands of its shape, [1] for scale_by", operands.len());
+            let rule =
+                format!("needs an f32 tensor and {} operands of its shape, [1] for scale_by", operands.len());
             return Err(OpError::shape(self.name(), rule, inputs));
         }
         Ok(vec![inputs[0].clone()])
@@ -215,7 +219,11 @@ pub(super) fn infer_same(
 ) -> Result<Vec<TensorType>, OpError> {
     let same = inputs.len() == arity && inputs.iter().all(|t| t.dtype == DType::F32 && *t == inputs[0]);
     if !same {
-        let rule = if arity == 1 { "needs one f32 tensor".into() } else { format!("needs {arity} f32 tensors of one shape") };
+        let rule = if arity == 1 {
+            "needs one f32 tensor".into()
+        } else {
+            format!("needs {arity} f32 tensors of one shape")
+        };
         return Err(OpError::shape(op, rule, inputs));
     }
     Ok(vec![inputs[0].clone()])
@@ -410,7 +418,8 @@ impl Bounded {
                 self.operand(shape, Domain::Uniform(-4.0, 4.0));
             }
             7 => {
-                let step = if draw.coin() { Step::BinarySwapped(Binary::Mul) } else { Step::Binary(Binary::Mul) };
+                let step =
+                    if draw.coin() { Step::BinarySwapped(Binary::Mul) } else { Step::Binary(Binary::Mul) };
                 self.push(step, 2.0, 2.0 * m);
                 self.operand(shape, Domain::Uniform(-2.0, 2.0));
             }
@@ -460,5 +469,10 @@ fn draw_chain(draw: &mut Draw) -> Sample {
 }
 
 pub(super) fn entries() -> Vec<OpEntry> {
-    vec![OpEntry { name: "chain", kernels: &["elementwise_chain"], sample: draw_chain, differentiable: false }]
+    vec![OpEntry {
+        name: "chain",
+        kernels: &["elementwise_chain"],
+        sample: draw_chain,
+        differentiable: false,
+    }]
 }

@@ -264,7 +264,9 @@ impl Op for ScaleBy {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         match inputs {
             [x, s] if x.dtype == DType::F32 && *s == TensorType::f32([1]) => Ok(vec![x.clone()]),
-            _ => Err(OpError::shape(self.name(), "needs an f32 tensor and an f32 scalar of shape [1]", inputs)),
+            _ => {
+                Err(OpError::shape(self.name(), "needs an f32 tensor and an f32 scalar of shape [1]", inputs))
+            }
         }
     }
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -330,7 +332,8 @@ impl Op for BroadcastTo {
             _ => false,
         };
         let len = self.shape.iter().try_fold(4usize, |n, &d| n.checked_mul(d));
-        if !fits || self.shape.is_empty() || len.is_none_or(|bytes| bytes == 0 || bytes > isize::MAX as usize) {
+        if !fits || self.shape.is_empty() || len.is_none_or(|bytes| bytes == 0 || bytes > isize::MAX as usize)
+        {
             let rule = format!("needs an f32 [1], or [N] for a shape [B, N]; the shape is {:?}", self.shape);
             return Err(OpError::shape(self.name(), rule, inputs));
         }
