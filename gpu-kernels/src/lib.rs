@@ -1,13 +1,20 @@
-//! Ironwarp's kernels.
-#![cfg_attr(target_arch = "nvptx64", no_std, feature(abi_ptx, asm_experimental_arch, link_llvm_intrinsics))]
+//! Ironwarp's kernels: `no_std` Rust, compiled to PTX.
+//!
+//! One file an operation family; the host crate's `ops` launches them. The crate also compiles for the host, which takes
+//! from it the signature of each kernel, its constants, and the mathematics that both sides share.
+#![cfg_attr(
+    target_arch = "nvptx64",
+    no_std,
+    feature(abi_ptx, asm_experimental_arch, core_float_math, link_llvm_intrinsics, stdarch_nvptx)
+)]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
-pub mod saxpy;
-//! Kernels.
-#![cfg_attr(target_arch = "nvptx64", no_std, feature(abi_ptx, asm_experimental_arch, link_llvm_intrinsics))]
-#![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
-
+pub mod activation;
+pub mod elementwise;
+pub mod math;
 pub mod optim;
 pub mod philox;
 mod quad;
 pub mod random;
+pub mod saxpy;
+pub mod vector;

@@ -12,6 +12,10 @@ mod context;
 pub mod dropout;
 pub mod optim;
 pub mod random;
+pub mod activation;
+pub mod chain;
+pub(crate) mod cpu;
+pub mod elementwise;
 pub mod sample;
 
 use std::fmt;
@@ -224,6 +228,9 @@ pub fn registry() -> Vec<OpEntry> {
         dropout::entries,
         optim::entries,
         clip::entries,
+        activation::entries,
+        elementwise::entries,
+        chain::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
