@@ -376,3 +376,21 @@ kernels! { SMALL:
     gemm_tn_32 false false "A^T B";
     gemm_tt_32 false true "A^T B^T";
 }
+
+/// Threads of a block of [`add_bias`].
+pub const BLOCK: u32 = 256;
+
+/// `y[i, j] <- x[i, j] + b[j]`, for `n` elements in rows of `cols`. Any grid in x: threads stride over the elements.
+///
+/// # Safety
+/// - `x` and `y` have `n` elements, `b` has `cols >= 1`; `y` overlaps neither.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+pub unsafe fn add_bias(n: u32, cols: u32, x: *const f32, b: *const f32, y: *mut f32) {
+    let step = thread::grid_dim_x() as usize * thread::block_dim_x() as usize;
+    let mut i = thread::block_idx_x() as usize * thread::block_dim_x() as usize + thread::thread_idx_x() as usize;
+    while i < n as usize {
+        *y.add(i) = *x.add(i) + *b.add((i as u32 % cols.max(1)) as usize);
+        i += step;
+    }
+}
