@@ -10,9 +10,9 @@
 
 use super::activation::Activation;
 use super::cpu::simd;
-use super::simd::{Portable, Simd};
+use super::lanes::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
+use super::lanes::{Avx2, Avx512};
 
 /// The deepest block of K: a panel of 32 columns then takes 32 KiB, two thirds of a first-level cache.
 const DEPTH: usize = 256;
