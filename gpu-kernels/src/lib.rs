@@ -1,2 +1,15 @@
-//! Kernels.
-#![no_std]
+//! Ironwarp's kernels.
+#![cfg_attr(
+    target_arch = "nvptx64",
+    no_std,
+    feature(abi_ptx, asm_experimental_arch, core_float_math, link_llvm_intrinsics)
+)]
+#![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
+
+pub mod collective;
+pub mod loss;
+pub mod math;
+pub mod metrics;
+pub mod ptx;
+pub mod reduce;
+pub mod softmax;

@@ -22,8 +22,8 @@ mod print;
 use std::sync::Arc;
 
 pub use autodiff::Vjp;
-pub use eval::{Host, Tensor64};
-pub use exec::{Executor, States};
+pub use eval::{Evaluation, HostTensor};
+pub use exec::{Executor, InputId, OutputId, States};
 pub use plan::{Plan, PlanSummary};
 
 use crate::device::DType;
@@ -123,7 +123,7 @@ impl Graph {
 
     /// Applies `op`; the values of its outputs. This is what the builder methods of the operations call.
     pub fn push(&mut self, op: impl Op, inputs: &[Value]) -> Result<Vec<Value>, OpError> {
-        self.push_arc(Arc::new(op), inputs)
+        self.push_shared(Arc::new(op), inputs)
     }
 
     /// As [`push`](Graph::push), for an operation with one output.
@@ -131,7 +131,8 @@ impl Graph {
         Ok(self.push(op, inputs)?[0])
     }
 
-    pub(crate) fn push_arc(&mut self, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>, OpError> {
+    /// As [`push`](Graph::push), for an operation that others hold as well.
+    pub fn push_shared(&mut self, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>, OpError> {
         let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v).clone()).collect();
         let out = op.infer(&types)?;
         let node = self.nodes.len();
