@@ -6,4 +6,10 @@
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+pub mod collective;
+pub mod loss;
 pub mod math;
+pub mod metrics;
+pub mod ptx;
+pub mod reduce;
+pub mod softmax;

@@ -8,7 +8,14 @@
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
 mod context;
+pub mod loss;
+mod loss_cpu;
+pub mod metrics;
+pub mod reduce;
+mod reduce_cpu;
 pub mod sample;
+mod simd;
+pub mod softmax;
 
 use std::fmt;
 use std::sync::Arc;
@@ -216,6 +223,10 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        reduce::entries,
+        softmax::entries,
+        loss::entries,
+        metrics::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }

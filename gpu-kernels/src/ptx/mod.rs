@@ -1,0 +1,4 @@
+//! PTX instructions that Rust-CUDA's `cuda_std` does not have, each wrapped once.
+
+pub mod metrics;
+pub mod reduce;
