@@ -6,10 +6,15 @@
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+pub mod activation;
 pub mod collective;
+pub mod elementwise;
+pub mod gemm;
+pub mod layout;
 pub mod loss;
 pub mod math;
 pub mod metrics;
 pub mod ptx;
 pub mod reduce;
 pub mod softmax;
+pub mod vector;

@@ -2,7 +2,7 @@
 //!
 //! Quoting as in RFC 4180, cells trimmed, blank lines skipped, a byte order mark ignored. Row numbers are lines of the file.
 
-use super::error::{name_list, shorten};
+use super::error::{name_list, one_line, shorten};
 use super::table::{Body, Cell, KnownTargets, Table, parse_cell};
 use super::{DataError, LoadOptions};
 
@@ -81,7 +81,7 @@ fn records(source: &str, text: &str, delimiter: u8) -> Result<(Vec<csv::StringRe
     loop {
         let more = reader.read_record(&mut record);
         let more = more.map_err(|e| {
-            let (file, reason) = (source.to_owned(), e.to_string());
+            let (file, reason) = (source.to_owned(), one_line(e));
             DataError::Corrupt { file, format: "CSV", reason }
         })?;
         if !more {
@@ -127,7 +127,7 @@ fn sniff_delimiter(text: &str) -> u8 {
 }
 
 fn column_name(col: usize, name: &str) -> String {
-    if name.is_empty() { format!("x{col}") } else { name.to_owned() }
+    if name.is_empty() { format!("x{col}") } else { name.replace(char::is_control, " ") }
 }
 
 /// The first row is a header when none of its cells is a number and either a column below is numeric, or (all is text) no cell of
@@ -152,4 +152,34 @@ fn looks_like_header(records: &[csv::StringRecord]) -> bool {
     let mut names: Vec<&str> = first.iter().collect();
     names.sort_unstable();
     !again && names.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delimiter_is_the_one_that_repeats() {
+        assert_eq!(sniff_delimiter("a;b\n1,5;2\n2,5;3\n"), b';');
+        assert_eq!(sniff_delimiter("a,b\n1,\"x;y;z\"\n"), b',');
+        assert_eq!(sniff_delimiter("a b\tc\n1, 2\t3\n"), b'\t');
+        assert_eq!(sniff_delimiter("alone\n1\n"), b',');
+    }
+
+    #[test]
+    fn header_is_told_from_data() {
+        let header = |text: &str| looks_like_header(&records("t", text, b',').unwrap().0);
+        assert!(header("a,b\n1,x\n"));
+        assert!(header("colour,size\nred,big\nblue,small\n"));
+        assert!(!header("red,big\nblue,small\nred,small\n"));
+        assert!(!header("1,x\n2,y\n"));
+        assert!(!header("?,x\n2,x\n"));
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file() {
+        let lines = |text: &str| records("t", text, b',').unwrap().1;
+        assert_eq!(lines("\n\na,b\r\n\r\n  \r\n1,2\r\n3,4"), [3, 6, 7]);
+        assert_eq!(lines("a,\"b\nc\"\nd,e\n"), [1, 3]);
+    }
 }

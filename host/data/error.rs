@@ -317,6 +317,16 @@ pub(crate) fn name_list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> St
     }
 }
 
+/// What another library said, fit for one line: white space collapsed, control characters escaped, cut after 160 characters.
+pub(crate) fn one_line(text: impl ToString) -> String {
+    let words = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .chars()
+        .take(160)
+        .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
+        .collect()
+}
+
 /// A cell or name fit for one line: control characters escaped, cut after 40 characters.
 pub(crate) fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(40).flat_map(char::escape_debug).collect();

@@ -48,7 +48,7 @@ pub(crate) fn read(source: &str, path: &Path, bytes: &[u8]) -> Result<Table, Dat
             let labels = read_labels(&path)?;
             let note = format!("labels from {}", path.display());
             let joined = join(source, &images, &labels)?;
-            Ok(table(joined, KnownTargets::Last(1), [notes, vec![note]].concat()))
+            Ok(table(joined, KnownTargets::Last { count: 1, classes: true }, [notes, vec![note]].concat()))
         }
         None => Ok(table(images, KnownTargets::Absent(format!("put the labels at {expected}")), notes)),
     }
@@ -81,7 +81,7 @@ pub(crate) fn read_folder(source: &str, folder: &Path) -> Result<Table, DataErro
     let mut table = part(train)?;
     if let Some(test) = images("t10k").or_else(|| images("test")) {
         let test = part(test)?;
-        if let (Body::Numbers(all), Body::Numbers(more), KnownTargets::Last(1)) =
+        if let (Body::Numbers(all), Body::Numbers(more), KnownTargets::Last { .. }) =
             (&mut table.body, test.body, &test.targets)
         {
             if all.cols != more.cols {

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::apply::known_values;
 use super::error::{name_list, shorten};
-use super::preprocess::{encode_text, known_values};
+use super::preprocess::encode_text;
 use super::table::{KnownTargets, Table, label_text};
 use super::{Column, DataError, Dataset, LoadOptions, LoadReport, Matrix, Target, TargetSpec, Task};
 
@@ -87,7 +88,7 @@ fn target_columns(
         (KnownTargets::Absent(remedy), _) => {
             Err(DataError::NoTarget { file: table.source.clone(), remedy: remedy.clone() })
         }
-        (KnownTargets::Last(n), _) => Ok((cols - n..cols).collect()),
+        (KnownTargets::Last { count, .. }, _) => Ok((cols - count..cols).collect()),
         (KnownTargets::Unknown, None) => Ok(vec![cols - 1]),
         (KnownTargets::Unknown, Some(TargetSpec::Index(index))) => {
             if *index < cols {
@@ -127,6 +128,7 @@ fn target(
     let text = table.is_text(col).ok_or_else(all_missing)?;
     let classes = match wanted {
         Some(task) => task == Task::Classification,
+        None if matches!(table.targets, KnownTargets::Last { classes: true, .. }) => true,
         None => text || few_whole_numbers(&table.numbers(col, &own[0])?),
     };
     if !classes {

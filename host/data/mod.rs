@@ -21,6 +21,7 @@
 //! # Ok::<(), data::DataError>(())
 //! ```
 
+mod apply;
 mod builtin;
 mod csv;
 mod dataset;
@@ -166,7 +167,7 @@ fn gunzip(source: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
     flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut plain).map_err(|e| DataError::Corrupt {
         file: source.to_owned(),
         format: "gzip",
-        reason: e.to_string(),
+        reason: error::one_line(e),
     })?;
     Ok(plain)
 }

@@ -8,7 +8,7 @@ use std::io::{Cursor, Read};
 use npyz::npz::NpzArchive;
 use npyz::{DType, NpyFile, Order, TypeChar};
 
-use super::error::name_list;
+use super::error::{name_list, one_line};
 use super::table::{Body, KnownTargets, Table};
 use super::{DataError, Matrix};
 
@@ -32,7 +32,11 @@ pub(crate) fn read_npy(source: &str, bytes: &[u8]) -> Result<Table, DataError> {
 }
 
 pub(crate) fn read_npz(source: &str, bytes: Vec<u8>) -> Result<Table, DataError> {
-    let corrupt = |reason: String| DataError::Corrupt { file: source.to_owned(), format: "npz", reason };
+    let corrupt = |reason: String| DataError::Corrupt {
+        file: source.to_owned(),
+        format: "npz",
+        reason: one_line(reason),
+    };
     let mut archive = NpzArchive::new(Cursor::new(bytes)).map_err(|e| corrupt(e.to_string()))?;
     let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     names.sort_unstable();
@@ -82,7 +86,7 @@ pub(crate) fn read_npz(source: &str, bytes: Vec<u8>) -> Result<Table, DataError>
         joined.values.extend(test.values);
         joined.rows += test.rows;
     }
-    let (body, targets) = (Body::Numbers(joined), KnownTargets::Last(outputs));
+    let (body, targets) = (Body::Numbers(joined), KnownTargets::Last { count: outputs, classes: false });
     Ok(Table { source: source.to_owned(), header: None, body, targets, held_out, notes })
 }
 
@@ -101,7 +105,8 @@ pub(crate) fn join(source: &str, x: &Matrix, y: &Matrix) -> Result<Matrix, DataE
 
 /// One array as rows of f32, all finite.
 fn read_array(source: &str, array: &str, format: &'static str, bytes: &[u8]) -> Result<Matrix, DataError> {
-    let corrupt = |reason: String| DataError::Corrupt { file: source.to_owned(), format, reason };
+    let corrupt =
+        |reason: String| DataError::Corrupt { file: source.to_owned(), format, reason: one_line(reason) };
     let unsupported = |what: String, remedy: &str| {
         let (file, remedy) = (source.to_owned(), remedy.to_owned());
         DataError::Unsupported { file, what: format!("{array} {what}"), remedy }

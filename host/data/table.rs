@@ -33,8 +33,8 @@ pub(crate) enum Body {
 pub(crate) enum KnownTargets {
     /// Nothing: a table where any column may be the target.
     Unknown,
-    /// The last columns are the target.
-    Last(usize),
+    /// The last `count` columns are the target; `classes`: they are class labels whatever their values.
+    Last { count: usize, classes: bool },
     /// All columns are features; the text says where the target was looked for.
     Absent(String),
 }
@@ -160,4 +160,33 @@ impl Table {
 pub(crate) fn label_text(value: f32) -> String {
     // `+ 0.0` so that -0 and 0 are one class.
     format!("{}", value + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_understood() {
+        assert!(
+            ["", "NA", "n/a", "NaN", "-nan", "?", "null", "NULL"]
+                .iter()
+                .all(|c| matches!(parse_cell(c), Cell::Missing))
+        );
+        assert!(
+            ["inf", "-Infinity", "1e39", "-4e38"].iter().all(|c| matches!(parse_cell(c), Cell::NotFinite))
+        );
+        assert!(
+            ["a", "1,5", "1 2", "0x10", "--1", "none"].iter().all(|c| matches!(parse_cell(c), Cell::Text))
+        );
+        let numbers = [("1", 1.0), ("+1.", 1.0), ("-.5", -0.5), ("1e3", 1000.0), ("3.4028235e38", f32::MAX)];
+        assert!(
+            numbers.iter().all(|(text, number)| matches!(parse_cell(text), Cell::Number(n) if n == *number))
+        );
+    }
+
+    #[test]
+    fn labels_of_whole_numbers_are_short() {
+        assert_eq!([3.0, -0.0, -2.0, 0.5].map(label_text), ["3", "0", "-2", "0.5"]);
+    }
 }

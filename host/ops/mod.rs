@@ -7,13 +7,22 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
+pub mod activation;
+pub mod chain;
 mod context;
+pub(crate) mod cpu;
+pub mod elementwise;
+pub mod gather;
+pub mod gemm;
+mod lanes;
+pub mod layout;
 pub mod loss;
 mod loss_cpu;
 pub mod metrics;
 pub mod reduce;
 mod reduce_cpu;
 pub mod sample;
+mod sgemm;
 mod simd;
 pub mod softmax;
 
@@ -223,10 +232,16 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        gemm::entries,
+        layout::entries,
+        gather::entries,
         reduce::entries,
         softmax::entries,
         loss::entries,
         metrics::entries,
+        activation::entries,
+        elementwise::entries,
+        chain::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
