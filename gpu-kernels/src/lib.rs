@@ -10,11 +10,19 @@
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
 pub mod activation;
+pub mod collective;
 pub mod elementwise;
+pub mod gemm;
+pub mod layout;
+pub mod loss;
 pub mod math;
+pub mod metrics;
 pub mod optim;
 pub mod philox;
+pub mod ptx;
 mod quad;
 pub mod random;
+pub mod reduce;
 pub mod saxpy;
+pub mod softmax;
 pub mod vector;

@@ -7,16 +7,28 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
-pub mod clip;
-mod context;
-pub mod dropout;
-pub mod optim;
-pub mod random;
 pub mod activation;
 pub mod chain;
+pub mod clip;
+mod context;
 pub(crate) mod cpu;
+pub mod dropout;
 pub mod elementwise;
+pub mod gather;
+pub mod gemm;
+mod lanes;
+pub mod layout;
+pub mod loss;
+mod loss_cpu;
+pub mod metrics;
+pub mod optim;
+pub mod random;
+pub mod reduce;
+mod reduce_cpu;
 pub mod sample;
+mod sgemm;
+mod simd;
+pub mod softmax;
 
 use std::fmt;
 use std::sync::Arc;
@@ -228,6 +240,13 @@ pub fn registry() -> Vec<OpEntry> {
         dropout::entries,
         optim::entries,
         clip::entries,
+        gemm::entries,
+        layout::entries,
+        gather::entries,
+        reduce::entries,
+        softmax::entries,
+        loss::entries,
+        metrics::entries,
         activation::entries,
         elementwise::entries,
         chain::entries,
