@@ -6,10 +6,13 @@
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
+pub mod activation;
 pub mod collective;
+pub mod elementwise;
 pub mod loss;
 pub mod math;
 pub mod metrics;
 pub mod ptx;
 pub mod reduce;
 pub mod softmax;
+pub mod vector;

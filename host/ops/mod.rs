@@ -7,12 +7,16 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
+pub mod activation;
+pub mod chain;
 mod context;
 pub mod loss;
 mod loss_cpu;
 pub mod metrics;
 pub mod reduce;
 mod reduce_cpu;
+pub(crate) mod cpu;
+pub mod elementwise;
 pub mod sample;
 mod simd;
 pub mod softmax;
@@ -227,6 +231,9 @@ pub fn registry() -> Vec<OpEntry> {
         softmax::entries,
         loss::entries,
         metrics::entries,
+        activation::entries,
+        elementwise::entries,
+        chain::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
