@@ -17,6 +17,10 @@ pub mod reduce;
 mod reduce_cpu;
 pub(crate) mod cpu;
 pub mod elementwise;
+pub mod clip;
+pub mod dropout;
+pub mod optim;
+pub mod random;
 pub mod sample;
 mod simd;
 pub mod softmax;
@@ -234,6 +238,10 @@ pub fn registry() -> Vec<OpEntry> {
         activation::entries,
         elementwise::entries,
         chain::entries,
+        random::entries,
+        dropout::entries,
+        optim::entries,
+        clip::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
