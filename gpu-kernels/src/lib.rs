@@ -9,4 +9,5 @@
 pub mod activation;
 pub mod elementwise;
 pub mod math;
+pub mod saxpy;
 pub mod vector;
