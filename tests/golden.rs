@@ -83,8 +83,14 @@ fn check(case: &str, mut graph: Graph, given: &[(&str, Given)], want: &[(Value, 
         assert_eq!((double.len(), single.len()), (want.len(), want.len()), "{case}, output {k}");
         for (i, &w) in want.iter().enumerate() {
             let (d, s) = (double[i], f64::from(single[i]));
-            assert!((d - w).abs() <= F64 * scale, "{case}, output {k}, element {i}: f64 {d:e}, PyTorch {w:e}");
-            assert!((s - w).abs() <= F32 * scale, "{case}, output {k}, element {i}: f32 {s:e}, PyTorch {w:e}");
+            assert!(
+                (d - w).abs() <= F64 * scale,
+                "{case}, output {k}, element {i}: f64 {d:e}, PyTorch {w:e}"
+            );
+            assert!(
+                (s - w).abs() <= F32 * scale,
+                "{case}, output {k}, element {i}: f32 {s:e}, PyTorch {w:e}"
+            );
         }
     }
 }
@@ -92,7 +98,8 @@ fn check(case: &str, mut graph: Graph, given: &[(&str, Given)], want: &[(Value, 
 #[test]
 fn losses_and_their_gradients() {
     for case in golden("losses") {
-        let (name, shape, parameter) = (text(&case["name"]), shape(&case["shape"]), case["parameter"].as_f64());
+        let (name, shape, parameter) =
+            (text(&case["name"]), shape(&case["shape"]), case["parameter"].as_f64());
         let parameter = parameter.expect("a number") as f32;
         let mut g = Graph::new();
         let x = g.input("x", TensorType::f32(shape.clone())).unwrap();
@@ -198,7 +205,9 @@ fn optimizer_trajectories() {
         let shapes: Vec<Vec<usize>> = lists(&case["shapes"]).iter().map(shape).collect();
 
         let mut g = Graph::new();
-        let tensor = |g: &mut Graph, kind: &str, i: usize| g.input(&format!("{kind}{i}"), TensorType::f32(shapes[i].clone()));
+        let tensor = |g: &mut Graph, kind: &str, i: usize| {
+            g.input(&format!("{kind}{i}"), TensorType::f32(shapes[i].clone()))
+        };
         let n = shapes.len();
         let params: Vec<Value> = (0..n).map(|i| tensor(&mut g, "p", i).unwrap()).collect();
         let grads: Vec<Value> = (0..n).map(|i| tensor(&mut g, "g", i).unwrap()).collect();

@@ -17,6 +17,7 @@ pub mod reduce;
 mod reduce_cpu;
 pub(crate) mod cpu;
 pub mod elementwise;
+pub mod expand;
 pub mod clip;
 pub mod dropout;
 pub mod optim;
@@ -232,6 +233,7 @@ pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
         reduce::entries,
+        expand::entries,
         softmax::entries,
         loss::entries,
         metrics::entries,
