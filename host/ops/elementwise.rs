@@ -477,7 +477,11 @@ fn sample_binary<const K: usize>(draw: &mut Draw) -> Sample {
         _ => {}
     }
     let shape = draw_shape(draw);
-    let inputs = vec![SampleInput::f32(shape.clone(), a), SampleInput::f32(shape, b)];
+    let mut inputs = vec![SampleInput::f32(shape.clone(), a), SampleInput::f32(shape, b)];
+    if a == Domain::Special {
+        // Differences of sums with infinities and 1e30 among them say nothing about the other input.
+        inputs = inputs.into_iter().map(SampleInput::constant).collect();
+    }
     // Each is one correctly rounded operation.
     Sample::new(BinaryOp(op), inputs, Tolerance::ulps(0.5))
 }

@@ -236,13 +236,6 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
-        random::entries,
-        dropout::entries,
-        optim::entries,
-        clip::entries,
-        gemm::entries,
-        layout::entries,
-        gather::entries,
         reduce::entries,
         softmax::entries,
         loss::entries,
@@ -250,6 +243,13 @@ pub fn registry() -> Vec<OpEntry> {
         activation::entries,
         elementwise::entries,
         chain::entries,
+        random::entries,
+        dropout::entries,
+        optim::entries,
+        clip::entries,
+        gemm::entries,
+        layout::entries,
+        gather::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }
