@@ -9,10 +9,9 @@
 mod backend;
 mod buffer;
 mod cpu;
+pub mod cuda;
 mod launch;
 mod sim;
-#[cfg(any(feature = "cuda", ironwarp_cuda))]
-pub mod cuda;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod cuda_backend;
 

@@ -9,10 +9,26 @@
 
 pub mod activation;
 pub mod chain;
+pub mod clip;
 mod context;
 pub(crate) mod cpu;
+pub mod dropout;
 pub mod elementwise;
+pub mod gather;
+pub mod gemm;
+mod lanes;
+pub mod layout;
+pub mod loss;
+mod loss_cpu;
+pub mod metrics;
+pub mod optim;
+pub mod random;
+pub mod reduce;
+mod reduce_cpu;
 pub mod sample;
+mod sgemm;
+mod simd;
+pub mod softmax;
 
 use std::fmt;
 use std::sync::Arc;
@@ -220,6 +236,17 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        random::entries,
+        dropout::entries,
+        optim::entries,
+        clip::entries,
+        gemm::entries,
+        layout::entries,
+        gather::entries,
+        reduce::entries,
+        softmax::entries,
+        loss::entries,
+        metrics::entries,
         activation::entries,
         elementwise::entries,
         chain::entries,
