@@ -224,6 +224,11 @@ impl<'a> Parser<'a> {
                         self.more_vars(first, |v| ast.items.push(Item::Var(v)))?;
                     }
                 }
+                // Labels that close a debug section.
+                Tok::Word(_) if versioned => {
+                    self.advance()?;
+                    self.expect(b':')?;
+                }
                 _ => return self.fail("a directive"),
             }
             if !versioned {
