@@ -8,13 +8,12 @@ use crate::sim::Checks;
 use crate::ErrorKind;
 use half::{bf16, f16};
 
-/// Executes a warp-level instruction for the lanes of `active` (of a group of `group` lanes). `false`: lanes its member masks
+/// Executes a warp-level instruction for the lanes of `active`. `false`: lanes its member masks
 /// name have not arrived yet, so the group has to wait for them.
 pub(crate) fn execute(
     w: &Warp,
     regs: &mut Regs<'_>,
     active: u32,
-    group: u32,
     live: u32,
     checks: &Checks,
 ) -> Step<bool> {
@@ -45,7 +44,6 @@ pub(crate) fn execute(
                 return Err(f);
             }
             if set & !active & !gone != 0 {
-                let _ = group;
                 return Ok(false);
             }
         }

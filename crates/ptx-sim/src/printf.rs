@@ -94,7 +94,7 @@ fn render(mem: &mut Memory<'_>, format: &str, args: u64, lane: u32) -> Step<Stri
             }
             chars.next();
         }
-        let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut n = None;
             while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
                 n = Some((n.unwrap_or(0usize) * 10 + d as usize).min(256));

@@ -5,7 +5,7 @@
 //! masks. Barriers and warp-level instructions park a group until its partners arrive. A group that runs long while
 //! others could gets put behind them for a while, so that lanes spinning on each other make progress.
 
-use crate::access::{Kind, LOCAL_FIRST, Local, Memory, deliver32, deliver64, value};
+use crate::access::{LOCAL_FIRST, Local, Memory, deliver32, deliver64, value};
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::*;
@@ -581,7 +581,7 @@ impl Warp {
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 Op::Nop => {}
                 Op::Collective(w) => {
-                    let missing = crate::collective::execute(w, &mut regs, m, mask, self.live, env.checks);
+                    let missing = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match missing.map_err(place)? {
                         true => env.shared.races.warp_sync(self.index as usize),
                         false => leave!(Event::Park(m, Park::Collective)),
@@ -710,11 +710,11 @@ pub(crate) fn report(l: Located, env: &Env<'_>, thread: [u32; 3], kernel: &str) 
         let (line, file, row) = linked.func.lines.get(l.pc as usize).copied().unwrap_or((0, 0, 0));
         r.line = Some(line);
         r.instruction = env.module.line_text(line);
-        if row > 0
-            && let Some(name) = env.module.files.get(&file)
-        {
-            r.source = Some((name.clone(), row));
-        }
+        // Inlined library code hides the line that called it: the nearest line before it that is no library's.
+        let named = |file: u32, row: u32| env.module.files.get(&file).filter(|_| row > 0).map(|n| (n.clone(), row));
+        let before = linked.func.lines[..(l.pc as usize + 1).min(linked.func.lines.len())].iter().rev();
+        let own = before.filter_map(|&(_, f, row)| named(f, row)).find(|(name, _)| !name.contains("/library/"));
+        r.source = own.or_else(|| named(file, row));
     }
     e
 }

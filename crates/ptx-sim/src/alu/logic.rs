@@ -128,9 +128,10 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
             let [.., d, s] = op.mods[..] else { return None };
             match s {
                 "s32" => bits!(d, T, alu!(|a: T, b: T, c: i32| -> T { if c >= 0 { a } else { b } })),
-                "f32" => {
-                    bits!(d, T, alu!(|a: T, b: T, c: f32| -> T { if super::float::flush(c) >= 0.0 { a } else { b } }))
+                "f32" if op.has("ftz") => {
+                    bits!(d, T, alu!(|a: T, b: T, c: Flushed| -> T { if c.0 >= 0.0 { a } else { b } }))
                 }
+                "f32" => bits!(d, T, alu!(|a: T, b: T, c: f32| -> T { if c >= 0.0 { a } else { b } })),
                 _ => None,
             }
         }

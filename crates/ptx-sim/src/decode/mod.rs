@@ -35,7 +35,6 @@ enum Symbol<'a> {
     /// Kernel parameter at an offset.
     Param(u32),
     Shared(u32),
-    Global(u32),
     Label(u32),
     Targets(Vec<&'a str>),
     Prototype,
@@ -349,7 +348,6 @@ impl<'a> Decoder<'a, '_> {
         Ok(Some(match sym {
             Some(Symbol::Shared(id)) => Const::Shared(id, offset),
             Some(Symbol::Param(at)) => Const::Value((at as i64).wrapping_add(offset) as u64),
-            Some(Symbol::Global(id)) => Const::Global(id, offset),
             Some(_) => return Ok(None),
             None => {
                 if let Some(&id) = self.module.global_names.get(name) {
