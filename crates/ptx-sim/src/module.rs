@@ -342,7 +342,9 @@ impl Inner {
         let directive = |name: &str| f.directives.iter().find(|d| d.0 == name).map(|d| triple(&d.1));
         let (mut shared, mut local) = (0u64, false);
         let mut failed = None;
-        let mut add = |size: u64, align: u32| shared = shared.next_multiple_of(align.max(1) as u64).saturating_add(size);
+        let mut add = |size: u64, align: u32| {
+            shared = shared.next_multiple_of(align.max(1) as u64).saturating_add(size)
+        };
         each_var(body, &mut |v| {
             if v.space.starts_with(".shared") {
                 match layout(v) {

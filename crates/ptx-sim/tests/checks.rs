@@ -71,10 +71,18 @@ const INDEX: &str = "mul.wide.u32 %d1, %r1, 4; add.s64 %d1, %d0, %d1;\n";
 #[test]
 fn out_of_bounds_read_and_write() {
     let f = finding(&format!("{INDEX}ld.global.f32 %r5, [%d1+132];"), 32, 256, 0);
-    assert_eq!((f.kind, f.line, f.thread, f.address), (ErrorKind::OutOfBounds, 9, [31, 0, 0], Some(256)), "{}", f.text);
+    assert_eq!(
+        (f.kind, f.line, f.thread, f.address),
+        (ErrorKind::OutOfBounds, 9, [31, 0, 0], Some(256)),
+        "{}",
+        f.text
+    );
     assert!(f.text.contains("0 bytes past the end of the buffer of 256 bytes"), "{}", f.text);
     let f = finding(&format!("{INDEX}st.b32 [%d1+-4], %r1;"), 32, 256, 0);
-    assert_eq!((f.kind, f.line, f.thread, f.address), (ErrorKind::OutOfBounds, 9, [0, 0, 0], Some(u64::MAX - 3)));
+    assert_eq!(
+        (f.kind, f.line, f.thread, f.address),
+        (ErrorKind::OutOfBounds, 9, [0, 0, 0], Some(u64::MAX - 3))
+    );
     assert!(f.text.contains("4 bytes before the buffer"), "{}", f.text);
     // An access that starts inside and ends outside.
     let f = finding("add.s64 %d2, %d0, 248;\nld.global.v4.b32 {%r4, %r5, %r6, %r7}, [%d2];", 1, 256, 0);
@@ -91,7 +99,14 @@ fn null_and_shared_overruns() {
     assert!(f.text.contains("null pointer"), "{}", f.text);
     // One past the end of a static array does not reach the next one.
     let two = ".shared .align 4 .b8 a[128]; .shared .align 4 .b8 b[128];\n";
-    let f = finding(&format!("{two}shl.b32 %r3, %r1, 2; mov.u32 %r4, a; add.u32 %r4, %r4, %r3;\nst.shared.b32 [%r4], %r1;"), 33, 0, 0);
+    let f = finding(
+        &format!(
+            "{two}shl.b32 %r3, %r1, 2; mov.u32 %r4, a; add.u32 %r4, %r4, %r3;\nst.shared.b32 [%r4], %r1;"
+        ),
+        33,
+        0,
+        0,
+    );
     assert_eq!((f.kind, f.line, f.thread), (ErrorKind::OutOfBounds, 10, [32, 0, 0]), "{}", f.text);
     assert!(f.text.contains("0 bytes past the end of shared `a` of 128 bytes"), "{}", f.text);
 }
@@ -104,7 +119,10 @@ fn dynamic_shared_memory_ends_where_the_launch_says() {
     for (bytes, at, fine) in [(64, 60, true), (64, 64, false), (0, 0, false)] {
         let c = LaunchConfig::new([1, 1, 1], [1, 1, 1]).shared(bytes);
         let r = Sim::builder().build().launch(&m, "k", &c, &[Arg::U32(at)]);
-        assert_eq!(r.map(|_| ()).map_err(|e| (e.kind, e.report.line)), if fine { Ok(()) } else { Err((ErrorKind::OutOfBounds, Some(8))) });
+        assert_eq!(
+            r.map(|_| ()).map_err(|e| (e.kind, e.report.line)),
+            if fine { Ok(()) } else { Err((ErrorKind::OutOfBounds, Some(8))) }
+        );
     }
 }
 
@@ -135,10 +153,22 @@ fn use_after_free_and_double_free() {
 #[test]
 fn uninitialised_memory() {
     let f = finding(&format!("{INDEX}ld.global.b32 %r5, [%d1];"), 32, 102, 0);
-    assert_eq!((f.kind, f.line, f.thread, f.address), (ErrorKind::UninitialisedGlobal, 9, [25, 0, 0], Some(100)), "{}", f.text);
+    assert_eq!(
+        (f.kind, f.line, f.thread, f.address),
+        (ErrorKind::UninitialisedGlobal, 9, [25, 0, 0], Some(100)),
+        "{}",
+        f.text
+    );
     clean(&format!("{INDEX}ld.global.b32 %r5, [%d1];"), 32, 128, 0);
     let shared = ".shared .align 4 .b8 a[256]; shl.b32 %r3, %r1, 2; mov.u32 %r4, a; add.u32 %r4, %r4, %r3;\n";
-    let f = finding(&format!("{shared}setp.ne.u32 %p1, %r1, 5;\n@%p1 st.shared.b32 [%r4], %r1;\nbar.sync 0;\nld.shared.b32 %r5, [%r4];"), 32, 0, 0);
+    let f = finding(
+        &format!(
+            "{shared}setp.ne.u32 %p1, %r1, 5;\n@%p1 st.shared.b32 [%r4], %r1;\nbar.sync 0;\nld.shared.b32 %r5, [%r4];"
+        ),
+        32,
+        0,
+        0,
+    );
     assert_eq!((f.kind, f.line, f.thread), (ErrorKind::UninitialisedShared, 12, [5, 0, 0]), "{}", f.text);
     let local = ".local .align 8 .b8 depot[16]; mov.b64 %d3, depot; cvta.local.u64 %d4, %d3;\n";
     let f = finding(&format!("{local}st.b32 [%d4+8], %r1;\nld.local.b64 %d5, [%d3+8];"), 3, 0, 0);
@@ -161,14 +191,25 @@ fn uninitialised_registers() {
     assert_eq!((f.kind, f.line), (ErrorKind::UninitialisedRegister, 9));
     clean("mov.b32 %r9, %r8;", 2, 0, 0);
     // Written on both ways, and by complementary guards of which each lane takes one.
-    clean("setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nmov.b32 %r9, 1; bra B;\nA: mov.b32 %r9, 2;\nB: add.u32 %r10, %r9, 1;", 32, 0, 0);
-    clean("setp.gt.u32 %p1, %r1, 6;\n@%p1 mov.b32 %r9, 1;\n@!%p1 mov.b32 %r9, 1;\nadd.u32 %r10, %r9, 1;", 32, 0, 0);
+    clean(
+        "setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nmov.b32 %r9, 1; bra B;\nA: mov.b32 %r9, 2;\nB: add.u32 %r10, %r9, 1;",
+        32,
+        0,
+        0,
+    );
+    clean(
+        "setp.gt.u32 %p1, %r1, 6;\n@%p1 mov.b32 %r9, 1;\n@!%p1 mov.b32 %r9, 1;\nadd.u32 %r10, %r9, 1;",
+        32,
+        0,
+        0,
+    );
 }
 
 #[test]
 fn divergent_and_missing_barriers() {
     // Inside one warp.
-    let f = finding("setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nbar.sync 0;\nbra B;\nA: bar.sync 0;\nB:", 32, 0, 0);
+    let f =
+        finding("setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nbar.sync 0;\nbra B;\nA: bar.sync 0;\nB:", 32, 0, 0);
     assert_eq!(f.kind, ErrorKind::DivergentBarrier, "{}", f.text);
     // Some threads leave before.
     let f = finding("setp.gt.u32 %p1, %r1, 40;\n@%p1 ret;\nbar.sync 0;", 64, 0, 0);
@@ -180,32 +221,68 @@ fn divergent_and_missing_barriers() {
     let f = finding("shr.u32 %r5, %r1, 5;\nbar.sync %r5;", 64, 0, 0);
     assert_eq!((f.kind, f.line), (ErrorKind::DivergentBarrier, 9), "{}", f.text);
     // Lanes that come late, through code placed elsewhere, are no divergence.
-    clean("setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nB: bar.sync 0;\nbra C;\nA: add.u32 %r5, %r1, 1; bra B;\nC:", 32, 0, 0);
-    clean("shr.u32 %r5, %r1, 5; setp.eq.u32 %p1, %r5, 0;\n@%p1 bra A;\nbar.sync 0;\nbra B;\nA: bar.sync 0;\nB:", 64, 0, 0);
+    clean(
+        "setp.gt.u32 %p1, %r1, 6;\n@%p1 bra A;\nB: bar.sync 0;\nbra C;\nA: add.u32 %r5, %r1, 1; bra B;\nC:",
+        32,
+        0,
+        0,
+    );
+    clean(
+        "shr.u32 %r5, %r1, 5; setp.eq.u32 %p1, %r5, 0;\n@%p1 bra A;\nbar.sync 0;\nbra B;\nA: bar.sync 0;\nB:",
+        64,
+        0,
+        0,
+    );
 }
 
 #[test]
 fn named_barriers_count_threads() {
     // Warps 0 and 1 meet at barrier 1, warps 2 and 3 at barrier 2; a producer only arrives.
     clean("shr.u32 %r5, %r1, 6; add.u32 %r5, %r5, 1;\nbar.sync %r5, 64;", 128, 0, 0);
-    clean("setp.lt.u32 %p1, %r1, 32;\n@%p1 bra P;\nbar.sync 3, 64;\nbra E;\nP: bar.arrive 3, 64;\nE:", 64, 0, 0);
+    clean(
+        "setp.lt.u32 %p1, %r1, 32;\n@%p1 bra P;\nbar.sync 3, 64;\nbra E;\nP: bar.arrive 3, 64;\nE:",
+        64,
+        0,
+        0,
+    );
     let f = finding("bar.sync 1, 96;", 64, 0, 0);
     assert_eq!((f.kind, f.line), (ErrorKind::Deadlock, 8), "{}", f.text);
     // Reductions.
-    clean("setp.lt.u32 %p1, %r1, 40;\nbar.red.popc.u32 %r5, 0, %p1;\nsetp.eq.u32 %p2, %r5, 40;\n@!%p2 trap;\n\
-           bar.red.and.pred %p3, 0, %p1;\n@%p3 trap;\nbar.red.or.pred %p4, 0, %p1;\n@!%p4 trap;", 64, 0, 0);
+    clean(
+        "setp.lt.u32 %p1, %r1, 40;\nbar.red.popc.u32 %r5, 0, %p1;\nsetp.eq.u32 %p2, %r5, 40;\n@!%p2 trap;\n\
+           bar.red.and.pred %p3, 0, %p1;\n@%p3 trap;\nbar.red.or.pred %p4, 0, %p1;\n@!%p4 trap;",
+        64,
+        0,
+        0,
+    );
 }
 
 #[test]
 fn collectives_need_their_lanes() {
-    let f = finding("setp.gt.u32 %p1, %r1, 20;\n@%p1 ret;\nshfl.sync.down.b32 %r5, %r1, 1, 31, -1;", 32, 0, 0);
+    let f =
+        finding("setp.gt.u32 %p1, %r1, 20;\n@%p1 ret;\nshfl.sync.down.b32 %r5, %r1, 1, 31, -1;", 32, 0, 0);
     assert_eq!((f.kind, f.line), (ErrorKind::DivergentCollective, 10), "{}", f.text);
-    let f = finding("setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.down.b32 %r5, %r1, 1, 31, -1;\nbra B;\nA: bar.sync 0;\nB:", 32, 0, 0);
+    let f = finding(
+        "setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.down.b32 %r5, %r1, 1, 31, -1;\nbra B;\nA: bar.sync 0;\nB:",
+        32,
+        0,
+        0,
+    );
     assert!(matches!(f.kind, ErrorKind::DivergentCollective | ErrorKind::DivergentBarrier), "{}", f.text);
     // Lane 20 reads lane 21, which is not in the mask.
-    let f = finding("setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.down.b32 %r5, %r1, 1, 31, 0x1fffff;\nA:", 32, 0, 0);
+    let f = finding(
+        "setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.down.b32 %r5, %r1, 1, 31, 0x1fffff;\nA:",
+        32,
+        0,
+        0,
+    );
     assert_eq!((f.kind, f.line, f.thread), (ErrorKind::DivergentCollective, 10, [20, 0, 0]), "{}", f.text);
-    clean("setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.bfly.b32 %r5, %r1, 0, 31, 0x1fffff;\nA:", 32, 0, 0);
+    clean(
+        "setp.gt.u32 %p1, %r1, 20;\n@%p1 bra A;\nshfl.sync.bfly.b32 %r5, %r1, 0, 31, 0x1fffff;\nA:",
+        32,
+        0,
+        0,
+    );
 }
 
 #[test]
@@ -226,7 +303,9 @@ fn infinite_loops_end() {
 fn shared_races() {
     let a = ".shared .align 4 .b8 a[256]; shl.b32 %r3, %r1, 2; mov.u32 %r4, a; add.u32 %r5, %r4, %r3;\n";
     // The neighbour's value without a barrier.
-    let racy = format!("{a}st.shared.b32 [%r5], %r1;\nxor.b32 %r6, %r3, 4; add.u32 %r6, %r4, %r6;\nld.shared.b32 %r7, [%r6];");
+    let racy = format!(
+        "{a}st.shared.b32 [%r5], %r1;\nxor.b32 %r6, %r3, 4; add.u32 %r6, %r4, %r6;\nld.shared.b32 %r7, [%r6];"
+    );
     for (r, _) in run(&racy, 64, 0, 0) {
         let e = r.expect_err("the race was not found");
         assert_eq!((e.kind, e.report.line), (ErrorKind::SharedRace, Some(11)), "{e}");
@@ -243,11 +322,19 @@ fn shared_races() {
     clean(&anti.replace("\nst.shared.b32 [%r5], %r7;", "\nbar.sync 0;\nst.shared.b32 [%r5], %r7;"), 64, 0, 0);
     // All lanes write one place.
     assert_eq!(finding_kind(&format!("{a}st.shared.b32 [%r4], %r1;"), 32), ErrorKind::SharedRace);
-    clean(&format!("{a}setp.eq.u32 %p1, %r1, 0;\n@%p1 st.shared.b32 [%r4], 0;\nbar.sync 0;\nred.shared.add.u32 [%r4], 1;"), 64, 0, 0);
+    clean(
+        &format!(
+            "{a}setp.eq.u32 %p1, %r1, 0;\n@%p1 st.shared.b32 [%r4], 0;\nbar.sync 0;\nred.shared.add.u32 [%r4], 1;"
+        ),
+        64,
+        0,
+        0,
+    );
 }
 
 fn finding_kind(body: &str, threads: u32) -> ErrorKind {
-    let kinds: Vec<_> = run(body, threads, 0, 0).into_iter().map(|(r, _)| r.expect_err("not found").kind).collect();
+    let kinds: Vec<_> =
+        run(body, threads, 0, 0).into_iter().map(|(r, _)| r.expect_err("not found").kind).collect();
     assert!(kinds.iter().all(|k| *k == kinds[0]), "{kinds:?}");
     kinds[0]
 }
@@ -265,7 +352,10 @@ fn traps_and_read_only_memory() {
     assert_eq!(finding("trap;", 1, 0, 0).kind, ErrorKind::Trap);
     let ptx = ".version 7.0\n.target sm_80\n.const .align 4 .b32 c[2] = {7, 9};\n.visible .entry k()\n{\n.reg .b32 %r<2>;\n\
                ld.const.b32 %r0, [c+4];\nst.global.b32 [c], %r0;\nret;\n}";
-    let e = Sim::builder().build().launch(&Module::parse(ptx).unwrap(), "k", &LaunchConfig::linear(1, 1), &[]).unwrap_err();
+    let e = Sim::builder()
+        .build()
+        .launch(&Module::parse(ptx).unwrap(), "k", &LaunchConfig::linear(1, 1), &[])
+        .unwrap_err();
     assert_eq!((e.kind, e.report.line), (ErrorKind::ReadOnly, Some(8)), "{e}");
 }
 
@@ -274,7 +364,8 @@ fn bad_launches_are_typed() {
     let m = kernel("");
     let mut sim = Sim::builder().build();
     let fine = [Arg::U64(0), Arg::U32(0)];
-    let mut kind = |name: &str, c: LaunchConfig, args: &[Arg]| sim.launch(&m, name, &c, args).unwrap_err().kind;
+    let mut kind =
+        |name: &str, c: LaunchConfig, args: &[Arg]| sim.launch(&m, name, &c, args).unwrap_err().kind;
     assert_eq!(kind("q", LaunchConfig::linear(1, 1), &fine), ErrorKind::NoSuchKernel);
     assert_eq!(kind("k", LaunchConfig::linear(1, 1), &fine[..1]), ErrorKind::BadArguments);
     assert_eq!(kind("k", LaunchConfig::linear(1, 1), &[Arg::U32(0), Arg::U32(0)]), ErrorKind::BadArguments);
@@ -285,11 +376,14 @@ fn bad_launches_are_typed() {
 
 #[test]
 fn everything_off_still_ends_without_harm() {
-    let m = kernel(&format!("{INDEX}ld.global.b32 %r5, [%d1+254];\nst.global.b32 [%d1+254], %r5;\nadd.u32 %r7, %r8, 1;"));
+    let m = kernel(&format!(
+        "{INDEX}ld.global.b32 %r5, [%d1+254];\nst.global.b32 [%d1+254], %r5;\nadd.u32 %r7, %r8, 1;"
+    ));
     let mut sim = Sim::builder().checks(Checks::none()).build();
     let (a, b) = (sim.alloc(256), sim.alloc(256));
     sim.fill(b, 5, 256).unwrap();
-    sim.launch(&m, "k", &LaunchConfig::linear(64, 64), &[Arg::U64(a), Arg::U32(0)]).unwrap_or_else(|e| panic!("{e}"));
+    sim.launch(&m, "k", &LaunchConfig::linear(64, 64), &[Arg::U64(a), Arg::U32(0)])
+        .unwrap_or_else(|e| panic!("{e}"));
     let mut out = [0; 256];
     sim.read_checked(b, &mut out).unwrap();
     assert_eq!(out, [5; 256]);

@@ -93,7 +93,8 @@ fn double() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
         (-1e9f64..1e9).prop_map(f64::to_bits),
-        prop::sample::select(vec![0f64, -0.0, 1.0, f64::INFINITY, f64::NAN, 5e-324, f64::MAX, 0.5, -2.5]).prop_map(f64::to_bits),
+        prop::sample::select(vec![0f64, -0.0, 1.0, f64::INFINITY, f64::NAN, 5e-324, f64::MAX, 0.5, -2.5])
+            .prop_map(f64::to_bits),
     ]
 }
 
@@ -460,7 +461,8 @@ fn spaces_and_widths() {
     let mut sim = Sim::builder().build();
     let p = sim.alloc(32);
     let s = [11u32.to_le_bytes(), 12u32.to_le_bytes()].concat();
-    sim.launch(&m, "k", &LaunchConfig::linear(1, 1), &[Arg::U64(p), Arg::Bytes(s), Arg::I8(-3)]).unwrap_or_else(|e| panic!("{e}"));
+    sim.launch(&m, "k", &LaunchConfig::linear(1, 1), &[Arg::U64(p), Arg::Bytes(s), Arg::I8(-3)])
+        .unwrap_or_else(|e| panic!("{e}"));
     let mut out = [0; 32];
     sim.read_checked(p, &mut out).unwrap();
     let words: Vec<i32> = out.chunks(4).map(|c| i32::from_le_bytes(c.try_into().unwrap())).collect();
@@ -496,14 +498,19 @@ fn indirect_calls_and_branches_diverge_and_meet_again() {
 #[test]
 fn statistics_count_coalescing() {
     let ptx = |stride: u32| {
-        format!(".version 7.0\n.target sm_80\n.visible .entry k(.param .u64 p) {{\n.reg .b32 %r<3>; .reg .b64 %d<3>;\nld.param.u64 %d0, [p]; mov.u32 %r0, %tid.x; \
-                 mad.wide.u32 %d1, %r0, {stride}, %d0; st.global.u32 [%d1], %r0; ret; }}")
+        format!(
+            ".version 7.0\n.target sm_80\n.visible .entry k(.param .u64 p) {{\n.reg .b32 %r<3>; .reg .b64 %d<3>;\nld.param.u64 %d0, [p]; mov.u32 %r0, %tid.x; \
+                 mad.wide.u32 %d1, %r0, {stride}, %d0; st.global.u32 [%d1], %r0; ret; }}"
+        )
     };
     for (stride, sectors) in [(4, 4), (8, 8), (32, 32), (128, 32)] {
         let mut sim = Sim::builder().build();
         let p = sim.alloc(4096);
         let m = Module::parse(&ptx(stride)).unwrap();
         let s = sim.launch(&m, "k", &LaunchConfig::linear(32, 32), &[Arg::U64(p)]).unwrap();
-        assert_eq!((s.sectors, s.global_store_bytes, s.warp_instructions, s.lane_instructions), (sectors, 128, 5, 160));
+        assert_eq!(
+            (s.sectors, s.global_store_bytes, s.warp_instructions, s.lane_instructions),
+            (sectors, 128, 5, 160)
+        );
     }
 }

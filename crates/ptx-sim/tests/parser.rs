@@ -66,7 +66,13 @@ fn errors_carry_line_and_column() {
 
 /// A random statement, as text.
 fn statement() -> impl Strategy<Value = String> {
-    let name = prop_oneof!["%r[0-9]{1,3}", "%p[0-9]", "[a-z_$][a-z0-9_$]{0,6}", Just("%tid.x".to_string()), Just("_".to_string())];
+    let name = prop_oneof![
+        "%r[0-9]{1,3}",
+        "%p[0-9]",
+        "[a-z_$][a-z0-9_$]{0,6}",
+        Just("%tid.x".to_string()),
+        Just("_".to_string())
+    ];
     let operand = prop_oneof![
         name.clone(),
         any::<i64>().prop_map(|v| v.to_string()),
@@ -84,9 +90,10 @@ fn statement() -> impl Strategy<Value = String> {
         Just("add.rn.f32".to_string()),
         Just("setp.lt.and.u32".to_string()),
     ];
-    let inst = (prop::option::of(name), opcode, prop::collection::vec(operand, 0..5)).prop_map(|(g, o, v)| {
-        format!("{}{o} {};", g.map(|g| format!("@!{g} ")).unwrap_or_default(), v.join(", "))
-    });
+    let inst =
+        (prop::option::of(name), opcode, prop::collection::vec(operand, 0..5)).prop_map(|(g, o, v)| {
+            format!("{}{o} {};", g.map(|g| format!("@!{g} ")).unwrap_or_default(), v.join(", "))
+        });
     prop_oneof![
         8 => inst,
         1 => "L[0-9]{1,2}:",

@@ -100,7 +100,9 @@ fn lop3(a: u64, b: u64, c: u64, lut: u32) -> u64 {
     let mut out = 0;
     for i in 0..8 {
         if lut >> i & 1 != 0 {
-            out |= (if i & 4 != 0 { a } else { !a }) & (if i & 2 != 0 { b } else { !b }) & (if i & 1 != 0 { c } else { !c });
+            out |= (if i & 4 != 0 { a } else { !a })
+                & (if i & 2 != 0 { b } else { !b })
+                & (if i & 1 != 0 { c } else { !c });
         }
     }
     out
@@ -136,9 +138,9 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
             }
         }
         // The look-up table arrives as a constant in operand 4.
-        "lop3" => {
-            Some(alu!(|a: u32, b: u32, c: u32, t: u32| -> u32 { lop3(a as u64, b as u64, c as u64, t) as u32 }))
-        }
+        "lop3" => Some(alu!(|a: u32, b: u32, c: u32, t: u32| -> u32 {
+            lop3(a as u64, b as u64, c as u64, t) as u32
+        })),
         _ => None,
     }
 }

@@ -305,7 +305,11 @@ impl<'a> Decoder<'a, '_> {
 
     /// Appends a dense instruction under the current guard; operands fetched since the last one are its reads.
     fn push(&mut self, op: Op, class: Class) {
-        let mut uses = Uses { reads: std::mem::take(&mut self.pending_reads), guarded: self.guard != NONE, ..Uses::default() };
+        let mut uses = Uses {
+            reads: std::mem::take(&mut self.pending_reads),
+            guarded: self.guard != NONE,
+            ..Uses::default()
+        };
         if self.guard != NONE && self.first {
             uses.reads.push((File::Pred, self.guard & !NEGATED, self.guard_name));
         }
@@ -376,7 +380,9 @@ impl<'a> Decoder<'a, '_> {
             Operand::Int(v) => Const::Value(*v as u64),
             Operand::F32(v) if file == File::R64 => Const::Value((f32::from_bits(*v) as f64).to_bits()),
             Operand::F32(v) => Const::Value(*v as u64),
-            Operand::F64(v) if file == File::R32 => Const::Value((f64::from_bits(*v) as f32).to_bits() as u64),
+            Operand::F64(v) if file == File::R32 => {
+                Const::Value((f64::from_bits(*v) as f32).to_bits() as u64)
+            }
             Operand::F64(v) => Const::Value(*v),
             Operand::Not(n) => return Ok(self.src(&Operand::Name(n), File::Pred)? ^ NEGATED),
             Operand::Name("WARP_SZ") => Const::Value(32),
@@ -401,7 +407,8 @@ impl<'a> Decoder<'a, '_> {
                 self.converted(File::R64, t, name, file)
             }
             None if name.starts_with('%') => {
-                let special = instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
+                let special =
+                    instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
                 // 64-bit special registers are few; their low half serves 32-bit readers.
                 let t = self.fresh(file, 1)?;
                 self.push(Op::Special(special, t | if file == File::R64 { WIDE } else { 0 }), Class::Move);
