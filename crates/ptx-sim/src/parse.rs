@@ -224,6 +224,11 @@ impl<'a> Parser<'a> {
                         self.more_vars(first, |v| ast.items.push(Item::Var(v)))?;
                     }
                 }
+                // Labels that close a debug section.
+                Tok::Word(_) if versioned => {
+                    self.advance()?;
+                    self.expect(b':')?;
+                }
                 _ => return self.fail("a directive"),
             }
             if !versioned {
@@ -276,7 +281,10 @@ impl<'a> Parser<'a> {
         let mut v = Var { linkage, line: Line(self.at), ..Var::default() };
         let space = self.word("a state space such as `.shared`")?;
         // `.reg` parameters of functions are written with their space, too.
-        let known = SPACES.contains(&space) || space == ".reg" || space.starts_with(".const") || space.starts_with(".shared::");
+        let known = SPACES.contains(&space)
+            || space == ".reg"
+            || space.starts_with(".const")
+            || space.starts_with(".shared::");
         if !known {
             return Err(self.lex.error(format!("`{space}` is not a state space or a known directive")));
         }
@@ -548,10 +556,10 @@ impl<'a> Parser<'a> {
             return Err(self.lex.error(format!("`{opcode}` is not an instruction")));
         }
         let mut operands = Vec::with_capacity(4);
-        while !self.is(b';') {
+        if !self.is(b';') {
             operands.push(self.operand()?);
-            if !self.eat(b',')? {
-                break;
+            while self.eat(b',')? {
+                operands.push(self.operand()?);
             }
         }
         self.expect(b';')?;
@@ -562,10 +570,10 @@ impl<'a> Parser<'a> {
         self.nested(|p| {
             p.advance()?;
             let mut v = Vec::new();
-            while !p.is(close) {
+            if !p.is(close) {
                 v.push(p.operand()?);
-                if !p.eat(b',')? {
-                    break;
+                while p.eat(b',')? {
+                    v.push(p.operand()?);
                 }
             }
             p.expect(close)?;

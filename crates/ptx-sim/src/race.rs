@@ -77,7 +77,15 @@ impl Races {
         self.steps[warp] = self.steps[warp].wrapping_add(1);
     }
 
-    pub(crate) fn access(&mut self, offs: &Offsets, mask: u32, bytes: usize, kind: Kind, thread0: u32, line: u32) -> Step {
+    pub(crate) fn access(
+        &mut self,
+        offs: &Offsets,
+        mask: u32,
+        bytes: usize,
+        kind: Kind,
+        thread0: u32,
+        line: u32,
+    ) -> Step {
         if self.cells.len() < self.size {
             self.cells.resize(self.size, EMPTY);
         }
@@ -97,7 +105,8 @@ impl Races {
                     w if w & WARP != 0 => w & !WARP != warp || at == step,
                     w => w != me && (w / 32 != warp || at == step),
                 };
-                let write_clash = unordered(cell.writer, cell.write_step) && !(cell.atomic && kind == Kind::Atomic);
+                let write_clash =
+                    unordered(cell.writer, cell.write_step) && !(cell.atomic && kind == Kind::Atomic);
                 let read_clash = kind != Kind::Read && unordered(cell.reader, cell.read_step);
                 if write_clash || read_clash {
                     let (who, at, verb) = if write_clash {
@@ -111,7 +120,9 @@ impl Races {
                         ErrorKind::SharedRace,
                         l as u32,
                         offs[l] as u64,
-                        format!("thread {me} {mine} what {who} has {verb} (PTX line {at}) with no barrier in between"),
+                        format!(
+                            "thread {me} {mine} what {who} has {verb} (PTX line {at}) with no barrier in between"
+                        ),
                     ));
                 }
                 if kind == Kind::Read {

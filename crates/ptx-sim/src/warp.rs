@@ -5,7 +5,7 @@
 //! masks. Barriers and warp-level instructions park a group until its partners arrive. A group that runs long while
 //! others could gets put behind them for a while, so that lanes spinning on each other make progress.
 
-use crate::access::{Kind, LOCAL_FIRST, Local, Memory, deliver32, deliver64, value};
+use crate::access::{LOCAL_FIRST, Local, Memory, deliver32, deliver64, value};
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::*;
@@ -235,7 +235,8 @@ impl Warp {
                     Event::Park(mask, park) => {
                         let rest = Group { mask: group.mask & !mask, pc: group.pc + 1, ..group };
                         self.add(rest);
-                        let here = |g: &&mut Group| g.frame == group.frame && g.pc == group.pc && g.park == park;
+                        let here =
+                            |g: &&mut Group| g.frame == group.frame && g.pc == group.pc && g.park == park;
                         match self.groups.iter_mut().find(here) {
                             Some(g) => {
                                 g.mask |= mask;
@@ -283,7 +284,13 @@ impl Warp {
         let f = &self.frames[g.frame as usize];
         let v = match bar.source {
             NONE => 0,
-            i if i & crate::lanes::CONST != 0 => if i & 1 != 0 { !0 } else { 0 },
+            i if i & crate::lanes::CONST != 0 => {
+                if i & 1 != 0 {
+                    !0
+                } else {
+                    0
+                }
+            }
             i => {
                 let p = f.preds[(i & !NEGATED) as usize];
                 if i & NEGATED != 0 { !p } else { p }
@@ -301,7 +308,8 @@ impl Warp {
                 *p = (*p & !g.mask) | if value != 0 { g.mask } else { 0 };
             }
             BarKind::Popc => {
-                let mut regs = Regs { r32: &mut f.r32, r64: &mut f.r64, preds: &mut f.preds, c32: &[], c64: &[] };
+                let mut regs =
+                    Regs { r32: &mut f.r32, r64: &mut f.r64, preds: &mut f.preds, c32: &[], c64: &[] };
                 deliver32(&mut regs, bar.dst, &[value; 32], false, g.mask);
             }
             _ => {}
@@ -349,7 +357,11 @@ impl Warp {
             let (f, t) = (l * self.local.stride + from as usize, l * self.local.stride + to as usize);
             arena.bytes.copy_within(f..f + bytes as usize, t);
             for i in 0..bytes as usize {
-                if arena.init.test(f + i, 1) { arena.init.set(t + i, 1) } else { arena.init.unset(t + i, 1, len) }
+                if arena.init.test(f + i, 1) {
+                    arena.init.set(t + i, 1)
+                } else {
+                    arena.init.unset(t + i, 1, len)
+                }
             }
         }
     }
@@ -442,7 +454,8 @@ impl Warp {
                 env.stats.by_class[inst.class as usize] += 1;
             }
             if inst.tracked && env.checks.uninitialised_registers {
-                track(linked, pc, inst, &mut frame.written, mask, m).map_err(|f| (f, m.trailing_zeros(), pc))?;
+                track(linked, pc, inst, &mut frame.written, mask, m)
+                    .map_err(|f| (f, m.trailing_zeros(), pc))?;
             }
             if m == 0 {
                 pc += 1;
@@ -581,7 +594,7 @@ impl Warp {
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 Op::Nop => {}
                 Op::Collective(w) => {
-                    let missing = crate::collective::execute(w, &mut regs, m, mask, self.live, env.checks);
+                    let missing = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match missing.map_err(place)? {
                         true => env.shared.races.warp_sync(self.index as usize),
                         false => leave!(Event::Park(m, Park::Collective)),
@@ -592,7 +605,9 @@ impl Warp {
                     let id = u32::src(&regs, b.id)[lane];
                     let count = if b.count == NONE { 0 } else { u32::src(&regs, b.count)[lane] };
                     if id > 15 || count % 32 != 0 {
-                        let text = format!("barrier {id} with {count} threads; numbers go to 15, counts are multiples of 32");
+                        let text = format!(
+                            "barrier {id} with {count} threads; numbers go to 15, counts are multiples of 32"
+                        );
                         return Err(place(Fault::new(ErrorKind::DivergentBarrier, text)));
                     }
                     if b.kind == BarKind::Arrive {
@@ -710,11 +725,13 @@ pub(crate) fn report(l: Located, env: &Env<'_>, thread: [u32; 3], kernel: &str) 
         let (line, file, row) = linked.func.lines.get(l.pc as usize).copied().unwrap_or((0, 0, 0));
         r.line = Some(line);
         r.instruction = env.module.line_text(line);
-        if row > 0
-            && let Some(name) = env.module.files.get(&file)
-        {
-            r.source = Some((name.clone(), row));
-        }
+        // Inlined library code hides the line that called it: the nearest line before it that is no library's.
+        let named =
+            |file: u32, row: u32| env.module.files.get(&file).filter(|_| row > 0).map(|n| (n.clone(), row));
+        let before = linked.func.lines[..(l.pc as usize + 1).min(linked.func.lines.len())].iter().rev();
+        let own =
+            before.filter_map(|&(_, f, row)| named(f, row)).find(|(name, _)| !name.contains("/library/"));
+        r.source = own.or_else(|| named(file, row));
     }
     e
 }
