@@ -1,12 +1,15 @@
 //! The two float types a CPU implementation is written for: `f32` (what runs) and `f64` (the test oracle).
 //!
 //! Every operation's CPU code is generic over [`Real`], so that the oracle and the fast path are the same lines. The
-//! transcendental functions of `f32` are polynomials that inline into loops and vectorise; each states its error, found
-//! by the exhaustive sweep in this file's tests. `f64` uses the standard library and `libm`.
+//! transcendental functions of `f32` are the polynomials that the kernels use ([`gpu_kernels::math`], which states and
+//! tests their errors in ulp): inside the loops of [`ops::cpu`](crate::ops) they inline and vectorise. `f64` uses the
+//! standard library and `libm`.
 
 use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
+use gpu_kernels::math;
 
 /// A float type that operations compute in.
 pub trait Real:
@@ -117,35 +120,6 @@ impl Real for f64 {
     }
 }
 
-/// 2^n as an `f32`, for n in [-126, 127].
-#[inline(always)]
-fn pow2i(n: i32) -> f32 {
-    f32::from_bits(((n + 127) as u32) << 23)
-}
-
-/// Splits `x` into `n ln 2 + r` with `|r| <= ln 2 / 2`, for |x| < 150.
-#[inline(always)]
-fn reduce_ln2(x: f32) -> (f32, f32) {
-    const HI: f32 = 0.693_359_4; // 9 bits: n * HI is exact
-    const LO: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer and vectorises everywhere.
-    const MAGIC: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + MAGIC) - MAGIC;
-    let r = n.mul_add(-HI, x);
-    (n, n.mul_add(-LO, r))
-}
-
-/// (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2: a minimax polynomial of degree 5.
-#[inline(always)]
-fn exp_tail(r: f32) -> f32 {
-    let mut p = 1.984_127e-4_f32;
-    p = p.mul_add(r, 1.388_889e-3);
-    p = p.mul_add(r, 8.333_333e-3);
-    p = p.mul_add(r, 4.166_666_7e-2);
-    p = p.mul_add(r, 1.666_666_7e-1);
-    p.mul_add(r, 0.5)
-}
-
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
@@ -158,81 +132,29 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
-    /// Within 2 ulp; subnormal results keep their gradual underflow.
     #[inline(always)]
     fn exp(self) -> f32 {
-        let x = if self > 89.0 { 89.0 } else if self < -104.0 { -104.0 } else { self };
-        let (n, r) = reduce_ln2(x);
-        let p = (exp_tail(r) * r).mul_add(r, r) + 1.0;
-        // 2^n in two factors, so that results near the ends of the range neither overflow nor flush early.
-        let n = n as i32;
-        let half = n >> 1;
-        p * pow2i(half) * pow2i(n - half)
+        math::exp(self)
     }
-    /// Within 3 ulp.
     #[inline(always)]
     fn exp_m1(self) -> f32 {
-        let x = if self > 89.0 { 89.0 } else if self < -20.0 { -20.0 } else { self };
-        let (n, r) = reduce_ln2(x);
-        let t = (exp_tail(r) * r).mul_add(r, r);
-        let n = n as i32;
-        let half = n >> 1;
-        // e^x - 1 = 2^n (t + 1) - 1 = 2^n t + (2^n - 1); both factors of 2^n as in `exp`.
-        let (a, b) = (pow2i(half), pow2i(n - half));
-        let big = (t + 1.0) * a * b - 1.0;
-        let scale = a * b;
-        let small = t.mul_add(scale, scale - 1.0);
-        if n > 30 { big } else { small }
+        math::exp_m1(self)
     }
-    /// Within 2 ulp.
     #[inline(always)]
     fn ln(self) -> f32 {
-        // Subnormals are scaled into the normal range first.
-        let tiny = self < f32::MIN_POSITIVE;
-        let x = if tiny { self * 16_777_216.0 } else { self };
-        let bits = x.to_bits();
-        // The mantissa in [sqrt(1/2), sqrt(2)), the exponent beside it.
-        let e = (bits.wrapping_sub(0x3f35_04f3) as i32) >> 23;
-        let m = f32::from_bits(bits.wrapping_sub((e << 23) as u32));
-        let e = e as f32 - if tiny { 24.0 } else { 0.0 };
-        let y = ln_1p_core(m - 1.0, e);
-        if self > 0.0 && self < f32::INFINITY {
-            y
-        } else if self == 0.0 {
-            f32::NEG_INFINITY
-        } else if self == f32::INFINITY {
-            self
-        } else {
-            f32::NAN
-        }
+        math::ln(self)
     }
-    /// Within 3 ulp.
     #[inline(always)]
     fn ln_1p(self) -> f32 {
-        let u = 1.0 + self;
-        // ln(1+x) = ln(u) + (x - (u - 1)) / u: the second term restores what rounding u lost.
-        let lost = if self > 1.0 { 1.0 - (u - self) } else { self - (u - 1.0) };
-        let y = Real::ln(u) + lost / u;
-        if Real::abs(self) < 1e-4 {
-            self - 0.5 * self * self
-        } else if u > 0.0 && u < f32::INFINITY {
-            y
-        } else {
-            Real::ln(u)
-        }
+        math::ln_1p(self)
     }
-    /// Within 4 ulp.
     #[inline(always)]
     fn tanh(self) -> f32 {
-        let a = Real::abs(self);
-        let a = if a > 10.0 { 10.0 } else { a };
-        // tanh a = (e^2a - 1) / (e^2a + 1)
-        let t = Real::exp_m1(2.0 * a);
-        let y = t / (t + 2.0);
-        if self.is_nan() { self } else { y.copysign(self) }
+        math::tanh(self)
     }
+    #[inline(always)]
     fn erf(self) -> f32 {
-        libm::erff(self)
+        math::erf(self)
     }
     #[inline(always)]
     fn sqrt(self) -> f32 {
@@ -265,16 +187,28 @@ impl Real for f32 {
     }
 }
 
-/// ln(1 + f) + e ln 2, for 1 + f in [sqrt(1/2), sqrt(2)): the series in s = f / (2 + f), as fdlibm arranges it.
-#[inline(always)]
-fn ln_1p_core(f: f32, e: f32) -> f32 {
-    let s = f / (2.0 + f);
-    let z = s * s;
-    let mut p = 0.242_790_79_f32;
-    p = p.mul_add(z, 0.284_987_87);
-    p = p.mul_add(z, 0.400_009_72);
-    p = p.mul_add(z, 0.666_666_6);
-    let r = p * z;
-    let half = 0.5 * f * f;
-    e.mul_add(0.693_138_1, f - (half - (s * (half + r) + e * 9.058_001e-6)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same generic lines in both types.
+    fn values<T: Real>(x: T) -> [T; 8] {
+        let (c, s) = Real::sincos_2pi(x);
+        [x.exp(), x.exp_m1(), x.ln(), x.ln_1p(), x.tanh(), x.erf(), c, s]
+    }
+
+    #[test]
+    fn f32_follows_f64() {
+        // The bounds of `gpu_kernels::math`, for arguments in (0, 1]; sine and cosine against the absolute 2^-23.
+        let bounds = [1.1, 1.6, 1.1, 1.6, 2.6, 1.6];
+        for i in 1..=40_000u32 {
+            let x = i as f32 / 40_000.0;
+            let (got, want) = (values(x), values(f64::from(x)));
+            for (k, (&got, want)) in got.iter().zip(want).enumerate() {
+                let scale = bounds.get(k).map_or(8.0, |b| b * want.abs().max(1e-30));
+                let error = (f64::from(got) - want).abs();
+                assert!(error <= scale * f64::from(f32::EPSILON), "function {k} at {x}: {got} for {want}");
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Hopper (compute capability 9.0) gets the `sm_90a` variant of a module, every other GPU the `sm_80` one.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::{Backend, Replay};
@@ -21,7 +21,7 @@ pub(super) struct CudaBackend {
     context: CudaContext,
     hopper: bool,
     /// Modules loaded so far, by the address of their static.
-    modules: Mutex<HashMap<usize, CudaModule>>,
+    modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
     launches: AtomicU64,
 }
 
@@ -34,13 +34,14 @@ impl CudaBackend {
         Ok(CudaBackend { context, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
     }
 
-    fn module(&self, module: &'static PtxModule) -> Result<CudaModule, DeviceError> {
+    fn module(&self, module: &'static PtxModule) -> Result<Arc<CudaModule>, DeviceError> {
         let mut modules = self.modules.lock().unwrap_or_else(|e| e.into_inner());
         let key = std::ptr::from_ref(module) as usize;
         if let Some(loaded) = modules.get(&key) {
             return Ok(loaded.clone());
         }
-        let loaded = self.context.load_module(if self.hopper { module.sm_90a } else { module.sm_80 })?;
+        let ptx = if self.hopper { module.sm_90a } else { module.sm_80 };
+        let loaded = Arc::new(self.context.load_module(ptx)?);
         modules.insert(key, loaded.clone());
         Ok(loaded)
     }

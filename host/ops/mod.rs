@@ -7,8 +7,28 @@
 //!
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
+pub mod activation;
+pub mod chain;
+pub mod clip;
 mod context;
+pub(crate) mod cpu;
+pub mod dropout;
+pub mod elementwise;
+pub mod gather;
+pub mod gemm;
+mod lanes;
+pub mod layout;
+pub mod loss;
+mod loss_cpu;
+pub mod metrics;
+pub mod optim;
+pub mod random;
+pub mod reduce;
+mod reduce_cpu;
 pub mod sample;
+mod sgemm;
+mod simd;
+pub mod softmax;
 
 use std::fmt;
 use std::sync::Arc;
@@ -216,6 +236,20 @@ pub struct OpEntry {
 pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
+        reduce::entries,
+        softmax::entries,
+        loss::entries,
+        metrics::entries,
+        activation::entries,
+        elementwise::entries,
+        chain::entries,
+        random::entries,
+        dropout::entries,
+        optim::entries,
+        clip::entries,
+        gemm::entries,
+        layout::entries,
+        gather::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }

@@ -1,15 +1,18 @@
 //! The caching allocator's bookkeeping, without a driver.
 //!
-//! `cuMemAlloc` and `cuMemFree` cost tens of microseconds and may wait for the whole device, so freed blocks are kept and handed out again.
-//! A context has one stream, and everything that touches a block is in that stream's order: a block that was freed on the host while a kernel
-//! still reads it may be handed out at once, because whatever the new owner enqueues comes after that kernel.
+//! `cuMemAlloc` and `cuMemFree` cost tens of microseconds and may wait for the whole device, so freed blocks
+//! are kept and handed out again. A context has one stream, and everything that touches a block is in that
+//! stream's order: a block that was freed on the host while a kernel still reads it may be handed out at
+//! once, because whatever the new owner enqueues comes after that kernel.
 //!
-//! Sizes are rounded up to a size class: multiples of 512 bytes, and above 4 KiB eight steps to each doubling, so at most an eighth of a block is
-//! lost. A request takes a cached block of its own class, or the smallest cached one that is at most a quarter larger. When the device is
-//! full, all cached blocks are given back and the request is tried once more.
+//! Sizes are rounded up to a size class: multiples of 512 bytes, and above 4 KiB eight steps to each
+//! doubling, so at most an eighth of a block is lost. A request takes a cached block of its own class, or the
+//! smallest cached one that is at most a quarter larger. When the device is full, all cached blocks are given
+//! back and the request is tried once more.
 //!
-//! A block is in one of three states: live (its owner may use it), held (freed while a graph was captured that names it; the graph keeps
-//! it), cached. Addresses are checked against the live blocks before the driver sees them ([`CachingAllocator::check_range`]).
+//! A block is in one of three states: live (its owner may use it), held (freed while a graph was captured
+//! that names it; the graph keeps it), cached. Addresses are checked against the live blocks before the
+//! driver sees them ([`CachingAllocator::check_range`]).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +24,8 @@ pub trait DeviceMemory {
     fn allocate(&mut self, bytes: usize) -> Result<Option<u64>, Self::Error>;
     /// Gives a block back.
     fn release(&mut self, address: u64) -> Result<(), Self::Error>;
-    /// Prepares for giving blocks back: waits until nothing uses them. `false` where that cannot be done now, and cached blocks must stay.
+    /// Prepares for giving blocks back: waits until nothing uses them. `false` where that cannot be done now,
+    /// and cached blocks must stay.
     fn drain(&mut self) -> Result<bool, Self::Error>;
 }
 
@@ -119,7 +123,8 @@ impl CachingAllocator {
         self.cached.entry(block.class).or_default().push(address);
     }
 
-    /// Takes a live block back into the cache. `false` if there is no live block at this address: freed twice, or not a block's start.
+    /// Takes a live block back into the cache. `false` if there is no live block at this address: freed
+    /// twice, or not a block's start.
     #[must_use]
     pub fn free(&mut self, address: u64) -> bool {
         match self.live.remove(&address) {
@@ -174,7 +179,8 @@ impl CachingAllocator {
         live.chain(held).chain(cached).collect()
     }
 
-    /// Whether `bytes` bytes from `address` on lie inside one live block, as far as it was asked for; else the reason.
+    /// Whether `bytes` bytes from `address` on lie inside one live block, as far as it was asked for; else
+    /// the reason.
     pub fn check_range(&self, address: u64, bytes: usize) -> Result<(), &'static str> {
         let Some((&start, block)) = self.live.range(..=address).next_back() else {
             return Err("no live allocation there");
@@ -282,7 +288,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any order of allocations and frees: blocks never overlap, are large enough, counts add up, and nothing leaks.
+        /// Any order of allocations and frees: blocks never overlap, are large enough, counts add up, and
+        /// nothing leaks.
         #[test]
         fn any_order_of_requests_keeps_the_books(requests in prop::collection::vec((0usize..200_000, any::<u16>()), 1..120)) {
             let mut device = Device::new(4 << 20);

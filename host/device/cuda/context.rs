@@ -1,12 +1,14 @@
 //! A device opened: its primary context, its one stream, and the order in which threads use them.
 //!
-//! Clones of a [`CudaContext`], modules, events, pinned buffers and graphs all hold the same [`Shared`] state. Every operation goes through
-//! [`Shared::enter`], which takes the state's lock, waits while another thread captures a graph, refuses when the context is lost, and makes
-//! the context current on the thread. The lock is held while work is enqueued, and not while [`CudaContext::synchronize`] or a download waits
+//! Clones of a [`CudaContext`], modules, events, pinned buffers and graphs all hold the same [`Shared`]
+//! state. Every operation goes through [`Shared::enter`], which takes the state's lock, waits while another
+//! thread captures a graph, refuses when the context is lost, and makes the context current on the thread.
+//! The lock is held while work is enqueued, and not while [`CudaContext::synchronize`] or a download waits
 //! for the device.
 //!
-//! A lost context (a kernel faulted) is kept until everything made from it is dropped; then the primary context is reset, and the device can be
-//! opened anew. Nothing calls the driver with a handle of a lost context.
+//! A lost context (a kernel faulted) is kept until everything made from it is dropped; then the primary
+//! context is reset, and the device can be opened anew. Nothing calls the driver with a handle of a lost
+//! context.
 //!
 //! Lock order: registry of contexts; a context's state; a pinned buffer's use.
 
@@ -77,11 +79,13 @@ pub(super) struct State {
     idle_events: Vec<RawEvent>,
 }
 
-/// The contexts of the process, by ordinal. An entry leaves when its context has been torn down, which `GONE` signals.
+/// The contexts of the process, by ordinal. An entry leaves when its context has been torn down, which `GONE`
+/// signals.
 static CONTEXTS: Mutex<BTreeMap<usize, Weak<Shared>>> = Mutex::new(BTreeMap::new());
 static GONE: Condvar = Condvar::new();
 
-/// A lock whose holder panicked holds no broken invariant here: every change under these locks is a single step.
+/// A lock whose holder panicked holds no broken invariant here: every change under these locks is a single
+/// step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -90,7 +94,8 @@ impl CudaContext {
     /// Opens `cuda:ordinal`, or joins the context that this process already has on it.
     ///
     /// # Errors
-    /// No CUDA here, no such device, the device refuses, or a context lost to a faulting kernel is still held somewhere.
+    /// No CUDA here, no such device, the device refuses, or a context lost to a faulting kernel is still held
+    /// somewhere.
     pub fn new(ordinal: usize) -> Result<Self, CudaError> {
         let device = info::checked_ordinal(ordinal)?;
         let mut contexts = lock(&CONTEXTS);
@@ -226,7 +231,8 @@ impl Event {
         self.shared.enter()?.check("cuEventSynchronize", raw)
     }
 
-    /// Milliseconds of device time from this event to `end`; waits for `end`. The clock ticks at about half a microsecond.
+    /// Milliseconds of device time from this event to `end`; waits for `end`. The clock ticks at about half a
+    /// microsecond.
     ///
     /// # Errors
     /// One of them was never recorded, or they belong to two devices; the context is lost.
@@ -359,8 +365,8 @@ impl Op<'_> {
     }
 
     pub(super) fn destroy_event(&self, event: RawEvent) {
-        // SAFETY: the event is alive and its holder gives it up. Destroying one the device has not passed is allowed. There is nobody to tell
-        // about an error.
+        // SAFETY: the event is alive and its holder gives it up. Destroying one the device has not passed is
+        // allowed. There is nobody to tell about an error.
         unsafe { sys::cuEventDestroy_v2(event.0.0) };
     }
 }
@@ -369,9 +375,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let mut contexts = lock(&CONTEXTS);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: this is the last reference, so nobody else uses any of these handles. They are alive unless the context is lost, which the
-        // first two calls find out at the latest; then only the reset and the release of the reference count follow. Errors have
-        // nobody to go to.
+        // SAFETY: this is the last reference, so nobody else uses any of these handles. They are alive unless
+        // the context is lost, which the first two calls find out at the latest; then only the reset and the
+        // release of the reference count follow. Errors have nobody to go to.
         unsafe {
             let healthy = self.fault.get().is_none()
                 && sys::cuCtxSetCurrent(self.context.as_raw()) == 0

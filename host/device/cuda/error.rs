@@ -1,13 +1,15 @@
 //! What can go wrong on a CUDA device, said so that the reader can act on it.
 //!
-//! This file knows no driver: it is compiled into every build, also into one without CUDA, and holds the numbers, names and remedies of
-//! the driver API's result codes (`CUresult`, CUDA Driver API, section "Data types used by CUDA driver").
+//! This file knows no driver: it is compiled into every build, also into one without CUDA, and holds the
+//! numbers, names and remedies of the driver API's result codes (`CUresult`, CUDA Driver API, section "Data
+//! types used by CUDA driver").
 //!
 //! Three kinds matter to callers:
-//! * [`CudaError::NotCompiled`], [`CudaError::NoDriver`], [`CudaError::NoGpu`] and [`CudaError::DriverUnusable`]: there is no CUDA here, and
-//!   `--device auto` may go on with the CPU ([`CudaError::is_unavailable`]);
-//! * [`CudaError::Fault`]: a kernel broke the context, every later call on it gives the same error, and only a new context helps
-//!   ([`CudaError::is_sticky`]);
+//! * [`CudaError::NotCompiled`], [`CudaError::NoDriver`], [`CudaError::NoGpu`] and
+//!   [`CudaError::DriverUnusable`]: there is no CUDA here, and `--device auto` may go on with the CPU
+//!   ([`CudaError::is_unavailable`]);
+//! * [`CudaError::Fault`]: a kernel broke the context, every later call on it gives the same error, and only
+//!   a new context helps ([`CudaError::is_sticky`]);
 //! * everything else: this one call failed.
 
 /// Environment variable that names the driver library to load instead of `libcuda.so.1`.
@@ -155,7 +157,8 @@ impl std::fmt::Display for Log<'_> {
     }
 }
 
-/// A `CUresult` other than success, as the number it is: a driver newer than any list may return codes unknown to it.
+/// A `CUresult` other than success, as the number it is: a driver newer than any list may return codes
+/// unknown to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriverCode(pub u32);
 
@@ -289,11 +292,6 @@ impl DriverCode {
     pub fn is_sticky(self) -> bool {
         matches!(self.0, 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721)
     }
-
-    /// `Ok` for zero, which is `CUDA_SUCCESS`.
-    pub(super) fn check(raw: u32) -> Result<(), Self> {
-        if raw == 0 { Ok(()) } else { Err(Self(raw)) }
-    }
 }
 
 impl std::fmt::Display for DriverCode {
@@ -340,7 +338,5 @@ mod tests {
         for harmless in [1, 2, 34, 100, 209, 218, 500, 600, 701, 712, 720, 801, 900] {
             assert!(!DriverCode(harmless).is_sticky(), "{harmless}");
         }
-        assert_eq!(DriverCode::check(0), Ok(()));
-        assert_eq!(DriverCode::check(2), Err(DriverCode::OUT_OF_MEMORY));
     }
 }

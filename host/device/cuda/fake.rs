@@ -1,11 +1,12 @@
-//! A driver in Rust for the tests: one GPU, whose memory is the host's, behind the same entry points as the real one.
+//! A driver in Rust for the tests: one GPU, whose memory is the host's, behind the same entry points as the
+//! real one.
 //!
-//! The stream is as lazy as a stream may be: nothing runs before somebody waits. So a staging buffer that is overwritten too early, or a block
-//! that is given back too early, shows in the data. Kernels are `fill(address, count, value)` for `f32`, `illegal` and `assertion`, which
-//! lose the context.
+//! The stream is as lazy as a stream may be: nothing runs before somebody waits. So a staging buffer that is
+//! overwritten too early, or a block that is given back too early, shows in the data. Kernels are
+//! `fill(address, count, value)` for `f32`, `illegal` and `assertion`, which lose the context.
 //!
-//! The driver of a process cannot be changed, so each test runs in a process of its own: [`with_fake_driver`] starts the test program again
-//! for the one test.
+//! The driver of a process cannot be changed, so each test runs in a process of its own: [`with_fake_driver`]
+//! starts the test program again for the one test.
 
 use super::error::LIBRARY_VARIABLE;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -119,8 +120,8 @@ impl Fake {
             let Some(work) = self.queue.pop_front() else { break };
             self.clock += 1;
             match work {
-                // SAFETY: the layer under test checks device ranges and keeps host memory alive and untouched until the copy has run: that is
-                // what these tests are about.
+                // SAFETY: the layer under test checks device ranges and keeps host memory alive and untouched
+                // until the copy has run: that is what these tests are about.
                 Work::Copy { to, from, bytes } => unsafe {
                     std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes)
                 },
@@ -156,8 +157,8 @@ impl Fake {
 
 const KERNELS: [(&str, &[usize]); 3] = [("fill", &[8, 4, 4]), ("illegal", &[]), ("assertion", &[])];
 
-/// The entry points. Each body has the state as `$fake` and gives a `CUresult`; a lost context gives its error before the body runs, except where
-/// the real driver's function works without a context.
+/// The entry points. Each body has the state as `$fake` and gives a `CUresult`; a lost context gives its
+/// error before the body runs, except where the real driver's function works without a context.
 macro_rules! entry_points {
     ($fake:ident; $($(#[$always:ident])? fn $name:ident($($arg:ident: $type:ty),*) $body:block)*) => {
         $(

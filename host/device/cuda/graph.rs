@@ -1,9 +1,10 @@
 //! Capturing what is enqueued into a CUDA graph, and replaying it with one call.
 //!
-//! During a capture nothing runs: launches, fills and copies become nodes of the graph. The capturing thread alone uses the context meanwhile;
-//! other threads wait. A graph remembers device addresses and not values, so what it refers to has to stay: blocks freed during the capture,
-//! pinned buffers and modules used in it are kept by the graph. Blocks that stay live past the capture are the caller's, who frees them
-//! after the last replay.
+//! During a capture nothing runs: launches, fills and copies become nodes of the graph. The capturing thread
+//! alone uses the context meanwhile; other threads wait. A graph remembers device addresses and not values,
+//! so what it refers to has to stay: blocks freed during the capture, pinned buffers and modules used in it
+//! are kept by the graph. Blocks that stay live past the capture are the caller's, who frees them after the
+//! last replay.
 
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -95,8 +96,8 @@ impl Drop for Captured {
 }
 
 impl EndCapture<'_> {
-    /// The graph and what was gathered for it. What was gathered must be dropped after the context's lock, hence it is returned in
-    /// every case.
+    /// The graph and what was gathered for it. What was gathered must be dropped after the context's lock,
+    /// hence it is returned in every case.
     fn end(&mut self) -> (Result<Captured, CudaError>, Option<Capture>) {
         self.ended = true;
         let mut op = match self.shared.enter() {
@@ -137,8 +138,9 @@ impl Drop for EndCapture<'_> {
 }
 
 impl CudaContext {
-    /// Runs `f`, whose launches, fills, copies and uploads on this context become a graph instead of running, and makes it ready for
-    /// [`Self::replay`]. Load modules and allocate before, where possible; synchronising and downloading inside `f` are errors.
+    /// Runs `f`, whose launches, fills, copies and uploads on this context become a graph instead of running,
+    /// and makes it ready for [`Self::replay`]. Load modules and allocate before, where possible;
+    /// synchronising and downloading inside `f` are errors.
     ///
     /// # Errors
     /// What `f` returns; a capture inside a capture; what the driver refuses to capture.
@@ -199,7 +201,8 @@ impl CudaContext {
         };
         op.check("cuGraphGetNodes", counted)?;
         op.check("cuGraphInstantiate", instantiated)?;
-        // Done now, so that the first replay is as fast as the next. A driver that cannot does it at the first replay.
+        // Done now, so that the first replay is as fast as the next. A driver that cannot does it at the
+        // first replay.
         // SAFETY: the executable graph and the stream are alive.
         unsafe { sys::cuGraphUpload(executable, self.shared.stream()) };
         Ok((Handle(executable), nodes))
@@ -243,8 +246,9 @@ impl CudaGraph {
 impl Drop for CudaGraph {
     fn drop(&mut self) {
         let Ok(mut op) = self.shared.enter() else { return };
-        // SAFETY: the executable graph is alive and destroyed once. No replay is under way after the wait. Inside a capture the stream
-        // cannot be waited for; the driver itself then puts the destruction off until the graph has run.
+        // SAFETY: the executable graph is alive and destroyed once. No replay is under way after the wait.
+        // Inside a capture the stream cannot be waited for; the driver itself then puts the destruction off
+        // until the graph has run.
         unsafe {
             if op.state.capture.is_none() {
                 sys::cuStreamSynchronize(self.shared.stream());

@@ -92,7 +92,8 @@ impl CudaContext {
         device_count()
     }
 
-    /// What the driver says about `cuda:ordinal`. Opens the device for a moment if it is not open, to ask for its free memory.
+    /// What the driver says about `cuda:ordinal`. Opens the device for a moment if it is not open, to ask for
+    /// its free memory.
     ///
     /// # Errors
     /// No CUDA here, or no such device.
@@ -100,7 +101,8 @@ impl CudaContext {
         let device = checked_ordinal(ordinal)?;
         let mut name: [c_char; 256] = [0; 256];
         let (mut memory_total, mut version) = (0, 0);
-        // SAFETY: the outputs are live locals; the length is the buffer's, less one so that it always ends in NUL.
+        // SAFETY: the outputs are live locals; the length is the buffer's, less one so that it always ends in
+        // NUL.
         unsafe {
             let named = DriverCode::check(sys::cuDeviceGetName(name.as_mut_ptr(), 255, device));
             named.map_err(|code| CudaError::Driver { call: "cuDeviceGetName", code })?;

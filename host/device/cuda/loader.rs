@@ -1,11 +1,13 @@
 //! Finds the driver library when the program runs, and the functions in it.
 //!
-//! `libcuda.so.1` comes with the NVIDIA driver, not with the CUDA toolkit, and most machines have neither. The program therefore never
-//! links to it: the first call of any `cu*` function ends here (through `trampolines.rs`), the library is opened once with `dlopen` and each
-//! function is looked up once with `dlsym`. Where the library is missing, every driver function returns `CUDA_ERROR_STUB_LIBRARY` (34),
-//! and [`library`] says why.
+//! `libcuda.so.1` comes with the NVIDIA driver, not with the CUDA toolkit, and most machines have neither.
+//! The program therefore never links to it: the first call of any `cu*` function ends here (through
+//! `trampolines.rs`), the library is opened once with `dlopen` and each function is looked up once with
+//! `dlsym`. Where the library is missing, every driver function returns `CUDA_ERROR_STUB_LIBRARY` (34), and
+//! [`library`] says why.
 //!
-//! `IRONWARP_LIBCUDA` names another library: a driver outside the loader's search path, or a shim that records calls.
+//! `IRONWARP_LIBCUDA` names another library: a driver outside the loader's search path, or a shim that
+//! records calls.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
@@ -20,7 +22,8 @@ unsafe extern "C" {
     fn dlerror() -> *const c_char;
 }
 
-/// Resolve every symbol of the library when it is opened, so that a broken driver fails here and not in the middle of a run.
+/// Resolve every symbol of the library when it is opened, so that a broken driver fails here and not in the
+/// middle of a run.
 const RTLD_NOW: c_int = 2;
 
 /// Where the driver is, in the order tried: the soname, then the place Windows Subsystem for Linux keeps it.
@@ -39,11 +42,12 @@ impl Library {
     /// Opens `name` (a file name to search for, or a path); the error is the dynamic loader's text.
     pub(super) fn open(name: &str) -> Result<Self, String> {
         let file = CString::new(name).map_err(|_| format!("{name:?} contains a NUL byte"))?;
-        // SAFETY: `file` is a NUL-terminated string that outlives the call. The library's initialisers run; for a driver library that
-        // the user installed or named, that is what loading it means.
+        // SAFETY: `file` is a NUL-terminated string that outlives the call. The library's initialisers run;
+        // for a driver library that the user installed or named, that is what loading it means.
         let handle = unsafe { dlopen(file.as_ptr(), RTLD_NOW) };
         NonNull::new(handle).map(Self).ok_or_else(|| {
-            // SAFETY: dlerror returns null or a NUL-terminated string that lives until this thread's next dl* call; it is copied at once.
+            // SAFETY: dlerror returns null or a NUL-terminated string that lives until this thread's next dl*
+            // call; it is copied at once.
             let text = unsafe { dlerror() };
             if text.is_null() {
                 return format!("{name} cannot be opened");
@@ -95,7 +99,8 @@ fn source() -> &'static Result<Source, CudaError> {
 /// Opens the driver library if that was not tried yet.
 ///
 /// # Errors
-/// [`CudaError::NoDriver`] with the dynamic loader's reason, the same one each time: the decision holds for the life of the process.
+/// [`CudaError::NoDriver`] with the dynamic loader's reason, the same one each time: the decision holds for
+/// the life of the process.
 pub(super) fn library() -> Result<(), CudaError> {
     source().as_ref().map(|_| ()).map_err(Clone::clone)
 }
@@ -117,7 +122,8 @@ fn lookup(name: &CStr) -> Option<NonNull<c_void>> {
 
 /// What a trampoline jumps to: the driver's function, or one that returns an error code.
 ///
-/// The two functions that put errors into words work without a driver as well, because `cust` calls them when it prints an error.
+/// The two functions that put errors into words work without a driver as well, because `cust` calls them when
+/// it prints an error.
 pub(super) fn target(name: &CStr) -> *const c_void {
     if let Some(found) = lookup(name) {
         return found.as_ptr();
@@ -129,7 +135,8 @@ pub(super) fn target(name: &CStr) -> *const c_void {
     }
 }
 
-/// A driver function that is newer than the bindings of `cust`, by name: exported by the library, or given by `cuGetProcAddress`.
+/// A driver function that is newer than the bindings of `cust`, by name: exported by the library, or given by
+/// `cuGetProcAddress`.
 ///
 /// # Errors
 /// [`CudaError::NoDriver`], or `CUDA_ERROR_NOT_SUPPORTED` where the installed driver is too old to have it.
@@ -139,8 +146,8 @@ pub(super) fn entry_point(name: &CStr) -> Result<NonNull<c_void>, CudaError> {
         return Ok(found);
     }
     let (mut version, mut address) = (0, std::ptr::null_mut());
-    // SAFETY: both outputs are live locals of the right type, and the name is NUL-terminated. Where the driver lacks one of the
-    // functions, the trampoline returns a code and writes nothing.
+    // SAFETY: both outputs are live locals of the right type, and the name is NUL-terminated. Where the
+    // driver lacks one of the functions, the trampoline returns a code and writes nothing.
     let raw = unsafe {
         match super::sys::cuDriverGetVersion(&mut version) {
             0 => super::sys::cuGetProcAddress(name.as_ptr(), &mut address, version, 0),
@@ -152,7 +159,8 @@ pub(super) fn entry_point(name: &CStr) -> Result<NonNull<c_void>, CudaError> {
         .ok_or(CudaError::Driver { call: "cuGetProcAddress", code: DriverCode::NOT_SUPPORTED })
 }
 
-/// Stands in for every function when there is no library. The C calling convention lets it ignore whatever arguments it is called with.
+/// Stands in for every function when there is no library. The C calling convention lets it ignore whatever
+/// arguments it is called with.
 extern "C" fn no_library() -> u32 {
     DriverCode::STUB_LIBRARY.0
 }

@@ -1,6 +1,7 @@
 //! Device memory: allocation, and copies and fills in stream order.
 //!
-//! Every address range is checked against the live allocations first, so a wrong one is an error here and never a write somewhere else.
+//! Every address range is checked against the live allocations first, so a wrong one is an error here and
+//! never a write somewhere else.
 
 use super::alloc::{CachingAllocator, DeviceMemory};
 use super::context::{CudaContext, LaunchLog, Op, RawEvent, Shared, State};
@@ -9,7 +10,8 @@ use super::pinned::{HostPages, PinnedBuffer};
 use super::staging::{Fences, StagingRing};
 use super::sys;
 
-/// Four segments of 1 MiB: enough that the host runs ahead of the device by several uploads, small enough to pin on any machine.
+/// Four segments of 1 MiB: enough that the host runs ahead of the device by several uploads, small enough to
+/// pin on any machine.
 const SEGMENTS: usize = 4;
 const SEGMENT_BYTES: usize = 1 << 20;
 
@@ -121,21 +123,23 @@ impl CudaContext {
     /// `bytes` bytes of device memory, uninitialised, aligned to 256 bytes or more; usually from the cache.
     ///
     /// # Errors
-    /// [`CudaError::OutOfMemory`] when the device is full even after cached blocks were given back. While a graph is captured they
-    /// cannot be given back: allocate before.
+    /// [`CudaError::OutOfMemory`] when the device is full even after cached blocks were given back. While a
+    /// graph is captured they cannot be given back: allocate before.
     pub fn alloc(&self, bytes: usize) -> Result<u64, CudaError> {
         let mut op = self.shared.enter()?;
         if let Some(address) = op.with_allocator(|allocator, memory| allocator.allocate(memory, bytes))? {
             return Ok(address);
         }
         let (mut free, mut total) = (0, 0);
-        // SAFETY: the outputs are live locals, and the context is current. On an error the text says 0, which is better than no text.
+        // SAFETY: the outputs are live locals, and the context is current. On an error the text says 0, which
+        // is better than no text.
         unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) };
         let in_use = op.state.allocator.stats().in_use_bytes;
         Err(CudaError::OutOfMemory { ordinal: self.ordinal(), requested: bytes, in_use, free, total })
     }
 
-    /// Takes a block back. Work that was enqueued before may still use it; whoever gets it next comes after that work.
+    /// Takes a block back. Work that was enqueued before may still use it; whoever gets it next comes after
+    /// that work.
     ///
     /// A block freed during a capture stays with the graph until that is dropped, as each replay uses it.
     ///
@@ -168,10 +172,11 @@ impl CudaContext {
         op.with_allocator(|allocator, memory| allocator.trim(memory)).map(|_| ())
     }
 
-    /// Copies host bytes to the device. `from` may be changed as soon as this returns; the copy itself is in stream order.
+    /// Copies host bytes to the device. `from` may be changed as soon as this returns; the copy itself is in
+    /// stream order.
     ///
-    /// During a capture the bytes of this moment become part of the graph. For bytes that change from replay to replay use
-    /// [`Self::upload_pinned`], or upload before each replay.
+    /// During a capture the bytes of this moment become part of the graph. For bytes that change from replay
+    /// to replay use [`Self::upload_pinned`], or upload before each replay.
     ///
     /// # Errors
     /// [`CudaError::BadRange`]; the context is lost.
@@ -195,8 +200,8 @@ impl CudaContext {
         while !rest.is_empty() {
             let range = ring.reserve(rest.len(), &mut fences)?;
             let (piece, tail) = rest.split_at(range.len());
-            // SAFETY: the ring gives out ranges inside its pages, and only such as the device is done with; the lock is held, so no other
-            // thread writes there.
+            // SAFETY: the ring gives out ranges inside its pages, and only such as the device is done with;
+            // the lock is held, so no other thread writes there.
             let raw = unsafe {
                 let staged = pages.address().add(range.start);
                 staged.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
@@ -221,8 +226,9 @@ impl CudaContext {
         }
         op.check_range("download", from, to.len())?;
         let stream = self.shared.stream();
-        // SAFETY: the device range was checked. `to` is borrowed mutably until this function returns, which it does not do before the
-        // stream has been waited for below. Where that fails the context is lost, and copies nothing any more.
+        // SAFETY: the device range was checked. `to` is borrowed mutably until this function returns, which
+        // it does not do before the stream has been waited for below. Where that fails the context is lost,
+        // and copies nothing any more.
         let copied = unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), stream) };
         op.check("cuMemcpyDtoHAsync", copied)?;
         match op.record_fence() {

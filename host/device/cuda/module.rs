@@ -69,7 +69,8 @@ enum Argument<'a> {
 struct Aligned([u8; 8]);
 
 impl<'a> KernelArg<'a> {
-    /// A scalar of up to 8 bytes, such as `u32`, `f32` or a device address as `u64`. A larger type does not compile.
+    /// A scalar of up to 8 bytes, such as `u32`, `f32` or a device address as `u64`. A larger type does not
+    /// compile.
     pub fn value<T: bytemuck::NoUninit>(value: T) -> KernelArg<'static> {
         const { assert!(size_of::<T>() <= 8, "pass values of more than 8 bytes with KernelArg::bytes") };
         let mut bytes = [0; 8];
@@ -97,10 +98,12 @@ const MAX_ARGUMENTS: usize = 64;
 const LOG_BYTES: usize = 16 << 10;
 
 impl CudaContext {
-    /// Compiles PTX for this device and loads it. The driver keeps compiled code on disk, so this is slow once per machine.
+    /// Compiles PTX for this device and loads it. The driver keeps compiled code on disk, so this is slow
+    /// once per machine.
     ///
     /// # Errors
-    /// [`CudaError::Jit`] with the compiler's log: broken PTX, PTX for a newer GPU, or a driver older than the PTX version.
+    /// [`CudaError::Jit`] with the compiler's log: broken PTX, PTX for a newer GPU, or a driver older than
+    /// the PTX version.
     pub fn load_module(&self, ptx: &str) -> Result<CudaModule, CudaError> {
         let image = CString::new(ptx).map_err(|_| CudaError::Jit {
             code: DriverCode(200),
@@ -113,8 +116,8 @@ impl CudaContext {
         // The driver reads the size as a number in the pointer's place.
         let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(LOG_BYTES - 1)];
         let mut module = std::ptr::null_mut();
-        // SAFETY: the image is NUL-terminated; two options with two values, of which one is a buffer of at least the size that the other
-        // says; all of them outlive the call.
+        // SAFETY: the image is NUL-terminated; two options with two values, of which one is a buffer of at
+        // least the size that the other says; all of them outlive the call.
         let raw = unsafe {
             sys::cuModuleLoadDataEx(
                 &mut module,
@@ -162,16 +165,18 @@ impl CudaContext {
         Ok(kernel)
     }
 
-    /// Enqueues a kernel: `grid` blocks of `block` threads with `shared` bytes of dynamic shared memory each. More than the default 48 KiB
-    /// is opted in to where the device has it. Arguments are copied before this returns.
+    /// Enqueues a kernel: `grid` blocks of `block` threads with `shared` bytes of dynamic shared memory each.
+    /// More than the default 48 KiB is opted in to where the device has it. Arguments are copied before this
+    /// returns.
     ///
     /// # Errors
-    /// [`CudaError::NoSuchKernel`]; [`CudaError::InvalidLaunch`] for an empty or too large grid or block, too much shared memory, or, where the
-    /// driver can tell, arguments of another number or size than the kernel's parameters. Faults while the kernel runs are reported by a later call.
+    /// [`CudaError::NoSuchKernel`]; [`CudaError::InvalidLaunch`] for an empty or too large grid or block, too
+    /// much shared memory, or, where the driver can tell, arguments of another number or size than the
+    /// kernel's parameters. Faults while the kernel runs are reported by a later call.
     ///
     /// # Safety
-    /// The arguments are those of the kernel's signature, and it accesses nothing outside the allocations they point to, which stay
-    /// live until it has run.
+    /// The arguments are those of the kernel's signature, and it accesses nothing outside the allocations
+    /// they point to, which stay live until it has run.
     pub unsafe fn launch(
         &self,
         module: &CudaModule,
@@ -193,8 +198,9 @@ impl CudaContext {
             Some(capture) => capture.launched(kernel.name.clone(), &module.inner),
             None => op.state.launches.push(kernel.name.clone()),
         }
-        // SAFETY: function and stream are alive and of this context; the driver reads as many arguments as the kernel has parameters, each of
-        // the parameter's size, before it returns, and they are as the caller promises.
+        // SAFETY: function and stream are alive and of this context; the driver reads as many arguments as
+        // the kernel has parameters, each of the parameter's size, before it returns, and they are as the
+        // caller promises.
         let raw = unsafe {
             sys::cuLaunchKernel(
                 kernel.function.0,
@@ -233,8 +239,8 @@ impl Kernel {
         op.check("cuModuleGetFunction", raw)?;
         let get = |attribute| {
             let mut value = 0;
-            // SAFETY: the function is alive and the output a live local. This also makes a driver that loads lazily load the kernel now,
-            // which it could not do during a capture.
+            // SAFETY: the function is alive and the output a live local. This also makes a driver that loads
+            // lazily load the kernel now, which it could not do during a capture.
             op.check("cuFuncGetAttribute", unsafe {
                 sys::cuFuncGetAttribute(&mut value, attribute, function)
             })?;
@@ -297,8 +303,9 @@ impl Kernel {
             return Err(self.invalid(format!("{} arguments are more than {MAX_ARGUMENTS}", args.len())));
         }
         let Some(parameters) = &self.parameters else { return Ok(()) };
-        let given: Vec<usize> = args.iter().map(|arg| arg.as_bytes().len()).collect();
-        if *parameters != given {
+        let given = args.iter().map(|arg| arg.as_bytes().len());
+        if !given.clone().eq(parameters.iter().copied()) {
+            let given: Vec<usize> = given.collect();
             return Err(self.invalid(format!(
                 "its parameters have {parameters:?} bytes and the arguments {given:?}: was the PTX rebuilt?"
             )));
@@ -344,7 +351,8 @@ fn parameter_sizes(function: CUfunction) -> Option<Vec<usize>> {
     let mut sizes = Vec::new();
     loop {
         let (mut offset, mut size) = (0, 0);
-        // SAFETY: the function is alive and the outputs live locals; an index past the last parameter is an error code.
+        // SAFETY: the function is alive and the outputs live locals; an index past the last parameter is an
+        // error code.
         match unsafe { get(function, sizes.len(), &mut offset, &mut size) } {
             0 => sizes.push(size),
             raw if raw == DriverCode::INVALID_VALUE.0 => return Some(sizes),
@@ -356,9 +364,10 @@ fn parameter_sizes(function: CUfunction) -> Option<Vec<usize>> {
 impl Drop for Loaded {
     fn drop(&mut self) {
         let Ok(op) = self.shared.enter() else { return };
-        // SAFETY: the module is alive and unloaded once. No kernel of it runs after the wait; graphs that could launch one hold the module
-        // and are gone. While a graph is captured (by this thread, of other modules) the stream cannot be waited for; unloading then waits for
-        // the device itself, as cuModuleUnload does for running kernels.
+        // SAFETY: the module is alive and unloaded once. No kernel of it runs after the wait; graphs that
+        // could launch one hold the module and are gone. While a graph is captured (by this thread, of other
+        // modules) the stream cannot be waited for; unloading then waits for the device itself, as
+        // cuModuleUnload does for running kernels.
         unsafe {
             if op.state.capture.is_none() {
                 sys::cuStreamSynchronize(self.shared.stream());

@@ -1,10 +1,11 @@
 //! Pinned host memory: pages the device copies from and to by itself.
 //!
-//! The pages come from the host's allocator and are then registered with the driver, so they stay valid memory whatever becomes of the context.
-//! Where registering is refused (some virtual machines and containers do) the buffer works all the same, at the speed of ordinary memory.
+//! The pages come from the host's allocator and are then registered with the driver, so they stay valid
+//! memory whatever becomes of the context. Where registering is refused (some virtual machines and containers
+//! do) the buffer works all the same, at the speed of ordinary memory.
 //!
-//! Device and host never touch a buffer at once: each copy leaves an event behind, and [`PinnedBuffer::read`] and
-//! [`PinnedBuffer::write`] wait for it.
+//! Device and host never touch a buffer at once: each copy leaves an event behind, and [`PinnedBuffer::read`]
+//! and [`PinnedBuffer::write`] wait for it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -143,7 +144,8 @@ impl Drop for PinnedInner {
     fn drop(&mut self) {
         let event = self.usage.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).event;
         let Ok(op) = self.shared.enter() else { return };
-        // SAFETY: the event is alive; after it the device is done with the pages, as this was the last reference to them.
+        // SAFETY: the event is alive; after it the device is done with the pages, as this was the last
+        // reference to them.
         unsafe {
             sys::cuEventSynchronize(event.0.0);
             self.pages.unpin();
@@ -176,7 +178,8 @@ impl PinnedBuffer {
         offset: usize,
         bytes: usize,
     ) -> Result<(), CudaError> {
-        // SAFETY: the offset is inside the pages, and they live until the device is done: see `used` and the drop above.
+        // SAFETY: the offset is inside the pages, and they live until the device is done: see `used` and the
+        // drop above.
         let raw = unsafe {
             let from = self.inner.pages.address().add(offset);
             sys::cuMemcpyHtoDAsync_v2(to, from.cast(), bytes, op.shared.stream())
@@ -207,7 +210,8 @@ impl PinnedBuffer {
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), CudaError> {
         self.inner.range("write to a pinned buffer", offset, from.len())?;
         let _turn = self.inner.host_turn()?;
-        // SAFETY: the range is inside the pages; the device is done with them, and the lock keeps other threads away.
+        // SAFETY: the range is inside the pages; the device is done with them, and the lock keeps other
+        // threads away.
         unsafe { self.inner.pages.address().add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
         Ok(())
     }
@@ -234,8 +238,8 @@ impl CudaContext {
         PinnedBuffer::zeroed(&self.shared.enter()?, &self.shared, bytes)
     }
 
-    /// Copies `bytes` bytes of a pinned buffer to the device, in stream order, without waiting. In a captured graph each replay copies what
-    /// the buffer holds then.
+    /// Copies `bytes` bytes of a pinned buffer to the device, in stream order, without waiting. In a captured
+    /// graph each replay copies what the buffer holds then.
     ///
     /// # Errors
     /// [`CudaError::BadRange`]; a buffer of another context; the context is lost.
@@ -254,7 +258,8 @@ impl CudaContext {
         from.copy_in(&mut op, to, offset, bytes)
     }
 
-    /// Copies device bytes into a pinned buffer, in stream order, without waiting: [`PinnedBuffer::read`] waits.
+    /// Copies device bytes into a pinned buffer, in stream order, without waiting: [`PinnedBuffer::read`]
+    /// waits.
     ///
     /// # Errors
     /// As [`Self::upload_pinned`].

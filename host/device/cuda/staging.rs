@@ -1,11 +1,13 @@
 //! The staging ring: where small host data waits, pinned, for the device to fetch it.
 //!
-//! A copy from ordinary host memory makes the caller wait, or leaves the device reading memory that the caller has long changed. So
-//! uploads are first copied into a ring of pinned memory and fetched from there; the caller's slice is free at once.
+//! A copy from ordinary host memory makes the caller wait, or leaves the device reading memory that the
+//! caller has long changed. So uploads are first copied into a ring of pinned memory and fetched from there;
+//! the caller's slice is free at once.
 //!
-//! The ring is cut into segments. Uploads fill a segment front to back; when one is full a fence (an event on the stream) is recorded behind its
-//! last copy, and the next segment is entered once its own fence, recorded a whole round earlier, has passed. So the cost of a fence is
-//! paid once a segment and not once an upload, and no byte is overwritten before the device has fetched it.
+//! The ring is cut into segments. Uploads fill a segment front to back; when one is full a fence (an event on
+//! the stream) is recorded behind its last copy, and the next segment is entered once its own fence, recorded
+//! a whole round earlier, has passed. So the cost of a fence is paid once a segment and not once an upload,
+//! and no byte is overwritten before the device has fetched it.
 
 use std::ops::Range;
 
@@ -43,8 +45,9 @@ impl StagingRing {
         self.segment_bytes * self.fenced.len()
     }
 
-    /// A free range for the first bytes of an upload of `bytes` (at least 1): all of them, or a whole segment if they are more than that.
-    /// The caller fills it and enqueues the copy before it reserves again; it waits here only when the device is a whole round behind.
+    /// A free range for the first bytes of an upload of `bytes` (at least 1): all of them, or a whole segment
+    /// if they are more than that. The caller fills it and enqueues the copy before it reserves again; it
+    /// waits here only when the device is a whole round behind.
     pub fn reserve<F: Fences>(&mut self, bytes: usize, fences: &mut F) -> Result<Range<usize>, F::Error> {
         let piece = bytes.min(self.segment_bytes);
         if self.used + piece > self.segment_bytes {

@@ -1,10 +1,13 @@
 //! The driver functions this layer calls itself, declared with plain integers as results.
 //!
-//! `cust` has wrappers for contexts, streams and devices, and this layer uses them. It calls the rest here, because `cust_raw` declares results
-//! as a Rust enum of the codes known in 2021: a newer driver returning a newer code would be undefined behaviour. Signatures are those of the
-//! CUDA driver API (`cuda.h`); the symbols are those of `trampolines.rs`.
+//! `cust` has wrappers for contexts, streams and devices, and this layer uses them. It calls the rest here,
+//! because `cust_raw` declares results as a Rust enum of the codes known in 2021: a newer driver returning a
+//! newer code would be undefined behaviour. Signatures are those of the CUDA driver API (`cuda.h`); the
+//! symbols are those of `trampolines.rs`.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use super::error::DriverCode;
 
 pub(super) use cust::sys::{CUcontext, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream};
 
@@ -37,17 +40,25 @@ pub(super) mod jit {
     pub const ERROR_LOG_BUFFER_SIZE_BYTES: i32 = 6;
 }
 
-/// `CU_STREAM_CAPTURE_MODE_RELAXED`: calls that are not captured, such as allocations, stay allowed during a capture.
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`: calls that are not captured, such as allocations, stay allowed during a
+/// capture.
 pub(super) const CAPTURE_MODE_RELAXED: c_int = 2;
 /// `CU_MEMHOSTREGISTER_PORTABLE`: pinned for every context.
 pub(super) const HOST_REGISTER_PORTABLE: c_uint = 1;
+
+impl DriverCode {
+    /// `Ok` for zero, which is `CUDA_SUCCESS`.
+    pub(super) fn check(raw: u32) -> Result<(), Self> {
+        if raw == 0 { Ok(()) } else { Err(Self(raw)) }
+    }
+}
 
 /// A driver handle or a pinned address that may move between threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Handle<T>(pub(super) *mut T);
 
-// SAFETY: the driver API is thread-safe and its handles are not tied to the thread that made them (CUDA Driver API, "API thread
-// safety"); whoever dereferences the pointer itself has to say why it may.
+// SAFETY: the driver API is thread-safe and its handles are not tied to the thread that made them (CUDA
+// Driver API, "API thread safety"); whoever dereferences the pointer itself has to say why it may.
 unsafe impl<T> Send for Handle<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Handle<T> {}

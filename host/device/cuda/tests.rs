@@ -245,6 +245,26 @@ fn a_fault_names_the_kernels_and_the_device_opens_again() {
     });
 }
 
+#[test]
+fn a_fault_in_a_graph_names_its_kernels() {
+    with_fake_driver(&here("a_fault_in_a_graph_names_its_kernels"), || {
+        let context = CudaContext::new(0).unwrap();
+        let module = context.load_module("// good").unwrap();
+        let block = context.alloc(64).unwrap();
+        let step = || {
+            fill(&context, &module, block, 4, 1.0)?;
+            fill(&context, &module, block, 4, 2.0)?;
+            fault(&context, &module, "illegal");
+            Ok::<_, CudaError>(())
+        };
+        let graph = context.capture(step).unwrap();
+        context.synchronize().expect("nothing ran yet");
+        context.replay(&graph).unwrap();
+        let text = context.download(block, &mut [0; 4]).unwrap_err().to_string();
+        assert!(text.contains("a graph of 3 kernels (among them, latest first: illegal fill)"), "{text}");
+    });
+}
+
 fn fault_after_a_synchronise(context: &CudaContext, module: &CudaModule, block: u64, kernel: &str) {
     fill(context, module, block, 16, 1.0).unwrap();
     context.synchronize().unwrap();

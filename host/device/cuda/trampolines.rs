@@ -1,24 +1,27 @@
 //! Every `cu*` symbol that `cust_raw` links to, defined here as a jump through a slot.
 //!
-//! A slot starts out pointing at the binding code below its trampoline. The first call saves the argument registers, asks [`bind`] for
-//! the address (`loader.rs`: the driver's function, or one that returns an error code), stores it in the slot and goes on to it with the
-//! arguments as they were; every later call is one indirect jump. This is what a linker's lazy binding does, except that a missing library is an
-//! error code and not the end of the program.
+//! A slot starts out pointing at the binding code below its trampoline. The first call saves the argument
+//! registers, asks [`bind`] for the address (`loader.rs`: the driver's function, or one that returns an error
+//! code), stores it in the slot and goes on to it with the arguments as they were; every later call is one
+//! indirect jump. This is what a linker's lazy binding does, except that a missing library is an error code
+//! and not the end of the program.
 //!
 //! Invariants:
-//! * all trampolines sit in one `global_asm!`, hence in one object file: a program that uses any of them gets all of them, whatever the order in
-//!   which the linker reads the libraries;
-//! * the symbols are hidden: they serve this executable or shared object only, and another library in the process that loads the
-//!   real `libcuda` does not see them;
-//! * a slot is written only by [`bind`], and only with the address of a function with the C calling convention.
+//! * all trampolines sit in one `global_asm!`, hence in one object file: a program that uses any of them gets
+//!   all of them, whatever the order in which the linker reads the libraries;
+//! * the symbols are hidden: they serve this executable or shared object only, and another library in the
+//!   process that loads the real `libcuda` does not see them;
+//! * a slot is written only by [`bind`], and only with the address of a function with the C calling
+//!   convention.
 //!
-//! The trampolines pass up to eight floating-point argument registers on (`cuTexRefSetMipmapLevelBias` takes a float) and never touch
-//! stack arguments, so they serve any signature.
+//! The trampolines pass up to eight floating-point argument registers on (`cuTexRefSetMipmapLevelBias` takes
+//! a float) and never touch stack arguments, so they serve any signature.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// What the assembly lays out for each function: the slot, and right behind it the function's NUL-terminated name.
+/// What the assembly lays out for each function: the slot, and right behind it the function's NUL-terminated
+/// name.
 #[repr(C)]
 struct Slot {
     target: AtomicPtr<c_void>,
@@ -27,7 +30,8 @@ struct Slot {
 
 /// Called by the assembly below on the first use of a function.
 extern "C" fn bind(slot: &Slot) -> *const c_void {
-    // SAFETY: `slot` comes from the assembly below, which puts the name, NUL-terminated, right behind the slot in the same object.
+    // SAFETY: `slot` comes from the assembly below, which puts the name, NUL-terminated, right behind the
+    // slot in the same object.
     let name = unsafe { CStr::from_ptr((&raw const slot.name).cast()) };
     let target = super::loader::target(name);
     // Two threads may both get here; they store the same address.
@@ -35,8 +39,9 @@ extern "C" fn bind(slot: &Slot) -> *const c_void {
     target
 }
 
-// System V AMD64: integer arguments in rdi rsi rdx rcx r8 r9, floats in xmm0-7, al counts vector registers of variadic calls; r11 is free for
-// linkage code. On entry the stack is 8 bytes off a 16-byte boundary; rbp and six registers put it back.
+// System V AMD64: integer arguments in rdi rsi rdx rcx r8 r9, floats in xmm0-7, al counts vector registers of
+// variadic calls; r11 is free for linkage code. On entry the stack is 8 bytes off a 16-byte boundary; rbp and
+// six registers put it back.
 #[cfg(target_arch = "x86_64")]
 macro_rules! trampolines {
     ($($name:ident)*) => {
@@ -99,7 +104,8 @@ macro_rules! trampolines {
     };
 }
 
-// AAPCS64: arguments in x0-x7 and q0-q7, x8 points to a returned structure; x16 and x17 are free for linkage code.
+// AAPCS64: arguments in x0-x7 and q0-q7, x8 points to a returned structure; x16 and x17 are free for linkage
+// code.
 #[cfg(target_arch = "aarch64")]
 macro_rules! trampolines {
     ($($name:ident)*) => {

@@ -1,0 +1,102 @@
+//! `launch_bounds(...)`: its arguments, and the record it leaves for `cuda_builder`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Expr, ItemFn, Meta, Token};
+
+/// The parsed arguments: constant expressions of type `u32`.
+pub struct Bounds {
+    max_threads: Option<Expr>,
+    min_blocks: Option<Expr>,
+    exact: Option<Expr>,
+    max_registers: Option<Expr>,
+}
+
+impl Parse for Bounds {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut out = Bounds { max_threads: None, min_blocks: None, exact: None, max_registers: None };
+        let mut place = 0;
+        while !input.is_empty() {
+            let slot = if input.peek(syn::Ident) && input.peek2(Token![=]) && !input.peek2(Token![==]) {
+                let key: syn::Ident = input.parse()?;
+                input.parse::<Token![=]>()?;
+                match key.to_string().as_str() {
+                    "exact" => &mut out.exact,
+                    "max_registers" => &mut out.max_registers,
+                    _ => return Err(syn::Error::new(key.span(), "expected `exact = N` or `max_registers = N`")),
+                }
+            } else {
+                place += 1;
+                match place {
+                    1 => &mut out.max_threads,
+                    2 => &mut out.min_blocks,
+                    _ => return Err(input.error("launch_bounds takes max_threads and min_blocks, no third value")),
+                }
+            };
+            if slot.replace(input.parse()?).is_some() {
+                return Err(input.error("this value is given twice"));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        if out.max_threads.is_none() && out.exact.is_none() {
+            return Err(input.error("launch_bounds needs the number of threads: launch_bounds(256)"));
+        }
+        if out.max_threads.is_some() && out.exact.is_some() {
+            return Err(input.error("either a maximum or `exact = N` threads, not both"));
+        }
+        Ok(out)
+    }
+}
+
+impl Bounds {
+    /// Finds `#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(...))]` among a kernel's attributes: there it
+    /// is still unexpanded when `#[kernel]` runs, so that the host can know the bounds.
+    pub fn find(attrs: &[Attribute]) -> Option<Bounds> {
+        attrs.iter().find_map(|attr| match &attr.meta {
+            Meta::List(list) if list.path.is_ident("cfg_attr") => {
+                let parts = list
+                    .parse_args_with(syn::punctuated::Punctuated::<Meta, Token![,]>::parse_terminated)
+                    .ok()?;
+                parts.iter().skip(1).find_map(Self::from_meta)
+            }
+            meta => Self::from_meta(meta),
+        })
+    }
+
+    fn from_meta(meta: &Meta) -> Option<Bounds> {
+        match meta {
+            Meta::List(list) if list.path.segments.last()?.ident == "launch_bounds" => list.parse_args().ok(),
+            _ => None,
+        }
+    }
+
+    /// The most threads a block may have.
+    pub fn threads(&self) -> Option<&Expr> {
+        self.max_threads.as_ref().or(self.exact.as_ref())
+    }
+
+    /// The function as it was, and on the GPU the record `// cuda_std.bounds: NAME directive value ...`.
+    pub fn expand(&self, item: ItemFn) -> TokenStream {
+        let mut text = format!("// cuda_std.bounds: {}", item.sig.ident);
+        let mut values = Vec::new();
+        for (directive, value) in [
+            (".maxntid", &self.max_threads),
+            (".reqntid", &self.exact),
+            (".minnctapersm", &self.min_blocks),
+            (".maxnreg", &self.max_registers),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!(" {directive} {{}}"));
+                values.push(quote!(const { let value: u32 = #value; value }));
+            }
+        }
+        quote! {
+            #[cfg(target_arch = "nvptx64")]
+            ::core::arch::global_asm!(#text, #(#values),*);
+            #item
+        }
+    }
+}
