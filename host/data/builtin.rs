@@ -1,7 +1,7 @@
 //! The data sets inside the program; `data/NOTICE.md` has their origin and licence.
 
 use super::error::name_list;
-use super::{DataError, Dataset, LoadOptions, csv, infer};
+use super::{DataError, Dataset, LoadOptions, Table, csv, infer};
 
 const SETS: [(&str, &[u8]); 5] = [
     ("digits", include_bytes!("../../data/digits.csv.gz")),
@@ -29,6 +29,15 @@ pub fn builtin_names() -> impl Iterator<Item = &'static str> {
 /// # Ok::<(), ironwarp::data::DataError>(())
 /// ```
 pub fn builtin(name: &str) -> Result<Dataset, DataError> {
+    infer::dataset(&builtin_table(name)?, &LoadOptions::default())
+}
+
+/// A built-in data set as read: for [`Preprocessing::apply`](super::Preprocessing::apply), as [`read_table`](super::read_table) is for a file.
+///
+/// # Errors
+///
+/// [`DataError::UnknownBuiltin`] for another name.
+pub fn builtin_table(name: &str) -> Result<Table, DataError> {
     let Some((name, packed)) = SETS.iter().find(|(known, _)| *known == name) else {
         return Err(DataError::UnknownBuiltin {
             name: super::error::shorten(name),
@@ -36,8 +45,5 @@ pub fn builtin(name: &str) -> Result<Dataset, DataError> {
         });
     };
     let bytes = super::gunzip(name, packed)?;
-    infer::dataset(
-        &csv::read(name, &bytes, &LoadOptions { header: Some(true), ..LoadOptions::default() })?,
-        &LoadOptions::default(),
-    )
+    csv::read(name, &bytes, &LoadOptions { header: Some(true), ..LoadOptions::default() })
 }

@@ -38,7 +38,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-pub use builtin::{builtin, builtin_names};
+pub use builtin::{builtin, builtin_names, builtin_table};
 pub use dataset::{Column, Dataset, Matrix, Scaling, Target, Task};
 pub use error::DataError;
 pub use preprocess::{ColumnTransform, Preprocessing, TargetTransform};

@@ -150,7 +150,7 @@ pub(crate) fn load<I: DeserializeOwned>(path: &Path, what: &str) -> Result<(Vec<
 /// Checks that `tensors` are exactly the network's parameters. Error: the first that is missing or has another shape.
 pub(crate) fn check_parameters(path: &Path, net: &Mlp, tensors: &[SavedTensor]) -> Result<(), TrainError> {
     let bad = |reason: String| TrainError::File { path: path.into(), reason };
-    net.validate()?;
+    net.validate().map_err(|e| bad(e.to_string()))?;
     for p in net.parameters() {
         let want = TensorType::f32(p.shape);
         match tensors.iter().find(|t| t.name == p.name) {

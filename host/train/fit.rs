@@ -41,6 +41,8 @@ struct Run<'t, 'a> {
     history: History,
     best: Option<(f64, usize)>,
     last_checkpoint: Instant,
+    /// Whether the directory's checkpoint is one of this run.
+    saved: bool,
     /// Whether reading the loss of a step costs nothing.
     watch: bool,
 }
@@ -82,7 +84,7 @@ impl<'t, 'a> Run<'t, 'a> {
         let batch = options.batch.unwrap_or(rows.min(64));
         if batch > rows {
             let text = format!("a batch of {batch} is larger than the training data ({rows} rows); give at most {rows}");
-            return Err(TrainError::Mismatch(text));
+            return Err(TrainError::Options(text));
         }
         let states = States::new(device);
         part::upload(&states, "train", train, loss, &net)?;
@@ -117,6 +119,7 @@ impl<'t, 'a> Run<'t, 'a> {
             history: History::default(),
             best: None,
             last_checkpoint: Instant::now(),
+            saved: false,
             watch: !matches!(device.kind(), DeviceKind::Cuda(_)),
             options,
             trainer,
@@ -180,6 +183,7 @@ impl<'t, 'a> Run<'t, 'a> {
         self.step_in_epoch = info.step_in_epoch;
         self.history = info.history;
         self.best = info.best;
+        self.saved = true;
         Ok(())
     }
 
@@ -192,8 +196,19 @@ impl<'t, 'a> Run<'t, 'a> {
             || name == "train.confusion"
     }
 
+    /// Error: the parameters are no longer numbers, which the next loss would show; the checkpoint before stays.
+    fn check_finite(&self) -> Result<(), TrainError> {
+        for p in self.net.parameters() {
+            if self.states.read::<f32>(&p.name)?.iter().any(|x| !x.is_finite()) {
+                return Err(self.diverged(self.epoch as u64 * self.per_epoch + self.step_in_epoch, f32::NAN));
+            }
+        }
+        Ok(())
+    }
+
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         let Some(path) = self.path() else { return Ok(()) };
+        self.check_finite()?;
         let info = CheckpointInfo {
             format: FORMAT,
             net: self.net.clone(),
@@ -207,6 +222,7 @@ impl<'t, 'a> Run<'t, 'a> {
         };
         checkpoint::save(&path, &checkpoint::take_states(&self.states, Self::kept)?, &info)?;
         self.last_checkpoint = Instant::now();
+        self.saved = true;
         Ok(())
     }
 
@@ -313,7 +329,7 @@ impl<'t, 'a> Run<'t, 'a> {
     }
 
     fn diverged(&self, step: u64, loss: f32) -> TrainError {
-        let path = self.path().filter(|p| p.exists());
+        let path = self.path().filter(|_| self.saved);
         let kept = path.map_or(String::new(), |p| format!("; the last good state is in {}", p.display()));
         let (epoch, learning_rate) = (self.epoch + 1, self.options.learning_rate);
         TrainError::Diverged { step, epoch, loss, learning_rate, kept }
@@ -322,7 +338,10 @@ impl<'t, 'a> Run<'t, 'a> {
     fn interrupted(&mut self) -> Result<TrainError, TrainError> {
         self.checkpoint()?;
         let kept = match self.path() {
-            Some(p) => format!("; the state is in {}: go on with --resume", p.display()),
+            Some(p) => {
+                let directory = p.parent().unwrap_or(&p).display();
+                format!("; the state is in {}: go on with --resume --out {directory}", p.display())
+            }
             None => String::new(),
         };
         Ok(TrainError::Interrupted { step: self.epoch as u64 * self.per_epoch + self.step_in_epoch, kept })
@@ -338,6 +357,7 @@ impl<'t, 'a> Run<'t, 'a> {
     }
 
     fn finish(mut self) -> Result<Model, TrainError> {
+        self.check_finite()?;
         if self.options.patience.is_some() && self.best.is_some() {
             for p in self.net.parameters() {
                 let value: Vec<f32> = self.states.read(&format!("best.{}", p.name))?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{self, FORMAT, SavedTensor};
 use super::part::Evaluator;
 use super::{History, Loss, Options, TrainError, step};
-use crate::data::{Dataset, Preprocessing};
+use crate::data::{Dataset, Preprocessing, TargetTransform};
 use crate::device::Device;
 use crate::graph::{Executor, Plan, States};
 use crate::nn::Mlp;
@@ -152,7 +152,11 @@ impl Model {
             }
         }
         let classes = match (&self.preprocessing, self.loss.takes_labels()) {
-            (Some(p), true) => p.classes().to_vec(),
+            (Some(p), true) => {
+                let names = p.classes();
+                // Outputs beyond the classes of the data go by their numbers.
+                names.iter().cloned().chain((names.len()..width).map(|c| c.to_string())).collect()
+            }
             (None, true) => (0..width).map(|c| c.to_string()).collect(),
             _ => vec![],
         };
@@ -180,6 +184,20 @@ impl Model {
             return Err(TrainError::File { path: path.into(), reason });
         }
         checkpoint::check_parameters(path, &info.net, &tensors)?;
+        if let Some(p) = &info.preprocessing {
+            // A network may have more outputs than the data has classes, as `fit` allows.
+            let fits = match &p.target {
+                TargetTransform::Classes { names, .. } => names.len() <= info.net.outputs(),
+                TargetTransform::Values { names, offset, scale, .. } => {
+                    [names.len(), offset.len(), scale.len()].iter().all(|&n| n == info.net.outputs())
+                }
+                TargetTransform::None => true,
+            };
+            if p.width() != info.net.inputs || !fits {
+                let reason = "its network and its data do not fit; the file is damaged, restore a copy or train again";
+                return Err(TrainError::File { path: path.into(), reason: reason.into() });
+            }
+        }
         let states = States::new(device);
         checkpoint::put_states(&states, &tensors)?;
         Ok(Model {
