@@ -253,8 +253,8 @@ impl Warp {
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 Op::Nop => {}
                 Op::Collective(w) => {
-                    let missing = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
-                    match missing.map_err(place)? {
+                    let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
+                    match complete.map_err(place)? {
                         true => env.shared.races.warp_sync(self.index as usize),
                         false => leave!(Event::Park(m, Park::Collective)),
                     }

@@ -360,6 +360,14 @@ fn unknown_instructions_fail_when_executed() {
     let f = finding("setp.eq.u32 %p1, %r0, 1;\n@%p1 frobnicate.sync.b32 %r5, %r6;", 32, 0, 1);
     assert_eq!((f.kind, f.line), (ErrorKind::UnsupportedInstruction, 9));
     assert!(f.text.contains("`frobnicate.sync.b32`"), "{}", f.text);
+    // A modifier that would change the result is not ignored.
+    for op in [
+        "cvt.rn.satfinite.e4m3x2.f32 %h1, %r0, %r1;",
+        "cvt.rn.satfinite.f16.f32 %h1, %r0;",
+        "add.rn.odd.f32 %r5, %r0, %r1;",
+    ] {
+        assert_eq!(finding(op, 32, 0, 1).kind, ErrorKind::UnsupportedInstruction, "{op}");
+    }
 }
 
 #[test]
