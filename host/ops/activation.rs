@@ -526,3 +526,72 @@ pub(super) fn entries() -> Vec<OpEntry> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everything() -> Vec<Activation> {
+        let mut all = Activation::ALL.to_vec();
+        all.extend([Activation::LeakyRelu(-0.5), Activation::Elu(-1.5), Activation::Elu(0.25)]);
+        all
+    }
+
+    #[test]
+    fn text_and_back() {
+        for a in everything() {
+            assert_eq!(a.to_string().parse(), Ok(a));
+            let json = serde_json::to_string(&a).unwrap();
+            assert_eq!(serde_json::from_str::<Activation>(&json).unwrap(), a);
+        }
+        assert_eq!("Leaky-ReLU( -0.5 )".parse(), Ok(Activation::LeakyRelu(-0.5)));
+        for bad in ["", "rellu", "relu(1)", "elu(", "elu(nan)", "elu(x)"] {
+            let error = bad.parse::<Activation>().unwrap_err().to_string();
+            assert!(error.contains("hard_swish"), "{error}");
+        }
+    }
+
+    #[test]
+    fn kernels_and_cpu_follow_the_oracle() {
+        for a in everything() {
+            let (bound, gradient) = (forward_tolerance(a), Tolerance::ulps(8.0).absolute(2.0));
+            for x in (-20_000..20_000).map(|i| i as f32 * 1.003e-3) {
+                let (want, slope) = (a.apply(f64::from(x)), a.derivative(f64::from(x)));
+                // Zero tolerance means the right bits: compare as `f32`.
+                let near = |got: f32, want: f64, t: Tolerance| {
+                    (f64::from(got) - f64::from(want as f32)).abs() <= t.bound(want) + 1e-45
+                };
+                for got in [a.apply(x), kernels::apply(a.kind(), a.param(), x)] {
+                    assert!(near(got, want, bound), "{a}({x}) = {got}, not {want}");
+                }
+                for got in [a.derivative(x), kernels::derivative(a.kind(), a.param(), x)] {
+                    assert!(near(got, slope, gradient), "{a}'({x}) = {got}, not {slope}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn special_values() {
+        for a in everything() {
+            for f in [
+                |a: Activation, x: f32| a.apply(x),
+                |a: Activation, x| kernels::apply(a.kind(), a.param(), x),
+            ] {
+                assert!(f(a, f32::NAN).is_nan(), "{a}(NaN)");
+                let (low, high) = (f(a, f32::NEG_INFINITY), f(a, f32::INFINITY));
+                let bounded = matches!(a, Activation::Sigmoid | Activation::Tanh);
+                assert_eq!(high, if bounded { 1.0 } else { f32::INFINITY }, "{a}(inf)");
+                let want = match a {
+                    Activation::Identity => f32::NEG_INFINITY,
+                    Activation::LeakyRelu(slope) => -slope * f32::INFINITY,
+                    Activation::Elu(alpha) => -alpha,
+                    Activation::Selu => -(kernels::SELU_SCALE * kernels::SELU_ALPHA) as f32,
+                    Activation::Tanh => -1.0,
+                    _ => 0.0,
+                };
+                assert_eq!(low, want, "{a}(-inf)");
+            }
+        }
+    }
+}
