@@ -143,7 +143,9 @@ impl Fold for ExpSum {
     #[inline(always)]
     unsafe fn exchange(a: (f32, f32), mask: u32) -> (f32, f32) {
         // SAFETY: the caller's contract.
-        unsafe { (f32::from_bits(shfl_xor(a.0.to_bits(), mask)), f32::from_bits(shfl_xor(a.1.to_bits(), mask))) }
+        unsafe {
+            (f32::from_bits(shfl_xor(a.0.to_bits(), mask)), f32::from_bits(shfl_xor(a.1.to_bits(), mask)))
+        }
     }
 }
 

@@ -112,7 +112,7 @@ pub unsafe fn bce_with_logits_loss(
 /// Squared error `(x - t)^2`, gradient `2 (x - t) * inverse`.
 ///
 /// # Safety
-/// - As [`bce_with_logits_loss`].
+/// - As `bce_with_logits_loss`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn mse_loss(
@@ -138,7 +138,7 @@ pub unsafe fn mse_loss(
 /// Absolute error `|x - t|`, gradient `sign(x - t) * inverse` with sign(0) = 0.
 ///
 /// # Safety
-/// - As [`bce_with_logits_loss`].
+/// - As `bce_with_logits_loss`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn mae_loss(
@@ -172,7 +172,7 @@ pub unsafe fn mae_loss(
 /// [-delta, delta], times `inverse`.
 ///
 /// # Safety
-/// - As [`bce_with_logits_loss`].
+/// - As `bce_with_logits_loss`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn huber_loss(

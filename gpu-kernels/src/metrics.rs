@@ -69,7 +69,7 @@ pub unsafe fn sum_counts(n: u32, x: *const u32, y: *mut u32) {
 /// `matrix[label, prediction] += 1` for every row whose label is below n.
 ///
 /// # Safety
-/// - As [`correct_rows`]; `matrix` has `n * n` elements.
+/// - As `correct_rows`; `matrix` has `n * n` elements.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn confusion_rows(

@@ -54,7 +54,14 @@ impl Source for ArgMax {
 
 /// Elements `start + k * step` below `end` of the row at `base`, whose elements are `stride` apart.
 #[inline(always)]
-unsafe fn fold<S: Source>(from: S::From, base: usize, stride: usize, start: usize, end: usize, step: usize) -> S::Acc {
+unsafe fn fold<S: Source>(
+    from: S::From,
+    base: usize,
+    stride: usize,
+    start: usize,
+    end: usize,
+    step: usize,
+) -> S::Acc {
     let mut acc = [S::identity(); 4];
     let mut j = start;
     // SAFETY: the caller's bounds; every j is below `end`.
@@ -76,7 +83,14 @@ unsafe fn fold<S: Source>(from: S::From, base: usize, stride: usize, start: usiz
 
 /// The result of one output's piece, and where it goes in `[outer, chunks, inner]`; `None` for threads that write nothing.
 #[inline(always)]
-unsafe fn rows<S: Source>(from: S::From, outer: u32, n: u32, chunk: u32, chunks: u32, log2: u32) -> Option<(S::Acc, usize)> {
+unsafe fn rows<S: Source>(
+    from: S::From,
+    outer: u32,
+    n: u32,
+    chunk: u32,
+    chunks: u32,
+    log2: u32,
+) -> Option<(S::Acc, usize)> {
     let thread = thread::thread_idx_x();
     let lane = thread & ((1 << log2) - 1);
     let task = (thread::block_idx_x() as usize * BLOCK as usize + thread as usize) >> log2;
@@ -151,7 +165,7 @@ pub unsafe fn sum_rows(
 /// `y[r, c] = max of x[r, j]` over piece c of row r.
 ///
 /// # Safety
-/// - As [`sum_rows`].
+/// - As `sum_rows`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn max_rows(outer: u32, n: u32, chunk: u32, chunks: u32, log2: u32, x: *const f32, y: *mut f32) {
@@ -164,7 +178,7 @@ pub unsafe fn max_rows(outer: u32, n: u32, chunk: u32, chunks: u32, log2: u32, x
 /// `x`. With `keep`, `y` receives the maxima.
 ///
 /// # Safety
-/// - As [`sum_rows`]; `index` has `outer * chunks` elements, `y` too where `keep`, `positions` as many as `x` where `again`.
+/// - As `sum_rows`; `index` has `outer * chunks` elements, `y` too where `keep`, `positions` as many as `x` where `again`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn argmax_rows(
@@ -214,7 +228,7 @@ pub unsafe fn sum_columns(
 /// `y[o, c, i] = max of x[o, j, i]` over piece c of n.
 ///
 /// # Safety
-/// - As [`sum_columns`].
+/// - As `sum_columns`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn max_columns(
@@ -232,10 +246,10 @@ pub unsafe fn max_columns(
     }
 }
 
-/// As [`argmax_rows`], for columns.
+/// As `argmax_rows`, for columns.
 ///
 /// # Safety
-/// - As [`sum_columns`] and [`argmax_rows`].
+/// - As `sum_columns` and `argmax_rows`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn argmax_columns(

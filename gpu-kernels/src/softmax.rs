@@ -59,10 +59,10 @@ pub unsafe fn softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *mut 
     }
 }
 
-/// `y[r, j] = x[r, j] - m - ln s`, as in [`softmax_rows`].
+/// `y[r, j] = x[r, j] - m - ln s`, as in `softmax_rows`.
 ///
 /// # Safety
-/// - As [`softmax_rows`].
+/// - As `softmax_rows`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn log_softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *mut f32) {
@@ -80,7 +80,7 @@ pub unsafe fn log_softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *
 /// `dx = y (dy - sum of y dy over the row)`, for `y = softmax(x)`.
 ///
 /// # Safety
-/// - As [`softmax_rows`], for three tensors.
+/// - As `softmax_rows`, for three tensors.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn softmax_backward_rows(
@@ -110,7 +110,7 @@ pub unsafe fn softmax_backward_rows(
 /// `dx = dy - e^y * sum of dy over the row`, for `y = log_softmax(x)`.
 ///
 /// # Safety
-/// - As [`softmax_backward_rows`].
+/// - As `softmax_backward_rows`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn log_softmax_backward_rows(

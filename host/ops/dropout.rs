@@ -21,8 +21,8 @@ use crate::device::{DType, DeviceError, Launch};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 
-/// Elements from which the work is shared between threads: a share is some 20 us of work then.
-const PARALLEL: usize = 1 << 17;
+/// Elements from which the work is shared between threads.
+const PARALLEL: usize = 1 << 18;
 
 #[derive(Clone, Debug)]
 struct Dropout {
@@ -45,16 +45,15 @@ struct Mask {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn apply(x: &[f32], y: &mut [f32], first: usize, mask: Mask) {
     let Mask { key, stream, step, p, keep_scale } = mask;
-    for_each_group(x.len(), first, key, stream, step, |j, words| {
-        let mut factor = [0.0; GROUP];
-        for l in 0..GROUP / 4 {
-            for k in 0..4 {
-                factor[4 * l + k] = uniform(words[k][l]);
-            }
-        }
+    let map = |w: [u32; 4]| {
+        let factor = |w| if uniform(w) >= p { keep_scale } else { 0.0 };
+        [factor(w[0]), factor(w[1]), factor(w[2]), factor(w[3])]
+    };
+    for_each_group(x.len(), first, key, stream, step, map, |j, factors| {
         let end = x.len().min(j + GROUP);
-        for ((y, &x), u) in y[j..end].iter_mut().zip(&x[j..end]).zip(factor) {
-            *y = if u >= p { x * keep_scale } else { 0.0 };
+        for ((y, &x), &factor) in y[j..end].iter_mut().zip(&x[j..end]).zip(factors) {
+            // A choice, not a product with 0: an infinity that is dropped is 0.
+            *y = if factor != 0.0 { x * factor } else { 0.0 };
         }
     });
 }

@@ -88,7 +88,10 @@ impl CrossEntropy {
             return Err(OpError::shape("cross_entropy", reason, &[logits.clone(), labels.clone()]));
         }
         if !(0.0..1.0).contains(&smoothing) {
-            return Err(OpError::attribute("cross_entropy", format!("label smoothing {smoothing}; it is in [0, 1)")));
+            return Err(OpError::attribute(
+                "cross_entropy",
+                format!("label smoothing {smoothing}; it is in [0, 1)"),
+            ));
         }
         Ok(CrossEntropy { rows: logits.shape[0], n: logits.shape[1], smoothing })
     }
@@ -114,7 +117,9 @@ impl Op for CrossEntropy {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         match inputs {
-            [x, labels] if *x == TensorType::f32([self.rows, self.n]) && *labels == TensorType::u32([self.rows]) => {
+            [x, labels]
+                if *x == TensorType::f32([self.rows, self.n]) && *labels == TensorType::u32([self.rows]) =>
+            {
                 Ok(vec![TensorType::f32([1]), x.clone()])
             }
             _ => {
@@ -235,13 +240,16 @@ impl Op for Elementwise {
     generic_cpu!();
 
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let (n, inverse, launch) = (self.n as u32, 1.0 / self.n as f32, Launch::new(self.blocks() as u32, BLOCK));
+        let (n, inverse, launch) =
+            (self.n as u32, 1.0 / self.n as f32, Launch::new(self.blocks() as u32, BLOCK));
         let (x, t): (DevicePtr<f32>, DevicePtr<f32>) = (ctx.input(0), ctx.input(1));
         let dx: DevicePtrMut<f32> = ctx.output(1);
         finish(ctx, self.blocks(), self.n, |scale, partial| match self.kind {
-            Kind::Bce => {
-                ctx.launch(kernel!(loss::bce_with_logits_loss), launch, (n, inverse, scale, x, t, dx, partial))
-            }
+            Kind::Bce => ctx.launch(
+                kernel!(loss::bce_with_logits_loss),
+                launch,
+                (n, inverse, scale, x, t, dx, partial),
+            ),
             Kind::Mse => ctx.launch(kernel!(loss::mse_loss), launch, (n, inverse, scale, x, t, dx, partial)),
             Kind::Mae => ctx.launch(kernel!(loss::mae_loss), launch, (n, inverse, scale, x, t, dx, partial)),
             Kind::Huber(delta) => {
@@ -315,7 +323,11 @@ fn cross_entropy_sample(d: &mut Draw) -> Sample {
     let op = CrossEntropy { rows, n, smoothing };
     // Sums over a row, then over the rows, of terms as large as the spread of the logits.
     let scale = if large { 2e4 } else { 8.0 };
-    Sample::new(op, inputs, Tolerance::sum(2.0, n.max(rows), scale / rows as f64).absolute(scale / (rows as f64).sqrt()))
+    Sample::new(
+        op,
+        inputs,
+        Tolerance::sum(2.0, n.max(rows), scale / rows as f64).absolute(scale / (rows as f64).sqrt()),
+    )
 }
 
 fn elementwise_sample(d: &mut Draw, kind: Kind) -> Sample {

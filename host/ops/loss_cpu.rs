@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::simd::{Body, LANES, MAX_TASKS, PARALLEL, load, max, max_lanes, simd, store, sum, sum_lanes, task_len};
+use super::simd::{
+    Body, LANES, MAX_TASKS, PARALLEL, load, max, max_lanes, simd, store, sum, sum_lanes, task_len,
+};
 use crate::real::Real;
 
 /// Rows of `n` logits; returns the sum of their losses.
@@ -198,7 +200,13 @@ impl<T: Real, P: Pointwise<T>> Body for Elements<'_, T, P> {
 }
 
 /// Writes the gradients times `inverse` to `dx`; returns the sum of the losses.
-pub(super) fn elementwise<T: Real, P: Pointwise<T>>(loss: P, inverse: T, x: &[T], t: &[T], dx: &mut [T]) -> T {
+pub(super) fn elementwise<T: Real, P: Pointwise<T>>(
+    loss: P,
+    inverse: T,
+    x: &[T],
+    t: &[T],
+    dx: &mut [T],
+) -> T {
     if x.len() <= PARALLEL / 4 {
         return simd(Elements { loss, inverse, x, t, dx });
     }

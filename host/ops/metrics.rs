@@ -105,7 +105,11 @@ impl Op for CorrectCount {
         let args = (self.rows as u32, self.n as u32, log2, x, labels, partial);
         ctx.launch(kernel!(metrics::correct_rows), launch, args)?;
         if blocks > 1 {
-            ctx.launch(kernel!(metrics::sum_counts), Launch::new(1, BLOCK), (blocks, partial.as_const(), total))?;
+            ctx.launch(
+                kernel!(metrics::sum_counts),
+                Launch::new(1, BLOCK),
+                (blocks, partial.as_const(), total),
+            )?;
         }
         Ok(())
     }
@@ -145,7 +149,11 @@ impl Op for Confusion {
             {
                 Ok(vec![matrix.clone()])
             }
-            _ => Err(OpError::shape(self.name(), "logits f32 [B, C], labels u32 [B], counts u32 [C, C]", inputs)),
+            _ => Err(OpError::shape(
+                self.name(),
+                "logits f32 [B, C], labels u32 [B], counts u32 [C, C]",
+                inputs,
+            )),
         }
     }
 

@@ -14,6 +14,7 @@ mod context;
 pub(crate) mod cpu;
 pub mod dropout;
 pub mod elementwise;
+pub mod expand;
 pub mod gather;
 pub mod gemm;
 mod lanes;
@@ -237,6 +238,7 @@ pub fn registry() -> Vec<OpEntry> {
     let families: &[fn() -> Vec<OpEntry>] = &[
         // One line an operation file.
         reduce::entries,
+        expand::entries,
         softmax::entries,
         loss::entries,
         metrics::entries,

@@ -60,9 +60,11 @@ impl Distribution {
 
 /// Blocks made side by side, so that they vectorise.
 const LANES: usize = 16;
+/// Elements made together.
+pub(super) const GROUP: usize = 4 * LANES;
 
-/// Calls `each(j, words)` for every group of `4 LANES` elements from `first` on, where word `k` of lane `l` belongs to
-/// element `j + 4 l + k`. The number of elements is `n`; the last group may run past it.
+/// Calls `each(j, numbers)` for every [`GROUP`] of the `n` elements from element `first` (a multiple of four) of a tensor
+/// on: `numbers[i]` is what `map` makes of element `first + j + i`'s block. The last group may run past the end.
 #[inline(always)]
 pub(super) fn for_each_group(
     n: usize,
@@ -70,57 +72,56 @@ pub(super) fn for_each_group(
     key: [u32; 2],
     stream: u32,
     step: [u32; 2],
-    mut each: impl FnMut(usize, &[[u32; LANES]; 4]),
+    map: impl Fn([u32; 4]) -> [f32; 4],
+    mut each: impl FnMut(usize, &[f32; GROUP]),
 ) {
     let mut j = 0;
     while j < n {
         let quad = ((first + j) / 4) as u32;
-        let mut words = [[0; LANES]; 4];
-        let [w0, w1, w2, w3] = &mut words;
+        // One plain loop from counter to number is what the compiler turns into vector instructions.
+        let (mut a, mut b, mut c, mut d) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for l in 0..LANES {
             let block = philox4x32_10([quad.wrapping_add(l as u32), stream, step[0], step[1]], key);
-            (w0[l], w1[l], w2[l], w3[l]) = (block[0], block[1], block[2], block[3]);
+            [a[l], b[l], c[l], d[l]] = map(block);
         }
-        each(j, &words);
-        j += 4 * LANES;
+        let mut numbers = [0.0; GROUP];
+        for l in 0..LANES {
+            numbers[4 * l] = a[l];
+            numbers[4 * l + 1] = b[l];
+            numbers[4 * l + 2] = c[l];
+            numbers[4 * l + 3] = d[l];
+        }
+        each(j, &numbers);
+        j += GROUP;
     }
 }
 
-/// Elements of a group of [`for_each_group`].
-pub(super) const GROUP: usize = 4 * LANES;
-
-/// `out[j..][..GROUP]` from values in lane order, cut at the end of `out`.
+/// `numbers` at `out[j..]`, cut at its end.
 #[inline(always)]
-fn put(out: &mut [f32], j: usize, values: &[[f32; LANES]; 4]) {
-    let mut group = [0.0; GROUP];
-    for l in 0..LANES {
-        for k in 0..4 {
-            group[4 * l + k] = values[k][l];
-        }
-    }
+fn put(out: &mut [f32], j: usize, numbers: &[f32; GROUP]) {
     let end = out.len().min(j + GROUP);
-    out[j..end].copy_from_slice(&group[..end - j]);
+    out[j..end].copy_from_slice(&numbers[..end - j]);
 }
 
+/// [`Distribution::Uniform`] over `out`, compiled for each instruction set.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn fill_uniform(out: &mut [f32], key: [u32; 2], stream: u32, lo: f32, width: f32) {
-    for_each_group(out.len(), 0, key, stream, [0, 0], |j, words| {
-        put(out, j, &words.map(|w| w.map(|w| uniform(w).mul_add(width, lo))));
-    });
+    let map = |w: [u32; 4]| {
+        let value = |w| uniform(w).mul_add(width, lo);
+        [value(w[0]), value(w[1]), value(w[2]), value(w[3])]
+    };
+    for_each_group(out.len(), 0, key, stream, [0, 0], map, |j, numbers| put(out, j, numbers));
 }
 
+/// [`Distribution::Normal`] over `out`, compiled for each instruction set.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn fill_normal(out: &mut [f32], key: [u32; 2], stream: u32, mean: f32, std: f32) {
-    for_each_group(out.len(), 0, key, stream, [0, 0], |j, words| {
-        let mut z = [[0.0; LANES]; 4];
-        for l in 0..LANES {
-            let quad = normal4([words[0][l], words[1][l], words[2][l], words[3][l]]);
-            for k in 0..4 {
-                z[k][l] = quad[k].mul_add(std, mean);
-            }
-        }
-        put(out, j, &z);
-    });
+    let map = |w: [u32; 4]| {
+        let z = normal4(w);
+        let value = |z: f32| z.mul_add(std, mean);
+        [value(z[0]), value(z[1]), value(z[2]), value(z[3])]
+    };
+    for_each_group(out.len(), 0, key, stream, [0, 0], map, |j, numbers| put(out, j, numbers));
 }
 
 /// The exact values (in f64) of the normal numbers of one block.

@@ -1,16 +1,15 @@
-//! Reductions along one axis or over everything, and `expand`, which repeats along an axis.
+//! Reductions along one axis or over everything.
 //!
-//! A tensor is seen as `[outer, n, inner]` ([`View`]), n being the reduced axis:
+//! A tensor is seen as `[outer, n, inner]`, n being the reduced axis:
 //!
 //! ```text
 //! sum     y[o, i] = sum_j x[o, j, i]           dx[o, j, i] = dy[o, i]                (expand)
 //! mean    y[o, i] = sum_j x[o, j, i] / n       dx[o, j, i] = dy[o, i] / n            (expand)
 //! max     y[o, i] = max_j x[o, j, i]           dx[o, j, i] = dy[o, i] [j = argmax]   (max_grad)
 //! argmax  y[o, i] = the j of that maximum      none
-//! expand  y[o, j, i] = x[o, i]                 dx[o, i] = sum_j dy[o, j, i]
 //! ```
 //!
-//! The reduced axis disappears; a tensor of rank 1 reduces to shape `[1]`. NaN: max gives NaN where there is one, argmax
+//! `expand` and `max_grad` are in [`expand`](super::expand). The reduced axis disappears; a tensor of rank 1 reduces to shape `[1]`. NaN: max gives NaN where there is one, argmax
 //! the first NaN; among equals argmax gives the lowest index (PyTorch leaves that open). Sums are trees, or chains of at
 //! most a few hundred elements joined by trees, in an order that depends on the shape alone. Cost: one operation an
 //! element, each element read once; a long axis with few outputs takes two kernels and `outer * chunks * inner` of workspace.
@@ -18,6 +17,7 @@
 use crate::device::{DeviceError, DevicePtr, DevicePtrMut, Launch};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
+use crate::ops::expand::{Expand, MaxGrad};
 use crate::ops::reduce_cpu as cpu;
 use crate::ops::{
     Cost, CpuCtx, Domain, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
@@ -36,7 +36,7 @@ pub(super) struct View {
 
 impl View {
     /// `axis` of `shape` in the middle; `None`: all axes.
-    fn of(op: &'static str, ty: &TensorType, axis: Option<usize>) -> Result<View, OpError> {
+    pub fn of(op: &'static str, ty: &TensorType, axis: Option<usize>) -> Result<View, OpError> {
         if ty.len() > u32::MAX as usize {
             let reason = "a tensor of 2^32 elements or more; split it";
             return Err(OpError::shape(op, reason, std::slice::from_ref(ty)));
@@ -101,7 +101,8 @@ impl Walk {
         let chunks = if split { (v.n / serial).clamp(1, most) } else { 1 };
         let chunk = v.n.div_ceil(chunks);
         let chunks = v.n.div_ceil(chunk);
-        let blocks = if v.inner == 1 { ((v.outer * chunks) << log2).div_ceil(BLOCK as usize) } else { tiles * chunks };
+        let blocks =
+            if v.inner == 1 { ((v.outer * chunks) << log2).div_ceil(BLOCK as usize) } else { tiles * chunks };
         Walk { chunk: chunk as u32, chunks: chunks as u32, log2, blocks: blocks as u32 }
     }
 
@@ -205,10 +206,24 @@ impl Reduce {
         let pass = |v: View, walk: Walk, (again, keep, x, positions, y, index): Positions| {
             let (outer, n, inner) = (v.outer as u32, v.n as u32, v.inner as u32);
             if inner == 1 {
-                let args = (outer, n, walk.chunk, walk.chunks, walk.log2, again, keep, x, positions, y, index);
+                let args =
+                    (outer, n, walk.chunk, walk.chunks, walk.log2, again, keep, x, positions, y, index);
                 ctx.launch(kernel!(reduce::argmax_rows), walk.launch(), args)
             } else {
-                let args = (outer, n, inner, walk.chunk, walk.chunks, walk.log2, again, keep, x, positions, y, index);
+                let args = (
+                    outer,
+                    n,
+                    inner,
+                    walk.chunk,
+                    walk.chunks,
+                    walk.log2,
+                    again,
+                    keep,
+                    x,
+                    positions,
+                    y,
+                    index,
+                );
                 ctx.launch(kernel!(reduce::argmax_columns), walk.launch(), args)
             }
         };
@@ -238,7 +253,11 @@ fn kind_name(kind: Kind) -> &'static str {
 }
 
 /// The only input, which must be `f32` and have the view's length.
-fn one_input<'a>(op: &'static str, view: usize, inputs: &'a [TensorType]) -> Result<&'a TensorType, OpError> {
+pub(super) fn one_input<'a>(
+    op: &'static str,
+    view: usize,
+    inputs: &'a [TensorType],
+) -> Result<&'a TensorType, OpError> {
     match inputs {
         [x] if x.dtype == crate::device::DType::F32 && x.len() == view => Ok(x),
         _ => Err(OpError::shape(op, format!("one f32 tensor of {view} elements"), inputs)),
@@ -293,7 +312,12 @@ impl Op for Reduce {
         let shape = vjp.graph().shape(x).to_vec();
         let dx = match self.kind {
             Kind::Sum | Kind::Mean => {
-                let op = Expand { view: self.view, from: vjp.graph().shape(dy).to_vec(), shape, scale: self.scale() };
+                let op = Expand {
+                    view: self.view,
+                    from: vjp.graph().shape(dy).to_vec(),
+                    shape,
+                    scale: self.scale(),
+                };
                 vjp.graph().push1(op, &[dy])?
             }
             Kind::Max => {
@@ -304,160 +328,6 @@ impl Op for Reduce {
             Kind::ArgMax => return Err(OpError::NotDifferentiable("argmax")),
         };
         vjp.add(0, dx)
-    }
-}
-
-/// Repeats along an axis: `y[o, j, i] = scale * x[o, i]`.
-#[derive(Debug, Clone)]
-struct Expand {
-    view: View,
-    from: Vec<usize>,
-    shape: Vec<usize>,
-    scale: f64,
-}
-
-impl Expand {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        cpu::expand(self.view, T::of(self.scale), ctx.input(0), ctx.output(0));
-    }
-}
-
-impl Op for Expand {
-    fn name(&self) -> &'static str {
-        "expand"
-    }
-
-    fn attributes(&self) -> String {
-        format!("shape={:?}, scale={}", self.shape, self.scale as f32)
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        let x = one_input("expand", self.view.outputs(), inputs)?;
-        if x.shape != self.from {
-            return Err(OpError::shape("expand", format!("made for shape {:?}", self.from), inputs));
-        }
-        Ok(vec![TensorType::f32(self.shape.clone())])
-    }
-
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(self.view.len() as u64, inputs, outputs)
-    }
-
-    generic_cpu!();
-
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let View { outer, n, inner } = self.view;
-        let args = (outer as u32, n as u32, inner as u32, self.scale as f32, ctx.input(0), ctx.output(0));
-        ctx.launch(kernel!(reduce::expand_axis), Launch::blocks_of(self.view.len(), BLOCK), args)
-    }
-
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let Some(dy) = vjp.grad(0) else { return Ok(()) };
-        let op = SumTo { view: self.view, from: self.shape.clone(), shape: self.from.clone(), scale: self.scale };
-        let dx = vjp.graph().push1(op, &[dy])?;
-        vjp.add(0, dx)
-    }
-}
-
-/// The gradient of [`Expand`]: its inverse in shape, the scaled sum in value.
-#[derive(Debug, Clone)]
-struct SumTo {
-    view: View,
-    from: Vec<usize>,
-    shape: Vec<usize>,
-    scale: f64,
-}
-
-impl SumTo {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        cpu::sum(self.view, T::of(self.scale), ctx.input(0), ctx.output(0));
-    }
-}
-
-impl Op for SumTo {
-    fn name(&self) -> &'static str {
-        "sum_to"
-    }
-
-    fn attributes(&self) -> String {
-        format!("shape={:?}, scale={}", self.shape, self.scale as f32)
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        let x = one_input("sum_to", self.view.len(), inputs)?;
-        if x.shape != self.from {
-            return Err(OpError::shape("sum_to", format!("made for shape {:?}", self.from), inputs));
-        }
-        Ok(vec![TensorType::f32(self.shape.clone())])
-    }
-
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(self.view.len() as u64, inputs, outputs)
-    }
-
-    fn workspace(&self, _inputs: &[TensorType], _outputs: &[TensorType]) -> usize {
-        sum_workspace(self.view)
-    }
-
-    generic_cpu!();
-
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch_sum(ctx, self.view, self.scale as f32, ctx.input(0), ctx.output(0), ctx.workspace)
-    }
-
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let Some(dy) = vjp.grad(0) else { return Ok(()) };
-        let op = Expand { view: self.view, from: self.shape.clone(), shape: self.from.clone(), scale: self.scale };
-        let dx = vjp.graph().push1(op, &[dy])?;
-        vjp.add(0, dx)
-    }
-}
-
-/// The gradient of max: inputs the positions of the maxima and the gradient of the maxima.
-#[derive(Debug, Clone)]
-struct MaxGrad {
-    view: View,
-    shape: Vec<usize>,
-}
-
-impl MaxGrad {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        cpu::scatter(self.view, ctx.index(0), ctx.input(1), ctx.output(0));
-    }
-}
-
-impl Op for MaxGrad {
-    fn name(&self) -> &'static str {
-        "max_grad"
-    }
-
-    fn attributes(&self) -> String {
-        format!("shape={:?}", self.shape)
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        use crate::device::DType;
-        match inputs {
-            [index, dy]
-                if index.dtype == DType::U32 && dy.dtype == DType::F32 && index.shape == dy.shape
-                    && dy.len() == self.view.outputs() =>
-            {
-                Ok(vec![TensorType::f32(self.shape.clone())])
-            }
-            _ => Err(OpError::shape("max_grad", "u32 positions and f32 gradients of one shape", inputs)),
-        }
-    }
-
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(0, inputs, outputs)
-    }
-
-    generic_cpu!();
-
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let View { outer, n, inner } = self.view;
-        let args = (outer as u32, n as u32, inner as u32, ctx.input(0), ctx.input(1), ctx.output(0));
-        ctx.launch(kernel!(reduce::scatter_axis), Launch::blocks_of(self.view.len(), BLOCK), args)
     }
 }
 
@@ -497,29 +367,13 @@ impl Graph {
     pub fn mean_all(&mut self, x: Value) -> Result<Value, OpError> {
         self.reduce(Kind::Mean, x, None)
     }
-
-    /// `n` copies of `x` along a new axis `axis` (which may be past the last): the inverse of a reduction's shape.
-    pub fn expand(&mut self, x: Value, axis: usize, n: usize) -> Result<Value, OpError> {
-        let from = self.shape(x).to_vec();
-        if axis > from.len() || n == 0 {
-            let reason = format!("axis {axis} (0 to {} allowed) with {n} copies (at least 1)", from.len());
-            return Err(OpError::attribute("expand", reason));
-        }
-        let mut shape = from.clone();
-        shape.insert(axis, n);
-        if shape.iter().try_fold(1u32, |a, &d| a.checked_mul(u32::try_from(d).ok()?)).is_none() {
-            return Err(OpError::attribute("expand", format!("shape {shape:?} has 2^32 elements or more")));
-        }
-        let view = View { outer: from[..axis].iter().product(), n, inner: from[axis..].iter().product() };
-        self.push1(Expand { view, from, shape, scale: 1.0 }, &[x])
-    }
 }
 
 /// Most elements of a drawn tensor.
-const BUDGET: usize = 20_000;
+pub(super) const BUDGET: usize = 20_000;
 
 /// A shape of `rank` axes with at most `budget` elements.
-fn shape(d: &mut Draw, rank: usize, mut budget: usize) -> Vec<usize> {
+pub(super) fn shape(d: &mut Draw, rank: usize, mut budget: usize) -> Vec<usize> {
     (0..rank)
         .map(|_| {
             let n = d.dim_to(budget.max(1));
@@ -530,7 +384,7 @@ fn shape(d: &mut Draw, rank: usize, mut budget: usize) -> Vec<usize> {
 }
 
 /// A shape and an axis (`None`: all): any rank up to 4, and the long rows and columns that take two kernels.
-fn shape_and_axis(d: &mut Draw, budget: usize) -> (TensorType, Option<usize>) {
+pub(super) fn shape_and_axis(d: &mut Draw, budget: usize) -> (TensorType, Option<usize>) {
     let long = budget == BUDGET;
     let (shape, axis) = match d.below(8) {
         7 if long => (vec![8192 + d.below(8192)], Some(0)),
@@ -566,34 +420,6 @@ fn reduce_sample(d: &mut Draw, kind: Kind) -> Sample {
     Sample::new(op, vec![input], tolerance)
 }
 
-fn expand_sample(d: &mut Draw) -> Sample {
-    let rank = 1 + d.below(3);
-    let from = shape(d, rank, 2000);
-    let axis = d.below(rank + 1);
-    let n = d.dim_to(BUDGET / from.iter().product::<usize>());
-    let mut shape = from.clone();
-    shape.insert(axis, n);
-    let scale = d.pick(&[1.0, 0.5, -0.25]);
-    let view = View { outer: from[..axis].iter().product(), n, inner: from[axis..].iter().product() };
-    let input = SampleInput::uniform(from.clone(), -4.0, 4.0);
-    Sample::new(Expand { view, from, shape, scale }, vec![input], Tolerance::EXACT)
-}
-
-fn sum_to_sample(d: &mut Draw) -> Sample {
-    let (ty, axis) = shape_and_axis(d, BUDGET);
-    let view = View::of("sum_to", &ty, axis).expect("drawn axes exist");
-    let op = SumTo { view, from: ty.shape.clone(), shape: vec![view.outer, view.inner], scale: 0.5 };
-    Sample::new(op, vec![SampleInput::uniform(ty.shape, -4.0, 4.0)], Tolerance::sum(2.0, view.n, 4.0))
-}
-
-fn max_grad_sample(d: &mut Draw) -> Sample {
-    let (ty, axis) = shape_and_axis(d, BUDGET);
-    let view = View::of("max_grad", &ty, axis).expect("drawn axes exist");
-    let small = [view.outer, view.inner];
-    let inputs = vec![SampleInput::index(small, view.n as u32), SampleInput::uniform(small, -4.0, 4.0).constant()];
-    Sample::new(MaxGrad { view, shape: ty.shape }, inputs, Tolerance::EXACT)
-}
-
 pub(super) fn entries() -> Vec<OpEntry> {
     let sums: &[&str] = &["sum_rows", "sum_columns"];
     let entry = |name, kernels, sample, differentiable| OpEntry { name, kernels, sample, differentiable };
@@ -607,9 +433,6 @@ pub(super) fn entries() -> Vec<OpEntry> {
             true,
         ),
         entry("argmax", &["argmax_rows", "argmax_columns"], |d| reduce_sample(d, Kind::ArgMax), false),
-        entry("expand", &["expand_axis"], expand_sample, true),
-        entry("sum_to", sums, sum_to_sample, true),
-        entry("max_grad", &["scatter_axis"], max_grad_sample, false),
     ]
 }
 

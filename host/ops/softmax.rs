@@ -164,14 +164,16 @@ impl<T: Real> Body for BackwardRows<'_, T> {
             if log {
                 let sum = simd::sum(&dy[row.clone()]);
                 for at in (0..n).step_by(LANES) {
-                    let (y, dy) = (load(&y[start + at..], n - at, T::ZERO), load(&dy[start + at..], n - at, T::ZERO));
+                    let (y, dy) =
+                        (load(&y[start + at..], n - at, T::ZERO), load(&dy[start + at..], n - at, T::ZERO));
                     store(&mut dx[start + at..], n - at, std::array::from_fn(|l| dy[l] - y[l].exp() * sum));
                 }
                 continue;
             }
             let mut dots = [T::ZERO; LANES];
             for at in (0..n).step_by(LANES) {
-                let (y, dy) = (load(&y[start + at..], n - at, T::ZERO), load(&dy[start + at..], n - at, T::ZERO));
+                let (y, dy) =
+                    (load(&y[start + at..], n - at, T::ZERO), load(&dy[start + at..], n - at, T::ZERO));
                 for l in 0..LANES {
                     dots[l] += y[l] * dy[l];
                 }
@@ -207,7 +209,9 @@ impl Op for Backward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         match inputs {
             [y, dy] if y == dy && rows_of(self.name(), y)?.1 == self.n => Ok(vec![y.clone()]),
-            _ => Err(OpError::shape(self.name(), format!("two equal tensors with rows of {}", self.n), inputs)),
+            _ => {
+                Err(OpError::shape(self.name(), format!("two equal tensors with rows of {}", self.n), inputs))
+            }
         }
     }
 
@@ -278,7 +282,10 @@ fn forward_sample(d: &mut Draw, log: bool) -> Sample {
 fn backward_sample(d: &mut Draw, log: bool) -> Sample {
     let (shape, n) = shape(d);
     let y = if log { Domain::Uniform(-5.0, 0.0) } else { Domain::Uniform(0.0, 1.0) };
-    let inputs = vec![SampleInput::f32(shape.clone(), y).constant(), SampleInput::uniform(shape, -1.0, 1.0).constant()];
+    let inputs = vec![
+        SampleInput::f32(shape.clone(), y).constant(),
+        SampleInput::uniform(shape, -1.0, 1.0).constant(),
+    ];
     // A dot product of n terms of magnitude 1, times y.
     Sample::new(Backward { log, n }, inputs, Tolerance::sum(4.0, n, 1.0))
 }
@@ -287,7 +294,12 @@ pub(super) fn entries() -> Vec<OpEntry> {
     let entry = |name, kernels, sample, differentiable| OpEntry { name, kernels, sample, differentiable };
     vec![
         entry("softmax", &["softmax_rows", "softmax_backward_rows"], |d| forward_sample(d, false), true),
-        entry("log_softmax", &["log_softmax_rows", "log_softmax_backward_rows"], |d| forward_sample(d, true), true),
+        entry(
+            "log_softmax",
+            &["log_softmax_rows", "log_softmax_backward_rows"],
+            |d| forward_sample(d, true),
+            true,
+        ),
         entry("softmax_backward", &["softmax_backward_rows"], |d| backward_sample(d, false), false),
         entry("log_softmax_backward", &["log_softmax_backward_rows"], |d| backward_sample(d, true), false),
     ]

@@ -71,10 +71,9 @@ fn npy_in<T: npyz::AutoSerialize + Copy>(order: npyz::Order, shape: &[u64], valu
 }
 
 fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut writer = npyz::npz::NpzWriter::new(std::io::Cursor::new(Vec::new()));
-    let zip = writer.zip_writer();
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in arrays {
-        zip.start_file(format!("{name}.npy"), Default::default()).unwrap();
+        zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner()

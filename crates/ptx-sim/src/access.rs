@@ -51,11 +51,7 @@ impl Shared {
 
     fn describe(&self, addr: u64) -> String {
         let nearest = self.vars.iter().min_by_key(|v| {
-            if addr < v.start {
-                v.start - addr
-            } else {
-                addr.saturating_sub(v.end.saturating_sub(1))
-            }
+            if addr < v.start { v.start - addr } else { addr.saturating_sub(v.end.saturating_sub(1)) }
         });
         match nearest {
             None => "the kernel has no shared memory".into(),
@@ -63,9 +59,16 @@ impl Shared {
                 format!("{} bytes before shared `{}` of {} bytes", v.start - addr, v.name, v.end - v.start)
             }
             Some(v) if addr >= v.end => {
-                format!("{} bytes past the end of shared `{}` of {} bytes", addr - v.end, v.name, v.end - v.start)
+                format!(
+                    "{} bytes past the end of shared `{}` of {} bytes",
+                    addr - v.end,
+                    v.name,
+                    v.end - v.start
+                )
             }
-            Some(v) => format!("{} bytes into shared `{}` of {} bytes", addr - v.start, v.name, v.end - v.start),
+            Some(v) => {
+                format!("{} bytes into shared `{}` of {} bytes", addr - v.start, v.name, v.end - v.start)
+            }
         }
     }
 }
@@ -100,7 +103,8 @@ impl Local {
             let mut arena = Arena::new(32 * stride);
             for l in 0..32 {
                 let (from, to) = (l * self.stride, l * stride);
-                arena.bytes[to..to + self.stride].copy_from_slice(&self.arena.bytes[from..from + self.stride]);
+                arena.bytes[to..to + self.stride]
+                    .copy_from_slice(&self.arena.bytes[from..from + self.stride]);
                 for i in 0..self.stride {
                     if self.arena.init.test(from + i, 1) {
                         arena.init.set(to + i, 1);
@@ -154,13 +158,18 @@ impl Memory<'_> {
             low |= if mask >> l & 1 != 0 { a } else { 0 };
         }
         if low & (align as u64 - 1) != 0 && self.checks.misaligned {
-            let l = (0..32).find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0).unwrap_or(0);
+            let l = (0..32)
+                .find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0)
+                .unwrap_or(0);
             let a = addrs[l as usize];
             return Err(Fault::lane(
                 ErrorKind::Misaligned,
                 l,
                 a,
-                format!("{bytes} bytes at an address that is not a multiple of {align}; {}", self.describe(space, a)),
+                format!(
+                    "{bytes} bytes at an address that is not a multiple of {align}; {}",
+                    self.describe(space, a)
+                ),
             ));
         }
         if space != Space::Generic {
@@ -175,7 +184,11 @@ impl Memory<'_> {
         };
         let mut part = 0;
         for (l, &a) in addrs.iter().enumerate() {
-            let here = if base != 0 { a.wrapping_sub(base) < WINDOW } else { a.wrapping_sub(SHARED_BASE) >= 3 * WINDOW };
+            let here = if base != 0 {
+                a.wrapping_sub(base) < WINDOW
+            } else {
+                a.wrapping_sub(SHARED_BASE) >= 3 * WINDOW
+            };
             part |= (here as u32) << l;
         }
         self.in_space(space, base, addrs, part & mask, bytes, kind)
@@ -193,12 +206,10 @@ impl Memory<'_> {
         let lead = addrs[first(mask)].wrapping_sub(base);
         // The range the leading lane's allocation spans, and what to subtract from an address to get an offset.
         let found = match space {
-            Space::Global | Space::Generic => {
-                self.global.index(lead).map(|i| {
-                    let a = self.global.get(i);
-                    (a.base, a.base + a.size, a.base, i)
-                })
-            }
+            Space::Global | Space::Generic => self.global.index(lead).map(|i| {
+                let a = self.global.get(i);
+                (a.base, a.base + a.size, a.base, i)
+            }),
             Space::Shared => {
                 let s = &mut *self.shared;
                 let hit = |v: &Placed| lead >= v.start && lead < v.end;
@@ -234,7 +245,10 @@ impl Memory<'_> {
                 ErrorKind::OutOfBounds,
                 l,
                 a,
-                format!("{verb} {bytes} bytes; the address is {}", self.describe(space, a.wrapping_sub(base))),
+                format!(
+                    "{verb} {bytes} bytes; the address is {}",
+                    self.describe(space, a.wrapping_sub(base))
+                ),
             ));
         }
         match space {
@@ -253,7 +267,8 @@ impl Memory<'_> {
                     return Err(Fault::lane(ErrorKind::ReadOnly, l, address, self.global.describe(lead)));
                 }
                 let arena = &mut self.global.get_mut(index).arena;
-                let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_global);
+                let found =
+                    settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_global);
                 if let Some(l) = found {
                     let a = addrs[l as usize].wrapping_sub(base);
                     let what = self.global.describe(a);
@@ -266,7 +281,8 @@ impl Memory<'_> {
                     self.shared.races.access(&offs, part, bytes as usize, kind, self.thread0, self.line)?;
                 }
                 let arena = &mut self.shared.arena;
-                let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_shared);
+                let found =
+                    settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_shared);
                 if let Some(l) = found {
                     let what = self.shared.describe(addrs[l as usize].wrapping_sub(base));
                     return Err(Fault::lane(ErrorKind::UninitialisedShared, l, addrs[l as usize], what));
@@ -280,7 +296,10 @@ impl Memory<'_> {
                 let arena = &mut self.local.arena;
                 let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_local);
                 if let Some(l) = found {
-                    let what = format!("offset {} of the thread's local memory", addrs[l as usize].wrapping_sub(base));
+                    let what = format!(
+                        "offset {} of the thread's local memory",
+                        addrs[l as usize].wrapping_sub(base)
+                    );
                     return Err(Fault::lane(ErrorKind::UninitialisedLocal, l, addrs[l as usize], what));
                 }
                 Ok((Some(&mut self.local.arena), offs, part))
@@ -304,7 +323,9 @@ impl Memory<'_> {
                 format!("outside the thread's local memory of {} bytes", self.local_top - LOCAL_FIRST as u64)
             }
             Space::Param => format!("outside the {} bytes of kernel parameters", self.params.len()),
-            Space::Generic if addr.wrapping_sub(SHARED_BASE) < WINDOW => self.shared.describe(addr - SHARED_BASE),
+            Space::Generic if addr.wrapping_sub(SHARED_BASE) < WINDOW => {
+                self.shared.describe(addr - SHARED_BASE)
+            }
             _ if addr < 4096 => "a null pointer".into(),
             _ => self.global.describe(addr),
         }
@@ -391,7 +412,8 @@ impl Memory<'_> {
         // Lanes that ask for the same place: nearly always all of them.
         let part = (0..32).filter(|&l| addrs[l] == lead).fold(0, |p, l| p | 1u32 << l) & mask;
         let bytes = m.size as usize * m.count as usize;
-        let Some(data) = usize::try_from(at).ok().and_then(|a| self.params.get(a..a.checked_add(bytes)?)) else {
+        let Some(data) = usize::try_from(at).ok().and_then(|a| self.params.get(a..a.checked_add(bytes)?))
+        else {
             let l = first(mask) as u32;
             return Err(Fault::lane(ErrorKind::OutOfBounds, l, lead, self.describe(Space::Param, at)));
         };
@@ -437,8 +459,16 @@ impl Memory<'_> {
 }
 
 /// Checks or records initialisation; the lane that reads a missing byte, if one does.
-fn settle(arena: &mut Arena, offs: &Offsets, mask: u32, bytes: usize, kind: Kind, check: bool) -> Option<u32> {
-    if check && kind != Kind::Write
+fn settle(
+    arena: &mut Arena,
+    offs: &Offsets,
+    mask: u32,
+    bytes: usize,
+    kind: Kind,
+    check: bool,
+) -> Option<u32> {
+    if check
+        && kind != Kind::Write
         && let Some(l) = arena.uninitialised(offs, mask, bytes)
     {
         return Some(l);
@@ -466,5 +496,9 @@ pub(crate) fn deliver32(regs: &mut Regs<'_>, slot: u32, v: &[u32; 32], signed: b
 
 #[inline]
 pub(crate) fn deliver64(regs: &mut Regs<'_>, slot: u32, v: &[u64; 32], mask: u32) {
-    if slot & WIDE != 0 { put::<u64>(regs, slot & !WIDE, v, mask) } else { put::<u32>(regs, slot, &v.map(|x| x as u32), mask) }
+    if slot & WIDE != 0 {
+        put::<u64>(regs, slot & !WIDE, v, mask)
+    } else {
+        put::<u32>(regs, slot, &v.map(|x| x as u32), mask)
+    }
 }

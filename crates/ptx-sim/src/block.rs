@@ -167,7 +167,11 @@ fn arrive(warps: &mut [Warp], i: usize, bars: &mut [Barrier; 16], env: &mut Env<
                 g,
                 g.mask.trailing_zeros(),
                 ErrorKind::DivergentBarrier,
-                format!("barrier {id} is awaited with {} threads here and {} elsewhere", name(count), name(b.count)),
+                format!(
+                    "barrier {id} is awaited with {} threads here and {} elsewhere",
+                    name(count),
+                    name(b.count)
+                ),
             ));
         }
         b.arrived += threads;
@@ -208,7 +212,9 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                     g,
                     lane,
                     ErrorKind::DivergentBarrier,
-                    format!("barrier {id} reached by {live} of {all} threads, this one and others have exited"),
+                    format!(
+                        "barrier {id} reached by {live} of {all} threads, this one and others have exited"
+                    ),
                 );
                 l.warp = gone.index;
                 return Err(l);
@@ -286,4 +292,3 @@ fn stuck(warps: &[Warp], env: &Env<'_>) -> Located {
     let text = format!("no warp can run: all wait at barrier {}, which too few threads can reach", waits[0]);
     located(w, g, lane, ErrorKind::Deadlock, text)
 }
-

@@ -1,23 +1,16 @@
 //! Warp-level instructions (shuffle, vote, match, redux, elect, warp sync) and atomics.
 
+use crate::ErrorKind;
 use crate::access::{Kind, Memory, deliver32, deliver64, value};
 use crate::error::{Fault, Step};
 use crate::isa::{Atom, AtomOp, AtomType, Collective, NONE, WIDE, Warp};
 use crate::lanes::{Lane, Regs};
 use crate::sim::Checks;
-use crate::ErrorKind;
 use half::{bf16, f16};
 
-/// Executes a warp-level instruction for the lanes of `active` (of a group of `group` lanes). `false`: lanes its member masks
+/// Executes a warp-level instruction for the lanes of `active`. `false`: lanes its member masks
 /// name have not arrived yet, so the group has to wait for them.
-pub(crate) fn execute(
-    w: &Warp,
-    regs: &mut Regs<'_>,
-    active: u32,
-    group: u32,
-    live: u32,
-    checks: &Checks,
-) -> Step<bool> {
+pub(crate) fn execute(w: &Warp, regs: &mut Regs<'_>, active: u32, live: u32, checks: &Checks) -> Step<bool> {
     let members = *u32::src(regs, w.members);
     // Different lanes may name different (disjoint) sets: each set acts on its own.
     let mut todo = active;
@@ -39,13 +32,15 @@ pub(crate) fn execute(
             if gone != 0 && checks.barriers {
                 let mut f = Fault::new(
                     ErrorKind::DivergentCollective,
-                    format!("the member mask {set:#010x} names lane {}, which has exited", gone.trailing_zeros()),
+                    format!(
+                        "the member mask {set:#010x} names lane {}, which has exited",
+                        gone.trailing_zeros()
+                    ),
                 );
                 f.lane = Some(l);
                 return Err(f);
             }
             if set & !active & !gone != 0 {
-                let _ = group;
                 return Ok(false);
             }
         }
@@ -104,7 +99,8 @@ fn one(w: &Warp, regs: &mut Regs<'_>, set: u32, checks: &Checks) -> Step {
         Collective::MatchAny | Collective::MatchAll => {
             let a = value(regs, w.a);
             for l in lanes() {
-                out[l as usize] = lanes().filter(|&k| a[k as usize] == a[l as usize]).fold(0, |m, k| m | 1 << k);
+                out[l as usize] =
+                    lanes().filter(|&k| a[k as usize] == a[l as usize]).fold(0, |m, k| m | 1 << k);
             }
             if w.kind == Collective::MatchAll {
                 let all = lanes().all(|l| out[l as usize] == set);
@@ -155,20 +151,50 @@ fn combine(op: AtomOp, ty: AtomType, old: u64, b: u64, c: u64) -> u64 {
             let (x, y) = (<$t>::from_bits($old as $u), <$t>::from_bits($b as $u));
             let r = match op {
                 AtomOp::Add => <$t>::from_bits((x + y).to_bits()),
-                AtomOp::Min => if y < x || x.is_nan() { y } else { x },
-                _ => if y > x || x.is_nan() { y } else { x },
+                AtomOp::Min => {
+                    if y < x || x.is_nan() {
+                        y
+                    } else {
+                        x
+                    }
+                }
+                _ => {
+                    if y > x || x.is_nan() {
+                        y
+                    } else {
+                        x
+                    }
+                }
             };
             r.to_bits()
         }};
     }
     match (op, ty) {
         (AtomOp::Exch, _) => b,
-        (AtomOp::Cas, _) => if old == b { c } else { old },
+        (AtomOp::Cas, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
         (AtomOp::And, _) => old & b,
         (AtomOp::Or, _) => old | b,
         (AtomOp::Xor, _) => old ^ b,
-        (AtomOp::Inc, _) => if o32 >= b32 { 0 } else { o32 as u64 + 1 },
-        (AtomOp::Dec, _) => if o32 == 0 || o32 > b32 { b32 as u64 } else { o32 as u64 - 1 },
+        (AtomOp::Inc, _) => {
+            if o32 >= b32 {
+                0
+            } else {
+                o32 as u64 + 1
+            }
+        }
+        (AtomOp::Dec, _) => {
+            if o32 == 0 || o32 > b32 {
+                b32 as u64
+            } else {
+                o32 as u64 - 1
+            }
+        }
         (_, AtomType::F32) => float!(f32, u32, old, b) as u64,
         (_, AtomType::F64) => float!(f64, u64, old, b),
         (_, AtomType::F16) => float!(f16, u16, old, b) as u64,
@@ -187,7 +213,13 @@ fn combine(op: AtomOp, ty: AtomType, old: u64, b: u64, c: u64) -> u64 {
 }
 
 /// `atom` and `red`: the lanes one after another, in order.
-pub(crate) fn atomic(mem: &mut Memory<'_>, a: &Atom, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
+pub(crate) fn atomic(
+    mem: &mut Memory<'_>,
+    a: &Atom,
+    addrs: &[u64; 32],
+    regs: &mut Regs<'_>,
+    mask: u32,
+) -> Step {
     let bytes = a.ty.bytes() as usize;
     let b = value(regs, a.b);
     let c = if a.c == NONE { [0; 32] } else { value(regs, a.c) };

@@ -26,7 +26,11 @@ impl Regs<'_> {
     /// The lane mask a predicate operand stands for; the constants are all-false and all-true.
     #[inline]
     pub(crate) fn pred(&self, i: u32) -> u32 {
-        let v = if i & CONST != 0 { if i & 1 != 0 { !0 } else { 0 } } else { self.preds[(i & !NEGATED) as usize] };
+        let v = if i & CONST != 0 {
+            if i & 1 != 0 { !0 } else { 0 }
+        } else {
+            self.preds[(i & !NEGATED) as usize]
+        };
         if i & NEGATED != 0 { !v } else { v }
     }
 
@@ -97,9 +101,15 @@ lane!(f64, u64, r64, c64, |x| f64::from_bits(x), |y| y.to_bits());
 #[derive(Clone, Copy)]
 pub(crate) struct Two<T>(pub T, pub T);
 lane!(Two<u16>, u32, r32, c32, |x| Two(x as u16, (x >> 16) as u16), |y| y.0 as u32 | (y.1 as u32) << 16);
-lane!(Two<f16>, u32, r32, c32, |x| Two(f16::from_bits(x as u16), f16::from_bits((x >> 16) as u16)), |y| y.0.to_bits() as u32
+lane!(Two<f16>, u32, r32, c32, |x| Two(f16::from_bits(x as u16), f16::from_bits((x >> 16) as u16)), |y| y
+    .0
+    .to_bits()
+    as u32
     | (y.1.to_bits() as u32) << 16);
-lane!(Two<bf16>, u32, r32, c32, |x| Two(bf16::from_bits(x as u16), bf16::from_bits((x >> 16) as u16)), |y| y.0.to_bits() as u32
+lane!(Two<bf16>, u32, r32, c32, |x| Two(bf16::from_bits(x as u16), bf16::from_bits((x >> 16) as u16)), |y| y
+    .0
+    .to_bits()
+    as u32
     | (y.1.to_bits() as u32) << 16);
 
 #[inline(always)]
@@ -268,9 +278,17 @@ macro_rules! alu_inner {
     }};
 }
 macro_rules! alu_map {
-    (($A:ty), $R:ty) => { $crate::lanes::map1::<$A, $R, _> };
-    (($A:ty, $B:ty), $R:ty) => { $crate::lanes::map2::<$A, $B, $R, _> };
-    (($A:ty, $B:ty, $C:ty), $R:ty) => { $crate::lanes::map3::<$A, $B, $C, $R, _> };
-    (($A:ty, $B:ty, $C:ty, $D:ty), $R:ty) => { $crate::lanes::map4::<$A, $B, $C, $D, $R, _> };
+    (($A:ty), $R:ty) => {
+        $crate::lanes::map1::<$A, $R, _>
+    };
+    (($A:ty, $B:ty), $R:ty) => {
+        $crate::lanes::map2::<$A, $B, $R, _>
+    };
+    (($A:ty, $B:ty, $C:ty), $R:ty) => {
+        $crate::lanes::map3::<$A, $B, $C, $R, _>
+    };
+    (($A:ty, $B:ty, $C:ty, $D:ty), $R:ty) => {
+        $crate::lanes::map4::<$A, $B, $C, $D, $R, _>
+    };
 }
 pub(crate) use {alu, alu_inner, alu_map};

@@ -177,7 +177,8 @@ impl<'a> Lexer<'a> {
         while self.bytes.get(self.pos).is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'.') {
             let exponent = matches!(self.bytes[self.pos], b'e' | b'E');
             self.pos += 1;
-            let hex = self.bytes[start..self.pos].len() > 1 && matches!(self.bytes[start + 1], b'x' | b'X' | b'f' | b'F' | b'd' | b'D');
+            let hex = self.bytes[start..self.pos].len() > 1
+                && matches!(self.bytes[start + 1], b'x' | b'X' | b'f' | b'F' | b'd' | b'D');
             if exponent && !hex && matches!(self.bytes.get(self.pos), Some(b'+' | b'-')) {
                 self.pos += 1;
             }

@@ -41,14 +41,24 @@ impl Global {
         self.next = (base + (bytes as u64).max(1) + GUARD).next_multiple_of(ALIGN);
         let mut arena = Arena::new(bytes);
         arena.bytes.fill(POISON);
-        self.list.push(Allocation { base, size: bytes as u64, arena, freed: false, read_only: false, name: String::new() });
+        self.list.push(Allocation {
+            base,
+            size: bytes as u64,
+            arena,
+            freed: false,
+            read_only: false,
+            name: String::new(),
+        });
         base
     }
 
     pub(crate) fn free(&mut self, addr: u64) -> Result<(), SimError> {
         let Some(i) = self.index(addr).filter(|&i| self.list[i].base == addr) else {
-            return Err(SimError::new(ErrorKind::BadAddress, format!("no buffer starts here; {}", self.describe(addr)))
-                .at(addr));
+            return Err(SimError::new(
+                ErrorKind::BadAddress,
+                format!("no buffer starts here; {}", self.describe(addr)),
+            )
+            .at(addr));
         };
         let a = &mut self.list[i];
         if a.freed {
@@ -129,7 +139,10 @@ impl Global {
             Some(a) if addr - a.base <= a.size && len as u64 <= a.size - (addr - a.base) => Ok(i),
             _ => Err(SimError::new(
                 ErrorKind::BadAddress,
-                format!("{len} bytes from here are not inside one buffer; the address is {}", self.describe(addr)),
+                format!(
+                    "{len} bytes from here are not inside one buffer; the address is {}",
+                    self.describe(addr)
+                ),
             )
             .at(addr)),
         }

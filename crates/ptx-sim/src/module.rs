@@ -57,7 +57,6 @@ pub struct KernelInfo {
 pub(crate) struct GlobalVar {
     pub name: String,
     pub size: u64,
-    pub align: u32,
     pub read_only: bool,
     pub data: Vec<u8>,
     /// Pointers in the initialiser: offset, bytes, shift of the byte mask, symbol, addend.
@@ -137,10 +136,11 @@ pub(crate) fn layout(v: &Var<'_>) -> Result<(u64, u32), ParseError> {
     Ok((size, v.align.max(element)))
 }
 
-fn fill(g: &mut GlobalVar, init: &Init<'_>, element: u32, is_float: bool, at: &mut usize) {
+/// Writes an initialiser's elements into the variable's bytes; addresses are noted for when they are known.
+fn fill(g: &mut GlobalVar, init: &Init<'_>, element: u32, at: &mut usize) {
     let bytes = element as usize;
     match init {
-        Init::List(items) => items.iter().for_each(|i| fill(g, i, element, is_float, at)),
+        Init::List(items) => items.iter().for_each(|i| fill(g, i, element, at)),
         Init::One(o) | Init::Masked(_, o) => {
             let shift = match init {
                 Init::Masked(m, _) if *m != 0 => m.trailing_zeros(),
@@ -277,14 +277,13 @@ impl Inner {
             let mut g = GlobalVar {
                 name: v.name.to_string(),
                 size,
-                align,
                 read_only: v.space.starts_with(".const"),
                 data: Vec::new(),
                 pointers: Vec::new(),
             };
             if let Some(init) = &v.init {
                 g.data = vec![0; size as usize];
-                fill(&mut g, init, type_bytes(v.ty), false, &mut 0);
+                fill(&mut g, init, type_bytes(v.ty), &mut 0);
             }
             self.global_names.insert(v.name.to_string(), self.globals.len() as u32);
             self.globals.push(g);
@@ -343,7 +342,9 @@ impl Inner {
         let directive = |name: &str| f.directives.iter().find(|d| d.0 == name).map(|d| triple(&d.1));
         let (mut shared, mut local) = (0u64, false);
         let mut failed = None;
-        let mut add = |size: u64, align: u32| shared = shared.next_multiple_of(align.max(1) as u64).saturating_add(size);
+        let mut add = |size: u64, align: u32| {
+            shared = shared.next_multiple_of(align.max(1) as u64).saturating_add(size)
+        };
         each_var(body, &mut |v| {
             if v.space.starts_with(".shared") {
                 match layout(v) {

@@ -3,7 +3,11 @@
 use crate::ast::*;
 use std::fmt::{Display, Formatter, Result};
 
-fn join<T>(f: &mut Formatter<'_>, items: &[T], mut each: impl FnMut(&mut Formatter<'_>, &T) -> Result) -> Result {
+fn join<T>(
+    f: &mut Formatter<'_>,
+    items: &[T],
+    mut each: impl FnMut(&mut Formatter<'_>, &T) -> Result,
+) -> Result {
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             f.write_str(", ")?;
@@ -72,9 +76,14 @@ impl Display for Var<'_> {
             write!(f, " .align {}", self.align)?;
         }
         // The element type goes before `.ptr`, vector widths go before the element type.
-        let (vectors, others): (Vec<_>, Vec<_>) = self.qualifiers.iter().partition(|q| matches!(**q, ".v2" | ".v4"));
-        let in_order = vectors.len() == 0 || others.is_empty();
-        let list: Vec<&str> = if in_order { self.qualifiers.clone() } else { vectors.into_iter().chain(others).copied().collect() };
+        let (vectors, others): (Vec<_>, Vec<_>) =
+            self.qualifiers.iter().partition(|q| matches!(**q, ".v2" | ".v4"));
+        let in_order = vectors.is_empty() || others.is_empty();
+        let list: Vec<&str> = if in_order {
+            self.qualifiers.clone()
+        } else {
+            vectors.into_iter().chain(others).copied().collect()
+        };
         let split = list.iter().position(|q| *q == ".ptr").unwrap_or(list.len());
         for q in &list[..split] {
             write!(f, " {q}")?;

@@ -26,7 +26,9 @@ pub(crate) fn builtin(name: &str, call: &Call, base: u32, mem: &mut Memory<'_>, 
                 if let Some(&at) = call.returns.first() {
                     let mut addrs = [0; 32];
                     addrs[l as usize] = (base + at) as u64;
-                    if let (Some(arena), offs, _) = mem.part(Space::Local, &addrs, 1 << l, 4, 4, Kind::Write)? {
+                    if let (Some(arena), offs, _) =
+                        mem.part(Space::Local, &addrs, 1 << l, 4, 4, Kind::Write)?
+                    {
                         arena.scatter32(&offs, 0, 1 << l, &[0; 32]);
                     }
                 }
@@ -94,7 +96,7 @@ fn render(mem: &mut Memory<'_>, format: &str, args: u64, lane: u32) -> Step<Stri
             }
             chars.next();
         }
-        let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut n = None;
             while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
                 n = Some((n.unwrap_or(0usize) * 10 + d as usize).min(256));
@@ -103,7 +105,8 @@ fn render(mem: &mut Memory<'_>, format: &str, args: u64, lane: u32) -> Step<Stri
             n
         };
         let width = number(&mut chars).unwrap_or(0);
-        let precision = if chars.next_if_eq(&'.').is_some() { Some(number(&mut chars).unwrap_or(0)) } else { None };
+        let precision =
+            if chars.next_if_eq(&'.').is_some() { Some(number(&mut chars).unwrap_or(0)) } else { None };
         let mut long = false;
         while let Some(m) = chars.next_if(|c| matches!(c, 'l' | 'h' | 'z' | 'j' | 't')) {
             long |= matches!(m, 'l' | 'z' | 'j' | 't');

@@ -262,7 +262,11 @@ impl Sim {
             let address = a.base + missing as u64;
             return Err(SimError::new(
                 ErrorKind::UninitialisedGlobal,
-                format!("the host reads {} bytes, this one was never written: {}", out.len(), self.global.describe(address)),
+                format!(
+                    "the host reads {} bytes, this one was never written: {}",
+                    out.len(),
+                    self.global.describe(address)
+                ),
             )
             .at(address));
         }
@@ -346,13 +350,21 @@ impl Sim {
         }
         let [gx, gy, gz] = config.grid;
         if gx == 0 || gy == 0 || gz == 0 || gx > i32::MAX as u32 || gy > 65535 || gz > 65535 {
-            return bad(format!("a grid of {gx}x{gy}x{gz} blocks; 1 to 2147483647 in x and 65535 in y and z are possible"));
+            return bad(format!(
+                "a grid of {gx}x{gy}x{gz} blocks; 1 to 2147483647 in x and 65535 in y and z are possible"
+            ));
         }
         if let Some(r) = info.required_threads.filter(|r| *r != config.block) {
-            return bad(format!("the kernel requires blocks of {r:?} threads, the launch has {:?}", config.block));
+            return bad(format!(
+                "the kernel requires blocks of {r:?} threads, the launch has {:?}",
+                config.block
+            ));
         }
         if let Some(m) = info.max_threads.filter(|m| threads > m.iter().map(|&v| v as u64).product()) {
-            return bad(format!("the kernel allows blocks of at most {m:?} threads, the launch has {:?}", config.block));
+            return bad(format!(
+                "the kernel allows blocks of at most {m:?} threads, the launch has {:?}",
+                config.block
+            ));
         }
         let params = pack(info, args)?;
         let program = self.program(module, kernel)?;
@@ -370,7 +382,11 @@ impl Sim {
         let order = order(blocks, self.seed);
         for n in 0..blocks {
             let b = order.as_ref().map_or(n, |o| o[n as usize] as u64);
-            let index = [(b % gx as u64) as u32, (b / gx as u64 % gy as u64) as u32, (b / gx as u64 / gy as u64) as u32];
+            let index = [
+                (b % gx as u64) as u32,
+                (b / gx as u64 % gy as u64) as u32,
+                (b / gx as u64 / gy as u64) as u32,
+            ];
             let run = BlockRun {
                 module: &module.inner,
                 program: &program,
@@ -455,7 +471,13 @@ fn pack(info: &crate::KernelInfo, args: &[Arg]) -> Result<Vec<u8>, SimError> {
         if bytes.len() != p.size as usize {
             return Err(SimError::new(
                 ErrorKind::BadArguments,
-                format!("parameter {i} `{}` ({}) has {} bytes, the argument {}", p.name, p.ty, p.size, bytes.len()),
+                format!(
+                    "parameter {i} `{}` ({}) has {} bytes, the argument {}",
+                    p.name,
+                    p.ty,
+                    p.size,
+                    bytes.len()
+                ),
             ));
         }
         out[p.offset as usize..p.offset as usize + bytes.len()].copy_from_slice(&bytes);

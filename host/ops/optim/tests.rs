@@ -156,7 +156,7 @@ fn the_scale_multiplies_the_gradient() {
 
 #[test]
 fn threads_do_not_change_the_numbers() {
-    let n = (1 << 17) + 13;
+    let n = (1 << 19) + 13;
     let data =
         |salt: usize| (0..n).map(|i| ((i * 7919 + salt) % 1013) as f32 / 506.0 - 1.0).collect::<Vec<f32>>();
     let (g, v) = (data(5), data(9).iter().map(|x| x * x).collect::<Vec<_>>());

@@ -206,14 +206,28 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
         );
     }
     let s = match (int(to), int(from)) {
-        (true, true) if flags & SAT != 0 => ints!(to, R, ints!(from, A, Some(alu!(|a: A| -> R {
-            (a as i128).clamp(R::MIN as i128, R::MAX as i128) as R
-        })))),
+        (true, true) if flags & SAT != 0 => ints!(
+            to,
+            R,
+            ints!(
+                from,
+                A,
+                Some(alu!(|a: A| -> R { (a as i128).clamp(R::MIN as i128, R::MAX as i128) as R }))
+            )
+        ),
         (true, true) => ints!(to, R, ints!(from, A, Some(alu!(|a: A| -> R { a as R })))),
-        (true, false) => ints!(to, R, floats!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) })))),
-        (false, true) if to == "f64" => ints!(from, A, Some(alu!(fl; |a: A| -> f64 { int_to_f64(a as i128, fl) }))),
-        (false, true) => floats!(to, R, ints!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) })))),
-        (false, false) => floats!(to, R, floats!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) })))),
+        (true, false) => {
+            ints!(to, R, floats!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) }))))
+        }
+        (false, true) if to == "f64" => {
+            ints!(from, A, Some(alu!(fl; |a: A| -> f64 { int_to_f64(a as i128, fl) })))
+        }
+        (false, true) => {
+            floats!(to, R, ints!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) }))))
+        }
+        (false, false) => {
+            floats!(to, R, floats!(from, A, Some(alu!(fl; |a: A| -> R { R::from_float(a.float(fl), fl) }))))
+        }
     };
     s.map(|s| s.flags(flags))
 }

@@ -96,7 +96,11 @@ pub(super) fn round32(v: f64, mode: u32) -> f32 {
 /// An exact zero sum is -0 when rounding down, unless both terms are +0.
 #[inline]
 fn zero_sign(sum: f64, a: f64, b: f64, mode: u32) -> f64 {
-    if sum == 0.0 && mode == Mode::RM && (a != 0.0 || a.is_sign_negative() || b.is_sign_negative()) { -0.0 } else { sum }
+    if sum == 0.0 && mode == Mode::RM && (a != 0.0 || a.is_sign_negative() || b.is_sign_negative()) {
+        -0.0
+    } else {
+        sum
+    }
 }
 
 #[inline]
@@ -219,7 +223,13 @@ macro_rules! extreme {
         #[inline(always)]
         pub(super) fn $name(a: $t, b: $t, max: bool, nan: bool) -> $t {
             if a.is_nan() || b.is_nan() {
-                return if nan || (a.is_nan() && b.is_nan()) { $nan } else if a.is_nan() { b } else { a };
+                return if nan || (a.is_nan() && b.is_nan()) {
+                    $nan
+                } else if a.is_nan() {
+                    b
+                } else {
+                    a
+                };
             }
             let a_first = if a == b { a.is_sign_negative() } else { a < b };
             if a_first != max { a } else { b }

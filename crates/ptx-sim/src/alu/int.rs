@@ -207,11 +207,13 @@ fn dot(a: u32, b: u32, c: u32, flags: u32) -> u32 {
     let byte = |v: u32, i: u32, signed: bool| {
         if signed { (v >> (8 * i)) as i8 as i32 } else { (v >> (8 * i)) as u8 as i32 }
     };
-    (0..4).fold(c, |acc, i| acc.wrapping_add((byte(a, i, flags & 1 != 0) * byte(b, i, flags & 2 != 0)) as u32))
+    (0..4)
+        .fold(c, |acc, i| acc.wrapping_add((byte(a, i, flags & 1 != 0) * byte(b, i, flags & 2 != 0)) as u32))
 }
 
 fn dot2(a: u32, b: u32, c: u32, flags: u32) -> u32 {
-    let half = |i: u32| if flags & 1 != 0 { (a >> (16 * i)) as i16 as i32 } else { (a >> (16 * i)) as u16 as i32 };
+    let half =
+        |i: u32| if flags & 1 != 0 { (a >> (16 * i)) as i16 as i32 } else { (a >> (16 * i)) as u16 as i32 };
     let byte = |i: u32| {
         let v = b >> (8 * (i + if flags & 4 != 0 { 2 } else { 0 }));
         if flags & 2 != 0 { v as i8 as i32 } else { v as u8 as i32 }

@@ -42,8 +42,8 @@ macro_rules! ordered {
 macro_rules! unordered {
     ($cmp:expr, $T:ty) => {
         match $cmp {
-            "ne" => Some(alu!(|a: $T, b: $T| -> bool { a < b || a > b })),
-            "equ" => Some(alu!(|a: $T, b: $T| -> bool { !(a < b || a > b) })),
+            "ne" => Some(alu!(|a: $T, b: $T| -> bool { a.partial_cmp(&b).is_some_and(|o| o.is_ne()) })),
+            "equ" => Some(alu!(|a: $T, b: $T| -> bool { a.partial_cmp(&b).is_none_or(|o| o.is_eq()) })),
             "neu" => Some(alu!(|a: $T, b: $T| -> bool { a != b })),
             "ltu" => Some(alu!(|a: $T, b: $T| -> bool { !matches!(a.partial_cmp(&b), Some(o) if o.is_ge()) })),
             "leu" => Some(alu!(|a: $T, b: $T| -> bool { !matches!(a.partial_cmp(&b), Some(o) if o.is_gt()) })),
@@ -100,7 +100,9 @@ fn lop3(a: u64, b: u64, c: u64, lut: u32) -> u64 {
     let mut out = 0;
     for i in 0..8 {
         if lut >> i & 1 != 0 {
-            out |= (if i & 4 != 0 { a } else { !a }) & (if i & 2 != 0 { b } else { !b }) & (if i & 1 != 0 { c } else { !c });
+            out |= (if i & 4 != 0 { a } else { !a })
+                & (if i & 2 != 0 { b } else { !b })
+                & (if i & 1 != 0 { c } else { !c });
         }
     }
     out
@@ -128,16 +130,17 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
             let [.., d, s] = op.mods[..] else { return None };
             match s {
                 "s32" => bits!(d, T, alu!(|a: T, b: T, c: i32| -> T { if c >= 0 { a } else { b } })),
-                "f32" => {
-                    bits!(d, T, alu!(|a: T, b: T, c: f32| -> T { if super::float::flush(c) >= 0.0 { a } else { b } }))
+                "f32" if op.has("ftz") => {
+                    bits!(d, T, alu!(|a: T, b: T, c: Flushed| -> T { if c.0 >= 0.0 { a } else { b } }))
                 }
+                "f32" => bits!(d, T, alu!(|a: T, b: T, c: f32| -> T { if c >= 0.0 { a } else { b } })),
                 _ => None,
             }
         }
         // The look-up table arrives as a constant in operand 4.
-        "lop3" => {
-            Some(alu!(|a: u32, b: u32, c: u32, t: u32| -> u32 { lop3(a as u64, b as u64, c as u64, t) as u32 }))
-        }
+        "lop3" => Some(alu!(|a: u32, b: u32, c: u32, t: u32| -> u32 {
+            lop3(a as u64, b as u64, c as u64, t) as u32
+        })),
         _ => None,
     }
 }

@@ -91,14 +91,12 @@ pub(super) fn analyse(func: &mut Func, uses: &[Uses<'_>]) {
     // Reads that may see an unwritten register.
     let mut tracked: HashMap<(u8, u32), u32> = HashMap::new();
     let key = |file: File, i: u32| (file as u8, i);
-    let mut suspicious: Vec<(usize, usize)> = Vec::new();
     for (b, &start) in starts.iter().enumerate() {
         let Some(mut set) = entry[b].clone() else { continue };
         for pc in start..end(b) {
-            for (k, &(file, i, _)) in uses[pc].reads.iter().enumerate() {
+            for &(file, i, _) in &uses[pc].reads {
                 let r = id(file, i);
                 if set[r / 64] >> (r % 64) & 1 == 0 && !(file == File::Pred && i == CARRY) {
-                    suspicious.push((pc, k));
                     let next = tracked.len() as u32;
                     tracked.entry(key(file, i)).or_insert_with(|| {
                         func.tracked.push((file, i));
@@ -148,5 +146,4 @@ pub(super) fn analyse(func: &mut Func, uses: &[Uses<'_>]) {
             func.tracks.insert(pc as u32, Track { reads, writes, copies: u.copies });
         }
     }
-    let _ = suspicious;
 }

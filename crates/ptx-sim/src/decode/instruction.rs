@@ -37,7 +37,9 @@ pub(super) fn special(name: &str) -> Option<Special> {
         "%lanemask_le" => Special::LaneMaskLe,
         "%lanemask_gt" => Special::LaneMaskGt,
         "%lanemask_ge" => Special::LaneMaskGe,
-        "%clock" | "%clock_hi" | "%clock64" | "%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi" => Special::Clock,
+        "%clock" | "%clock_hi" | "%clock64" | "%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi" => {
+            Special::Clock
+        }
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" | "%aggr_smem_size" => Special::TotalShared,
         // One block per cluster: rank 0 of 1.
@@ -52,6 +54,9 @@ pub(super) fn special(name: &str) -> Option<Special> {
 impl<'a> Decoder<'a, '_> {
     /// Decodes one instruction; `false` when the simulator does not know it.
     pub(super) fn decode(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if op.has("async") || op.has("bulk") || op.has("reduce") {
+            return Ok(false);
+        }
         match op.base {
             "ld" | "ldu" => self.load(op, operands),
             "st" => self.store(op, operands),
@@ -66,11 +71,14 @@ impl<'a> Decoder<'a, '_> {
                 Ok(true)
             }
             "brx" => {
-                let [i, Operand::Name(list)] = operands else { return Err("takes an index and a list".into()) };
+                let [i, Operand::Name(list)] = operands else {
+                    return Err("takes an index and a list".into());
+                };
                 let Some(Symbol::Targets(names)) = self.find(list) else {
                     return Err(format!("`{list}` is not a list of branch targets"));
                 };
-                let targets = names.iter().map(|n| self.label(&Operand::Name(n))).collect::<Result<Box<[u32]>>>()?;
+                let targets =
+                    names.iter().map(|n| self.label(&Operand::Name(n))).collect::<Result<Box<[u32]>>>()?;
                 let i = self.src(i, File::R32)?;
                 self.push(Op::BranchIndexed(i, targets), Class::Control);
                 Ok(true)
@@ -88,7 +96,9 @@ impl<'a> Decoder<'a, '_> {
             "setp" | "set" => self.setp(op, operands),
             "and" | "or" | "xor" | "not" if op.ty() == "pred" => self.predicate(op, operands),
             "testp" => self.arithmetic(op, operands),
-            "lop3" if op.mods.first().is_some_and(|m| matches!(*m, "or" | "and")) => self.lop3_pred(op, operands),
+            "lop3" if op.mods.first().is_some_and(|m| matches!(*m, "or" | "and")) => {
+                self.lop3_pred(op, operands)
+            }
             _ => self.arithmetic(op, operands),
         }
     }
@@ -235,7 +245,9 @@ impl<'a> Decoder<'a, '_> {
 
     /// `lop3.or.b32 d|p, a, b, c, lut, q`.
     fn lop3_pred(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
-        let [Operand::Pair(d, p), a, b, c, lut, q] = operands else { return Err("takes `d|p, a, b, c, lut, q`".into()) };
+        let [Operand::Pair(d, p), a, b, c, lut, q] = operands else {
+            return Err("takes `d|p, a, b, c, lut, q`".into());
+        };
         let plain = Opcode::new("lop3.b32");
         let p = self.pred_dst(p)?;
         let value = match *d {
@@ -371,7 +383,16 @@ impl<'a> Decoder<'a, '_> {
         if op.has("warp") {
             let [m] = operands else { return Err("takes a member mask".into()) };
             let members = self.src(m, File::R32)?;
-            let w = Warp { kind: Collective::Sync, dst: NONE, pred: NONE, a: NONE, b: 0, c: 0, members, source: NONE };
+            let w = Warp {
+                kind: Collective::Sync,
+                dst: NONE,
+                pred: NONE,
+                a: NONE,
+                b: 0,
+                c: 0,
+                members,
+                source: NONE,
+            };
             self.push(Op::Collective(Box::new(w)), Class::Sync);
             return Ok(true);
         }
@@ -388,7 +409,8 @@ impl<'a> Decoder<'a, '_> {
             BarKind::Sync
         };
         let reduces = matches!(kind, BarKind::Popc | BarKind::And | BarKind::Or);
-        let (d, rest) = if reduces { (operands.first(), operands.get(1..).unwrap_or(&[])) } else { (None, operands) };
+        let (d, rest) =
+            if reduces { (operands.first(), operands.get(1..).unwrap_or(&[])) } else { (None, operands) };
         let (rest, source) = match rest {
             [rest @ .., p] if reduces => (rest, self.src(p, File::Pred)?),
             rest => (rest, NONE),

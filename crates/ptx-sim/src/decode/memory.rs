@@ -190,7 +190,8 @@ impl<'a> Decoder<'a, '_> {
             _ => return Ok(false),
         };
         let red = op.base == "red";
-        let (d, rest) = if red { (None, operands) } else { (operands.first(), operands.get(1..).unwrap_or(&[])) };
+        let (d, rest) =
+            if red { (None, operands) } else { (operands.first(), operands.get(1..).unwrap_or(&[])) };
         let [a, b, more @ ..] = rest else { return Err("takes an address and a value".into()) };
         let file = if ty.bytes() == 8 { File::R64 } else { File::R32 };
         let count = if op.has("v8") {
@@ -222,7 +223,10 @@ impl<'a> Decoder<'a, '_> {
                 Some(o) => return Err(format!("`{o}` cannot be a destination")),
             };
             let offset = offset + k as i64 * ty.bytes() as i64;
-            self.push(Op::Atom(Box::new(Atom { space, op: kind, ty, base, offset, dst, b, c })), Class::Atomic);
+            self.push(
+                Op::Atom(Box::new(Atom { space, op: kind, ty, base, offset, dst, b, c })),
+                Class::Atomic,
+            );
             self.wrote_slot(dst);
         }
         Ok(true)

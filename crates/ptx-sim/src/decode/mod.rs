@@ -35,7 +35,6 @@ enum Symbol<'a> {
     /// Kernel parameter at an offset.
     Param(u32),
     Shared(u32),
-    Global(u32),
     Label(u32),
     Targets(Vec<&'a str>),
     Prototype,
@@ -306,7 +305,11 @@ impl<'a> Decoder<'a, '_> {
 
     /// Appends a dense instruction under the current guard; operands fetched since the last one are its reads.
     fn push(&mut self, op: Op, class: Class) {
-        let mut uses = Uses { reads: std::mem::take(&mut self.pending_reads), guarded: self.guard != NONE, ..Uses::default() };
+        let mut uses = Uses {
+            reads: std::mem::take(&mut self.pending_reads),
+            guarded: self.guard != NONE,
+            ..Uses::default()
+        };
         if self.guard != NONE && self.first {
             uses.reads.push((File::Pred, self.guard & !NEGATED, self.guard_name));
         }
@@ -349,7 +352,6 @@ impl<'a> Decoder<'a, '_> {
         Ok(Some(match sym {
             Some(Symbol::Shared(id)) => Const::Shared(id, offset),
             Some(Symbol::Param(at)) => Const::Value((at as i64).wrapping_add(offset) as u64),
-            Some(Symbol::Global(id)) => Const::Global(id, offset),
             Some(_) => return Ok(None),
             None => {
                 if let Some(&id) = self.module.global_names.get(name) {
@@ -378,7 +380,9 @@ impl<'a> Decoder<'a, '_> {
             Operand::Int(v) => Const::Value(*v as u64),
             Operand::F32(v) if file == File::R64 => Const::Value((f32::from_bits(*v) as f64).to_bits()),
             Operand::F32(v) => Const::Value(*v as u64),
-            Operand::F64(v) if file == File::R32 => Const::Value((f64::from_bits(*v) as f32).to_bits() as u64),
+            Operand::F64(v) if file == File::R32 => {
+                Const::Value((f64::from_bits(*v) as f32).to_bits() as u64)
+            }
             Operand::F64(v) => Const::Value(*v),
             Operand::Not(n) => return Ok(self.src(&Operand::Name(n), File::Pred)? ^ NEGATED),
             Operand::Name("WARP_SZ") => Const::Value(32),
@@ -403,7 +407,8 @@ impl<'a> Decoder<'a, '_> {
                 self.converted(File::R64, t, name, file)
             }
             None if name.starts_with('%') => {
-                let special = instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
+                let special =
+                    instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
                 // 64-bit special registers are few; their low half serves 32-bit readers.
                 let t = self.fresh(file, 1)?;
                 self.push(Op::Special(special, t | if file == File::R64 { WIDE } else { 0 }), Class::Move);
