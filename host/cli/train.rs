@@ -22,7 +22,7 @@ use super::interrupt::{self, Training};
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::{out, report};
-pub use options::Args;
+pub use options::{Args, OptimizerArg};
 use options::GraphFormat;
 
 /// Name of the model's file in a run's directory.
