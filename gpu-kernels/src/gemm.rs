@@ -22,7 +22,7 @@
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
 use crate::activation;
-use crate::ptx::tile::{Float4, fma, is_aligned4, ld_shared4, shared_address, st_shared, st_shared4};
+use crate::ptx::tile::{fma, is_aligned4, ld_shared4, shared_address, st_shared, st_shared4, Float4};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -117,7 +117,8 @@ unsafe fn fetch<const KC: bool, const ROWS: u32, const BK: u32, const THREADS: u
     let mut v = 0;
     while v < V {
         let q = t + v as u32 * THREADS;
-        let (row, k) = if KC { (q / (BK / 4), q % (BK / 4) * 4) } else { (q % (ROWS / 4) * 4, q / (ROWS / 4)) };
+        let (row, k) =
+            if KC { (q / (BK / 4), q % (BK / 4) * 4) } else { (q % (ROWS / 4) * 4, q / (ROWS / 4)) };
         quads[v] = x.quad::<KC>(row0 + row, k0 + k);
         v += 1;
     }
@@ -388,7 +389,8 @@ pub const BLOCK: u32 = 256;
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn add_bias(n: u32, cols: u32, x: *const f32, b: *const f32, y: *mut f32) {
     let step = thread::grid_dim_x() as usize * thread::block_dim_x() as usize;
-    let mut i = thread::block_idx_x() as usize * thread::block_dim_x() as usize + thread::thread_idx_x() as usize;
+    let mut i =
+        thread::block_idx_x() as usize * thread::block_dim_x() as usize + thread::thread_idx_x() as usize;
     while i < n as usize {
         *y.add(i) = *x.add(i) + *b.add((i as u32 % cols.max(1)) as usize);
         i += step;

@@ -7,7 +7,7 @@
 //! buffer; that they are in range is checked on the host where they enter.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
-use crate::ptx::tile::{Float4, is_aligned4};
+use crate::ptx::tile::{is_aligned4, Float4};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 

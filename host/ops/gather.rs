@@ -14,7 +14,8 @@ use gpu_kernels::layout as kernels;
 
 use super::layout::len_u32;
 use super::{
-    Cost, CpuCtx, Domain, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, generic_cpu,
+    Cost, CpuCtx, Domain, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
+    generic_cpu,
 };
 use crate::device::{DType, DeviceError, Launch};
 use crate::graph::{Graph, Value};
@@ -48,7 +49,11 @@ impl Op for GatherRows {
                 shape[0] = idx.shape[0];
                 Ok(vec![TensorType::f32(shape)])
             }
-            _ => Err(OpError::shape(self.name(), "takes an f32 tensor and a vector of u32 row numbers", inputs)),
+            _ => Err(OpError::shape(
+                self.name(),
+                "takes an f32 tensor and a vector of u32 row numbers",
+                inputs,
+            )),
         }
     }
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -87,8 +92,14 @@ impl Op for GatherLabels {
     }
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         match inputs {
-            [x, idx] if [x, idx].iter().all(|t| t.dtype == DType::U32 && t.rank() == 1) => Ok(vec![idx.clone()]),
-            _ => Err(OpError::shape(self.name(), "takes a vector of u32 labels and one of u32 row numbers", inputs)),
+            [x, idx] if [x, idx].iter().all(|t| t.dtype == DType::U32 && t.rank() == 1) => {
+                Ok(vec![idx.clone()])
+            }
+            _ => Err(OpError::shape(
+                self.name(),
+                "takes a vector of u32 labels and one of u32 row numbers",
+                inputs,
+            )),
         }
     }
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {

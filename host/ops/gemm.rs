@@ -23,7 +23,8 @@ use gpu_kernels::gemm::{self as kernels, Tile};
 use super::activation::{self, Activate, Activation};
 use super::sgemm::{self, Product};
 use super::{
-    Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, generic_cpu,
+    Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
+    generic_cpu,
 };
 use crate::device::{DType, DeviceError, DevicePtr, Launch};
 use crate::graph::{Graph, Value, Vjp};
@@ -149,13 +150,20 @@ fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64])
 }
 
 /// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0.
-fn launch(ctx: &KernelCtx<'_>, d: Dims, x: Extras<'_, f32>, t: Tile, bias: Option<usize>) -> Result<(), DeviceError> {
+fn launch(
+    ctx: &KernelCtx<'_>,
+    d: Dims,
+    x: Extras<'_, f32>,
+    t: Tile,
+    bias: Option<usize>,
+) -> Result<(), DeviceError> {
     let (batch, Dims { m, n, k, .. }) = (d.count(), d);
     let (lda, ldb) = (if x.ta { m } else { k }, if x.tb { k } else { n });
     let tiles = m.div_ceil(t.bm as usize) * n.div_ceil(t.bn as usize);
     let grid = u32::try_from(tiles).ok().filter(|&g| g < 1 << 31);
     let (Some(grid), Ok(count)) = (grid, u32::try_from(batch)) else {
-        let reason = format!("{batch} products of {m} x {n} are more blocks than a grid has; split the batch");
+        let reason =
+            format!("{batch} products of {m} x {n} are more blocks than a grid has; split the batch");
         return Err(DeviceError::InvalidLaunch { kernel: "gemm".into(), reason });
     };
     let shape = Launch::new((grid, count.min(65_535)), t.threads());
@@ -417,7 +425,11 @@ impl Op for AddBias {
         match inputs {
             [x, b] if x.dtype == DType::F32 && b.dtype == DType::F32 => {
                 if b.rank() != 1 || x.shape.last() != b.shape.last() {
-                    return Err(OpError::shape(self.name(), "the bias must have one element a column", inputs));
+                    return Err(OpError::shape(
+                        self.name(),
+                        "the bias must have one element a column",
+                        inputs,
+                    ));
                 }
                 Ok(vec![x.clone()])
             }
@@ -475,7 +487,11 @@ impl Graph {
     /// The products of a batch: a `[B, M, K]`, b `[B, K, N]` (each matrix read transposed if `ta`, `tb`) give `[B, M, N]`.
     pub fn batch_matmul(&mut self, a: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
         if self.shape(a).len() != 3 {
-            return Err(OpError::shape("matmul", "operands must be batches of matrices", &self.types(&[a, b])));
+            return Err(OpError::shape(
+                "matmul",
+                "operands must be batches of matrices",
+                &self.types(&[a, b]),
+            ));
         }
         self.product(a, b, ta, tb)
     }

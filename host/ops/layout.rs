@@ -127,7 +127,8 @@ impl Op for Fill {
         if !inputs.is_empty() {
             return Err(OpError::shape(self.name(), "takes no inputs", inputs));
         }
-        if !matches!(self.ty.dtype, DType::F32 | DType::U32) || self.ty.shape.is_empty() || self.ty.is_empty() {
+        if !matches!(self.ty.dtype, DType::F32 | DType::U32) || self.ty.shape.is_empty() || self.ty.is_empty()
+        {
             return Err(OpError::attribute(self.name(), format!("cannot fill {}: use f32 or u32", self.ty)));
         }
         Ok(vec![self.ty.clone()])
@@ -139,7 +140,9 @@ impl Op for Fill {
         let n = len_u32(self.name(), ctx.outputs[0].len)?;
         let shape = blocks(n, kernels::VECTOR);
         match self.ty.dtype {
-            DType::U32 => ctx.launch(kernel!(layout::fill_u32), shape, (n, self.value as u32, ctx.output::<u32>(0))),
+            DType::U32 => {
+                ctx.launch(kernel!(layout::fill_u32), shape, (n, self.value as u32, ctx.output::<u32>(0)))
+            }
             _ => ctx.launch(kernel!(layout::fill_f32), shape, (n, self.value, ctx.output::<f32>(0))),
         }
     }
@@ -201,7 +204,11 @@ impl Op for Cast {
             [x] if x.dtype == self.from && supported => {
                 Ok(vec![TensorType { dtype: self.to, shape: x.shape.clone() }])
             }
-            _ => Err(OpError::shape(self.name(), format!("cannot cast to {}; f32 casts to and from f16 and bf16", self.to), inputs)),
+            _ => Err(OpError::shape(
+                self.name(),
+                format!("cannot cast to {}; f32 casts to and from f16 and bf16", self.to),
+                inputs,
+            )),
         }
     }
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -211,16 +218,26 @@ impl Op for Cast {
         let n = len_u32(self.name(), ctx.outputs[0].len)?;
         let shape = blocks(n, 1);
         match (self.from, self.to) {
-            (DType::F32, DType::F16) => {
-                ctx.launch(kernel!(layout::cast_f32_f16), shape, (n, ctx.input::<f32>(0), ctx.output::<u16>(0)))
-            }
-            (DType::F32, _) => {
-                ctx.launch(kernel!(layout::cast_f32_bf16), shape, (n, ctx.input::<f32>(0), ctx.output::<u16>(0)))
-            }
-            (DType::F16, _) => {
-                ctx.launch(kernel!(layout::cast_f16_f32), shape, (n, ctx.input::<u16>(0), ctx.output::<f32>(0)))
-            }
-            _ => ctx.launch(kernel!(layout::cast_bf16_f32), shape, (n, ctx.input::<u16>(0), ctx.output::<f32>(0))),
+            (DType::F32, DType::F16) => ctx.launch(
+                kernel!(layout::cast_f32_f16),
+                shape,
+                (n, ctx.input::<f32>(0), ctx.output::<u16>(0)),
+            ),
+            (DType::F32, _) => ctx.launch(
+                kernel!(layout::cast_f32_bf16),
+                shape,
+                (n, ctx.input::<f32>(0), ctx.output::<u16>(0)),
+            ),
+            (DType::F16, _) => ctx.launch(
+                kernel!(layout::cast_f16_f32),
+                shape,
+                (n, ctx.input::<u16>(0), ctx.output::<f32>(0)),
+            ),
+            _ => ctx.launch(
+                kernel!(layout::cast_bf16_f32),
+                shape,
+                (n, ctx.input::<u16>(0), ctx.output::<f32>(0)),
+            ),
         }
     }
     generic_cpu!();
@@ -239,8 +256,14 @@ impl Op for Reshape {
     }
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let [x] = inputs else { return Err(OpError::shape(self.name(), "takes one tensor", inputs)) };
-        if self.shape.is_empty() || self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(x.len()) {
-            return Err(OpError::shape(self.name(), format!("{:?} has another number of elements", self.shape), inputs));
+        if self.shape.is_empty()
+            || self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(x.len())
+        {
+            return Err(OpError::shape(
+                self.name(),
+                format!("{:?} has another number of elements", self.shape),
+                inputs,
+            ));
         }
         Ok(vec![TensorType { dtype: x.dtype, shape: self.shape.clone() }])
     }
@@ -286,7 +309,10 @@ impl Permute {
         let mut sorted = axes.to_vec();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..rank) || rank == 0 || rank > kernels::MAX_RANK {
-            let reason = format!("axes {axes:?} must be a permutation of the {rank} axes, at most {}", kernels::MAX_RANK);
+            let reason = format!(
+                "axes {axes:?} must be a permutation of the {rank} axes, at most {}",
+                kernels::MAX_RANK
+            );
             return Err(OpError::attribute("permute", reason));
         }
         // Padded in front with extent 1.
@@ -412,7 +438,11 @@ impl Op for SliceRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let x = one(self.name(), inputs)?;
         if self.len == 0 || self.start.checked_add(self.len).is_none_or(|end| end > x.shape[0]) {
-            let reason = format!("rows {} to {} are not within the tensor", self.start, self.start.saturating_add(self.len));
+            let reason = format!(
+                "rows {} to {} are not within the tensor",
+                self.start,
+                self.start.saturating_add(self.len)
+            );
             return Err(OpError::shape(self.name(), reason, inputs));
         }
         let mut shape = x.shape.clone();
@@ -590,10 +620,19 @@ pub(super) fn entries() -> Vec<OpEntry> {
             let (from, to) = d.pick(&[(F32, F16), (F16, F32), (F32, Bf16), (Bf16, F32)]);
             let x = if from == F32 {
                 // Ordinary, special, around f16's subnormals, and around its overflow.
-                let domains = [Domain::Uniform(-8.0, 8.0), Domain::Special, Domain::Uniform(-1e-4, 1e-4), Domain::Uniform(-7e4, 7e4)];
+                let domains = [
+                    Domain::Uniform(-8.0, 8.0),
+                    Domain::Special,
+                    Domain::Uniform(-1e-4, 1e-4),
+                    Domain::Uniform(-7e4, 7e4),
+                ];
                 SampleInput::f32(shape, d.pick(&domains)).constant()
             } else {
-                SampleInput { ty: TensorType { dtype: from, shape }, domain: Domain::Bits, differentiable: false }
+                SampleInput {
+                    ty: TensorType { dtype: from, shape },
+                    domain: Domain::Bits,
+                    differentiable: false,
+                }
             };
             Sample::new(Cast { from, to }, vec![x], Tolerance::EXACT)
         }),
@@ -602,12 +641,17 @@ pub(super) fn entries() -> Vec<OpEntry> {
             let n: usize = shape.iter().product();
             let first = (1..=n).filter(|f| n.is_multiple_of(*f)).collect::<Vec<_>>();
             let first = d.pick(&first);
-            Sample::new(Reshape { shape: vec![first, n / first] }, vec![any_values(d, shape)], Tolerance::EXACT)
+            Sample::new(
+                Reshape { shape: vec![first, n / first] },
+                vec![any_values(d, shape)],
+                Tolerance::EXACT,
+            )
         }),
         entry("transpose", &["transpose_2d"], |d| {
             let (rows, cols) = (d.dim(), d.dim());
             let cols = cols.min(20_000 / rows);
-            let batch = if d.below(3) == 0 { Some(1 + d.below((20_000 / (rows * cols)).clamp(1, 40))) } else { None };
+            let batch =
+                if d.below(3) == 0 { Some(1 + d.below((20_000 / (rows * cols)).clamp(1, 40))) } else { None };
             let mut shape = vec![rows, cols];
             let mut axes = vec![1, 0];
             if let Some(b) = batch {

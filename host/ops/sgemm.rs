@@ -10,9 +10,9 @@
 
 use super::activation::Activation;
 use super::cpu::simd;
-use super::lanes::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
+use super::lanes::{Portable, Simd};
 
 /// The deepest block of K: a panel of 32 columns then takes 32 KiB, two thirds of a first-level cache.
 const DEPTH: usize = 256;
@@ -79,14 +79,17 @@ unsafe impl Sync for Out {}
 
 /// Computes the product into `c`. `space` has the floats that [`workspace`] says.
 pub(super) fn sgemm(x: &Product<'_>, c: &mut [f32], space: &mut [f32]) {
-    let (last_a, last_b) =
-        ((x.m - 1) * x.a_row + (x.k - 1) * x.a_k, (x.k - 1) * x.b_k + (x.n - 1) * x.b_col);
+    let (last_a, last_b) = ((x.m - 1) * x.a_row + (x.k - 1) * x.a_k, (x.k - 1) * x.b_k + (x.n - 1) * x.b_col);
     assert!(last_a < x.a.len() && last_b < x.b.len() && c.len() == x.m * x.n, "operands of a matrix product");
     assert!(x.bias.is_none_or(|b| b.len() == x.n) && space.len() >= workspace(x.m, x.n, x.k));
     assert!((x.a_row == 1 || x.a_k == 1) && (x.b_k == 1 || x.b_col == 1));
     let work = x.m * x.n * x.k;
     let most = if by_rows(x.m, x.n) { ROW_PARTS } else { x.n.div_ceil(PANEL) };
-    let parts = if work < 2 * PER_THREAD { 1 } else { (work / PER_THREAD).min(rayon::current_num_threads()).min(most) };
+    let parts = if work < 2 * PER_THREAD {
+        1
+    } else {
+        (work / PER_THREAD).min(rayon::current_num_threads()).min(most)
+    };
     split(x, Out(c.as_mut_ptr()), Part { i0: 0, i1: x.m, j0: 0, j1: x.n }, space, parts);
 }
 
@@ -158,23 +161,23 @@ unsafe fn blocks<S: Simd>(x: &Product<'_>, c: Out, part: Part, space: &mut [f32]
         let mut j = part.j0;
         while j < part.j1 {
             // SAFETY: `j - j0` is a multiple of the panel's width, so panel after panel fills `space` from the front.
-            unsafe { pack::<S>(x, p0, kc, j, width.min(part.j1 - j), space.as_mut_ptr().add((j - part.j0) * kc)) };
+            unsafe {
+                pack::<S>(x, p0, kc, j, width.min(part.j1 - j), space.as_mut_ptr().add((j - part.j0) * kc))
+            };
             j += width;
         }
         let mut i0 = part.i0;
         while i0 < part.i1 {
             let rows = ROWS.min(part.i1 - i0);
-            // Micro-tiles of equal height, rather than full ones and a remainder.
-            let height = rows.div_ceil(rows.div_ceil(S::ROWS));
             let mut j = part.j0;
             while j < part.j1 {
                 let cols = width.min(part.j1 - j);
                 let panel = space[(j - part.j0) * kc..].as_ptr();
                 let mut i = i0;
                 while i < i0 + rows {
-                    let tile = Tile { i, j, p0, kc, rows: height.min(i0 + rows - i), cols };
+                    let height = height(i0 + rows - i, S::ROWS);
                     // SAFETY: the tile lies in `part`; its panel was packed above.
-                    unsafe { tile.run::<S>(x, c, panel) };
+                    unsafe { Tile { i, j, p0, kc, rows: height, cols }.run::<S>(x, c, panel) };
                     i += height;
                 }
                 j += width;
@@ -182,13 +185,27 @@ unsafe fn blocks<S: Simd>(x: &Product<'_>, c: Out, part: Part, space: &mut [f32]
             if p0 + kc == x.k && x.activation != Activation::Identity {
                 for i in i0..i0 + rows {
                     // SAFETY: a row of `part`.
-                    let row = unsafe { std::slice::from_raw_parts_mut(c.0.add(i * x.n + part.j0), part.j1 - part.j0) };
+                    let row = unsafe {
+                        std::slice::from_raw_parts_mut(c.0.add(i * x.n + part.j0), part.j1 - part.j0)
+                    };
                     activate(x.activation, row);
                 }
             }
             i0 += rows;
         }
         p0 += kc;
+    }
+}
+
+/// Rows of the next micro-tile when `left` are left: `most`, or what is left, but two halves instead of 11 to 13. (There
+/// rustc 1.95 keeps vectors of row addresses and spills accumulators, at a third of the speed; at 14 it does not.)
+fn height(left: usize, most: usize) -> usize {
+    if left >= most {
+        most
+    } else if left > 10 {
+        left.div_ceil(2)
+    } else {
+        left
     }
 }
 
@@ -272,7 +289,7 @@ impl Tile {
                 }
             };
         }
-        pick!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        pick!(1 2 3 4 5 6 7 8 9 10 14);
     }
 
     /// `R` rows of `V` registers. `KC`: A is contiguous along k.
