@@ -100,7 +100,12 @@ pub fn __print(text: core::fmt::Arguments<'_>) {
 #[doc(hidden)]
 #[inline(never)]
 #[cold]
-pub fn __assertion_failed(text: core::fmt::Arguments<'_>, file: &'static str, line: u32, module: &'static str) -> ! {
+pub fn __assertion_failed(
+    text: core::fmt::Arguments<'_>,
+    file: &'static str,
+    line: u32,
+    module: &'static str,
+) -> ! {
     #[cfg(target_arch = "nvptx64")]
     fail(text, file.as_ptr(), line, module.as_ptr());
     #[cfg(not(target_arch = "nvptx64"))]

@@ -37,13 +37,7 @@
 #![cfg_attr(
     target_arch = "nvptx64",
     no_std,
-    feature(
-        stdarch_nvptx,
-        asm_experimental_arch,
-        link_llvm_intrinsics,
-        core_float_math,
-        core_intrinsics
-    )
+    feature(stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics, core_float_math, core_intrinsics)
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 

@@ -1,0 +1,271 @@
+//! From the compiler's assembly text to the PTX that ships.
+//!
+//! Three things rustc has no attribute for travel in its output as comments that `cuda_std`'s macros put there; each is
+//! acted upon and taken out:
+//!
+//! * `// cuda_std.bounds: NAME .maxntid 256 .minnctapersm 2` becomes directives in the header of kernel NAME;
+//! * `// cuda_std.declare: .shared .align 16 .b8 name[1024];` becomes a declaration at the head of the module, once
+//!   however often LLVM copied the block that it stood in.
+//!
+//! And the text is made a function of the sources alone: symbols lose the hashes that depend on the checkout's path and
+//! on the compiler's version, and lines lose trailing space. Nothing else is changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+const BOUNDS: &str = "// cuda_std.bounds: ";
+const DECLARE: &str = "// cuda_std.declare: ";
+
+/// Finishes the assembly text `asm`; see the [module's docs](self). Errors say what is wrong with the text.
+pub fn finish(asm: &str) -> Result<String, String> {
+    let mut bounds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut declarations: Vec<String> = Vec::new();
+    let mut lines: Vec<&str> = Vec::new();
+    for line in asm.lines() {
+        let line = line.trim_end();
+        let record = line.trim_start();
+        if let Some(record) = record.strip_prefix(BOUNDS) {
+            let (kernel, directives) = parse_bounds(record)?;
+            if bounds.insert(kernel.clone(), directives).is_some() {
+                return Err(format!("kernel `{kernel}` has two launch bounds"));
+            }
+        } else if let Some(declaration) = record.strip_prefix(DECLARE) {
+            if !declarations.iter().any(|known| known == declaration) {
+                declarations.push(declaration.to_owned());
+            }
+        } else if !record.starts_with("// .globl") {
+            lines.push(line);
+        }
+    }
+    declarations.sort();
+
+    let mut out = String::with_capacity(asm.len());
+    let mut kernel: Option<&str> = None;
+    let mut headed = false;
+    let mut blank = true; // no blank line at the start, nor two in a row
+    for line in lines {
+        if line.is_empty() {
+            if !blank {
+                out.push('\n');
+            }
+            blank = true;
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix(".visible .entry ") {
+            kernel = Some(rest.split('(').next().unwrap_or(rest).trim());
+        }
+        if line == "{"
+            && let Some(directives) = kernel.take().and_then(|name| bounds.remove(name))
+        {
+            for directive in directives {
+                out.push_str(&directive);
+                out.push('\n');
+            }
+        }
+        out.push_str(line);
+        out.push('\n');
+        blank = false;
+        if line.starts_with(".address_size") {
+            headed = true;
+            if !declarations.is_empty() {
+                out.push('\n');
+            }
+            for declaration in &declarations {
+                out.push_str(declaration);
+                out.push('\n');
+            }
+        }
+    }
+    if !headed {
+        return Err("it has no `.address_size`: is it PTX?".into());
+    }
+    if let Some((name, _)) = bounds.first_key_value() {
+        return Err(format!("launch_bounds is on `{name}`, which is no kernel (is `#[kernel]` missing?)"));
+    }
+    while out.ends_with("\n\n") {
+        out.pop();
+    }
+    Ok(plain_names(&out))
+}
+
+/// `NAME .maxntid 256 .minnctapersm 2` as the kernel's name and the lines of its header.
+fn parse_bounds(record: &str) -> Result<(String, Vec<String>), String> {
+    let mut words = record.split_whitespace();
+    let kernel = words.next().ok_or("a launch-bounds record without a kernel")?.to_owned();
+    let mut directives = Vec::new();
+    while let Some(directive) = words.next() {
+        let value: u32 = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| format!("the launch bounds of `{kernel}`: {directive} needs a number"))?;
+        let limit = match directive {
+            ".maxntid" | ".reqntid" => 1024,
+            ".minnctapersm" => 32,
+            ".maxnreg" => 255,
+            _ => return Err(format!("the launch bounds of `{kernel}`: unknown directive {directive}")),
+        };
+        if value == 0 || value > limit {
+            return Err(format!(
+                "the launch bounds of `{kernel}`: {directive} is {value}, not in 1..={limit}"
+            ));
+        }
+        directives.push(match directive {
+            ".maxntid" | ".reqntid" => format!("{directive} {value}, 1, 1"),
+            _ => format!("{directive} {value}"),
+        });
+    }
+    Ok((kernel, directives))
+}
+
+/// Renames every mangled symbol of `text` to the same name without hashes.
+fn plain_names(text: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
+    let mut out = String::with_capacity(text.len());
+    let mut names: HashMap<&str, String> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let start = rest.find(is_name).unwrap_or(rest.len());
+        let (other, tail) = rest.split_at(start);
+        out.push_str(other);
+        let end = tail.find(|c| !is_name(c)).unwrap_or(tail.len());
+        let (name, tail) = tail.split_at(end);
+        rest = tail;
+        // `NAME_param_0` is a symbol of its own in the text, but has to follow NAME.
+        let (symbol, suffix) = match name.find("_param_") {
+            Some(at) => name.split_at(at),
+            None => (name, ""),
+        };
+        match names.get(symbol) {
+            Some(plain) => out.push_str(plain),
+            None => match plain_name(symbol) {
+                Some(plain) => {
+                    let mut unique = plain.clone();
+                    let mut n = 2;
+                    while !taken.insert(unique.clone()) {
+                        unique = format!("{plain}_{n}");
+                        n += 1;
+                    }
+                    out.push_str(&unique);
+                    names.insert(symbol, unique);
+                }
+                None => out.push_str(symbol),
+            },
+        }
+        out.push_str(suffix);
+    }
+    out
+}
+
+/// A mangled symbol without its hashes; `None` for any other name.
+fn plain_name(symbol: &str) -> Option<String> {
+    if symbol.starts_with("_R") {
+        // v0: a crate is `C` [`s` base-62 `_`] length name; drop the disambiguator.
+        let mut out = String::new();
+        let mut rest = symbol;
+        while let Some(at) = rest.find("Cs") {
+            let tail = &rest[at + 2..];
+            let digits = tail.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tail.len());
+            let after = &tail[digits..];
+            let named = after.strip_prefix('_').is_some_and(|s| s.starts_with(|c: char| c.is_ascii_digit()));
+            if named {
+                out.push_str(&rest[..at + 1]);
+                rest = &after[1..];
+            } else {
+                out.push_str(&rest[..at + 2]);
+                rest = tail;
+            }
+        }
+        out.push_str(rest);
+        return Some(out);
+    }
+    if symbol.starts_with("_ZN") {
+        // Legacy: ... `17h` and 16 hexadecimal digits `E`.
+        let at = symbol.rfind("17h")?;
+        let hash = symbol.get(at + 3..at + 19)?;
+        return hash
+            .chars()
+            .all(|c| c.is_ascii_hexdigit())
+            .then(|| format!("{}{}", &symbol[..at], &symbol[at + 19..]));
+    }
+    // A constant without a name: anon.HASH.N and alloc_HASH. The number is given anew by order of appearance.
+    if symbol.starts_with("anon_$_") {
+        return Some("anon".into());
+    }
+    if let Some(hash) = symbol.strip_prefix("alloc_") {
+        return (hash.len() == 32 && hash.chars().all(|c| c.is_ascii_hexdigit())).then(|| "alloc".into());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASM: &str = "//\n// Generated by LLVM NVPTX Back-End\n//\n\n.version 7.1\n.target sm_80\n.address_size 64\n\n\n\
+        // cuda_std.bounds: k .maxntid 256 .minnctapersm 2\n\n\t// .globl\tk\n.visible .entry k(\n\t.param .u32 k_param_0\n)\n\
+        {\n\t// begin inline asm\n\t// cuda_std.declare: .shared .align 16 .b8 t_64[64];\n{ mov.u64 a, t_64; }\n\
+        \t// begin inline asm\n\t// cuda_std.declare: .shared .align 16 .b8 t_64[64];\n\tret;   \n}\n\
+        .visible .entry other(\n)\n{\n\tret;\n}\n\n";
+
+    #[test]
+    fn launch_bounds_go_into_the_header_of_their_kernel_only() {
+        let ptx = finish(ASM).unwrap();
+        assert!(
+            ptx.contains("\t.param .u32 k_param_0\n)\n.maxntid 256, 1, 1\n.minnctapersm 2\n{\n"),
+            "{ptx}"
+        );
+        assert!(ptx.contains(".entry other(\n)\n{\n"), "{ptx}");
+        assert!(!ptx.contains("cuda_std."), "{ptx}");
+    }
+
+    #[test]
+    fn shared_arrays_are_declared_once_at_the_head() {
+        let ptx = finish(ASM).unwrap();
+        assert_eq!(ptx.matches(".shared .align 16 .b8 t_64[64];").count(), 1);
+        assert!(ptx.contains(".address_size 64\n\n.shared .align 16 .b8 t_64[64];\n\n.visible"), "{ptx}");
+    }
+
+    #[test]
+    fn text_is_a_fixed_point_and_has_no_trailing_space() {
+        let ptx = finish(ASM).unwrap();
+        assert_eq!(finish(&ptx).unwrap(), ptx);
+        assert!(ptx.lines().all(|line| line.trim_end() == line));
+        assert!(ptx.ends_with("}\n"));
+    }
+
+    #[test]
+    fn symbols_lose_their_hashes_and_stay_apart() {
+        let head = ".address_size 64\n";
+        let asm = |hash: &str| {
+            format!(
+                "{head}call _RNvNtCs{hash}_4core9panicking5panic, (_RNvNtCs{hash}_4core9panicking5panic_param_0);\n\
+                 call _ZN4core3fmt17h{h}E, (x);\ncall _ZN4core3fmt17h{g}E, (y);\n\
+                 ld.global.u8 r, [anon_$_{hash}_$_7];\nld.global.u8 r, [alloc_{h}{h}];\n",
+                h = "0123456789abcdef",
+                g = "fedcba9876543210",
+            )
+        };
+        let ptx = finish(&asm("anIojcP8aaR")).unwrap();
+        assert_eq!(ptx, finish(&asm("kQ2")).unwrap());
+        assert_eq!(
+            ptx,
+            format!(
+                "{head}call _RNvNtC4core9panicking5panic, (_RNvNtC4core9panicking5panic_param_0);\n\
+                 call _ZN4core3fmtE, (x);\ncall _ZN4core3fmtE_2, (y);\n\
+                 ld.global.u8 r, [anon];\nld.global.u8 r, [alloc];\n"
+            )
+        );
+    }
+
+    #[test]
+    fn bad_records_are_errors_that_name_the_kernel() {
+        let with = |record: &str| finish(&format!(".address_size 64\n// cuda_std.bounds: {record}\n"));
+        assert!(with("f .maxntid 32").unwrap_err().contains("`f`, which is no kernel"));
+        assert!(with("f .maxntid 2048").unwrap_err().contains("not in 1..=1024"));
+        assert!(with("f .maxntid many").unwrap_err().contains("needs a number"));
+        assert!(with("f .frobnicate 1").unwrap_err().contains("unknown directive"));
+        assert!(finish("ret;\n").unwrap_err().contains("is it PTX?"));
+        let twice = ".address_size 64\n// cuda_std.bounds: f .maxntid 1\n// cuda_std.bounds: f .maxntid 2\n";
+        assert!(finish(twice).unwrap_err().contains("two launch bounds"));
+    }
+}
