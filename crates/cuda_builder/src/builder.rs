@@ -262,7 +262,7 @@ impl CudaBuilder {
             archs.iter().map(file).collect()
         };
         let Some(folder) = self.lock.as_deref().filter(|_| self.release) else {
-            return self.write(&self.compile(&Toolchain::find()?, &archs)?);
+            return self.write(&self.compile(&Toolchain::find()?, &archs, &inputs)?);
         };
         let lock = Lock::read(folder);
         let holds = lock.as_ref().is_some_and(|lock| lock.holds(folder, &inputs.hash, &archs));
@@ -270,7 +270,7 @@ impl CudaBuilder {
             (Mode::Auto, _) if holds => Ok(locked(folder)),
             (Mode::Check, Some(lock)) if holds => {
                 let toolchain = Toolchain::find()?;
-                let fresh = self.compile(&toolchain, &archs)?;
+                let fresh = self.compile(&toolchain, &archs, &inputs)?;
                 if toolchain.version != lock.rustc {
                     // Another compiler, other PTX: it has to pass the tests, so the tests get it.
                     return self.write(&fresh);
@@ -281,7 +281,7 @@ impl CudaBuilder {
             (Mode::Check, _) => Err(CudaBuilderError::LockStale { lock: lock::file(folder) }),
             (Mode::Auto | Mode::Rebuild, _) => {
                 let toolchain = Toolchain::find()?;
-                let fresh = self.compile(&toolchain, &archs)?;
+                let fresh = self.compile(&toolchain, &archs, &inputs)?;
                 Lock::write(folder, &inputs.hash, &toolchain.version, &fresh)?;
                 Ok(locked(folder))
             }
@@ -348,10 +348,11 @@ impl CudaBuilder {
         &self,
         toolchain: &Toolchain,
         archs: &[NvvmArch],
+        inputs: &Inputs,
     ) -> Result<Vec<(NvvmArch, String)>, CudaBuilderError> {
         let base = self.target_dir();
         let one = |arch: NvvmArch| {
-            let asm = compile::assembly(self, toolchain, arch, &base.join(arch.target()))?;
+            let asm = compile::assembly(self, toolchain, arch, &inputs.crates, &base.join(arch.target()))?;
             let text = ptx::finish(&asm).map_err(|why| CudaBuilderError::Ptx { arch, why })?;
             Ok((arch, text))
         };

@@ -55,6 +55,7 @@ pub(crate) fn assembly(
     builder: &CudaBuilder,
     toolchain: &Toolchain,
     arch: NvvmArch,
+    crates: &[PathBuf],
     target_dir: &Path,
 ) -> Result<String, CudaBuilderError> {
     fs::create_dir_all(target_dir).map_err(CudaBuilderError::io(target_dir))?;
@@ -64,7 +65,7 @@ pub(crate) fn assembly(
         fs::canonicalize(&builder.path_to_crate).map_err(CudaBuilderError::io(&builder.path_to_crate))?;
 
     let mut rustflags = flags(builder, arch);
-    rustflags.extend(remaps(&krate, toolchain));
+    rustflags.extend(remaps(&krate, crates, toolchain));
     let mut cargo = Command::new(&toolchain.cargo);
     isolate(&mut cargo);
     cargo
@@ -97,15 +98,16 @@ pub(crate) fn assembly(
 }
 
 /// Paths that panic messages or line tables could carry, under names that are the same everywhere.
-fn remaps(krate: &Path, toolchain: &Toolchain) -> Vec<String> {
+fn remaps(krate: &Path, crates: &[PathBuf], toolchain: &Toolchain) -> Vec<String> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let mut out = Vec::new();
     // rustc applies the last that matches: from the general to the special.
     if let Some(home) = cargo_home() {
         out.push(remap(&home, "/cargo"));
     }
-    if let Some(parent) = krate.parent() {
-        out.push(remap(parent, "."));
+    for folder in crates {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        out.push(remap(folder, &name));
     }
     out.push(remap(&workspace_root(krate), "."));
     let sources = toolchain.sysroot.join("lib/rustlib/src/rust");

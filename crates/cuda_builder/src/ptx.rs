@@ -7,6 +7,8 @@
 //! * `// cuda_std.declare: .shared .align 16 .b8 name[1024];` becomes a declaration at the head of the module, once
 //!   however often LLVM copied the block that it stood in.
 //!
+//! LLVM calls C's `memcmp` to compare bytes; nobody provides it on a GPU, so a module that calls it gets [one](MEMCMP).
+//!
 //! And the text is made a function of the sources alone: symbols lose the hashes that depend on the checkout's path and
 //! on the compiler's version, and lines lose trailing space. Nothing else is changed.
 
@@ -14,6 +16,39 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 const BOUNDS: &str = "// cuda_std.bounds: ";
 const DECLARE: &str = "// cuda_std.declare: ";
+
+/// The C function: the first difference of the bytes as unsigned numbers, else 0.
+const MEMCMP: &str = "
+.func (.param .b32 func_retval0) memcmp(
+	.param .b64 memcmp_param_0,
+	.param .b64 memcmp_param_1,
+	.param .b64 memcmp_param_2
+)
+{
+	.reg .pred 	%p<3>;
+	.reg .b32 	%r<4>;
+	.reg .b64 	%rd<4>;
+
+	ld.param.b64 	%rd1, [memcmp_param_0];
+	ld.param.b64 	%rd2, [memcmp_param_1];
+	ld.param.b64 	%rd3, [memcmp_param_2];
+	mov.b32 	%r3, 0;
+$L__memcmp_next:
+	setp.eq.s64 	%p1, %rd3, 0;
+	@%p1 bra 	$L__memcmp_done;
+	ld.b8 	%r1, [%rd1];
+	ld.b8 	%r2, [%rd2];
+	sub.s32 	%r3, %r1, %r2;
+	add.s64 	%rd1, %rd1, 1;
+	add.s64 	%rd2, %rd2, 1;
+	add.s64 	%rd3, %rd3, -1;
+	setp.eq.s32 	%p2, %r3, 0;
+	@%p2 bra 	$L__memcmp_next;
+$L__memcmp_done:
+	st.param.b32 	[func_retval0], %r3;
+	ret;
+}
+";
 
 /// Finishes the assembly text `asm`; see the [module's docs](self). Errors say what is wrong with the text.
 pub fn finish(asm: &str) -> Result<String, String> {
@@ -83,6 +118,12 @@ pub fn finish(asm: &str) -> Result<String, String> {
     }
     while out.ends_with("\n\n") {
         out.pop();
+    }
+    // The declaration stays, as that of a function of this module: calls come before the definition.
+    let external = ".extern .func  (.param .b32 func_retval0) memcmp\n";
+    if out.contains(external) {
+        out = out.replace(external, &external[".extern ".len()..]);
+        out.push_str(MEMCMP);
     }
     Ok(plain_names(&out))
 }
@@ -255,6 +296,18 @@ mod tests {
                  ld.global.u8 r, [anon];\nld.global.u8 r, [alloc];\n"
             )
         );
+    }
+
+    #[test]
+    fn a_called_memcmp_is_provided() {
+        let call = "call.uni (retval0), memcmp, (param0, param1, param2);\n";
+        let asm = format!(
+            ".address_size 64\n.extern .func  (.param .b32 func_retval0) memcmp\n(\n\t.param .b64 memcmp_param_0\n)\n;\n{call}"
+        );
+        let ptx = finish(&asm).unwrap();
+        assert!(!ptx.contains(".extern"), "{ptx}");
+        assert_eq!(ptx.matches("memcmp(\n").count(), 1, "{ptx}");
+        assert!(!finish(".address_size 64\n").unwrap().contains("memcmp"));
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub mod prelude {
     pub use crate::f16;
     pub use crate::kernel;
     pub use crate::thread;
-    pub use crate::{assert_eq, assert_ne, print, println};
+    // On the host std's own are there already.
+    #[cfg(target_arch = "nvptx64")]
+    pub use crate::{print, println};
     #[cfg(any(feature = "alloc", not(target_arch = "nvptx64")))]
     pub use alloc::{
         borrow::ToOwned,
