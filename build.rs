@@ -1,17 +1,26 @@
-//! The kernels' PTX: checked against its lock, rebuilt when the kernels changed, and named to the host crate.
+//! Compiles gpu-kernels to PTX, or takes the committed PTX while it is of the same sources, and tells the host crate
+//! where it is: `include_str!(env!("IRONWARP_PTX_SM_80"))`.
 
-use cuda_builder::{Arch, CudaBuilder};
+use cuda_builder::{CudaBuilder, NvvmArch};
 
 fn main() {
-    let targets = [Arch::Sm80, Arch::Sm90a];
-    let built = CudaBuilder::new("gpu-kernels").targets(targets).lock("gpu-kernels/ptx").build();
-    let ptx = built.unwrap_or_else(|e| {
-        eprintln!("error: {e}");
-        std::process::exit(1)
-    });
-    for (arch, variable) in targets.into_iter().zip(["IRONWARP_PTX_SM_80", "IRONWARP_PTX_SM_90A"]) {
-        if let Some(path) = ptx.path(arch) {
-            println!("cargo::rustc-env={variable}={}", path.display());
+    println!("cargo:rerun-if-changed=build.rs");
+    let built = CudaBuilder::new("gpu-kernels")
+        .archs([NvvmArch::SM_80, NvvmArch::SM_90A])
+        .lock("gpu-kernels/ptx")
+        .build_all();
+    match built {
+        Ok(built) => {
+            for ptx in built {
+                let name = ptx.arch.target().to_uppercase();
+                println!("cargo:rustc-env=IRONWARP_PTX_{name}={}", ptx.path.display());
+            }
+        }
+        Err(error) => {
+            for line in error.to_string().lines() {
+                println!("cargo:warning={line}");
+            }
+            std::process::exit(1);
         }
     }
 }

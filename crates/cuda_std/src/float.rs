@@ -145,4 +145,3 @@ impl GpuFloat for f64 {
     method!(f64, mul_add(a: f64, b: f64) -> f64, core::f64::math::mul_add);
     method!(f64, powi(n: i32) -> f64, |x: f64, n: i32| libm::pow(x, n as f64));
 }
-

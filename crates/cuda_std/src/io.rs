@@ -12,7 +12,8 @@
 //! every later call of the host returns "device-side assert triggered", and no thread goes on. As the function it names
 //! the kernel in debug builds, and the module in release builds.
 //!
-//! * [`assert_eq!`](crate::assert_eq) and [`assert_ne!`](crate::assert_ne) of this crate do that in every build.
+//! * [`assert_eq!`](crate::assert_eq) and [`assert_ne!`](crate::assert_ne) of this crate, imported by name, do that in every
+//!   build. (They are not in the prelude: rustc calls a name ambiguous that both a glob and its own prelude bring.)
 //! * A panic (core's `assert!`, a bounds check, an overflow check) does it in debug builds; in release builds it traps and
 //!   the host sees a launch failure without a text, because carrying the text would cost every kernel registers.
 //!
@@ -81,26 +82,31 @@ impl core::fmt::Write for Text {
     }
 }
 
-/// `print!`'s function.
+/// `print!`'s function, and with `"\n"` as its end `println!`'s.
 #[doc(hidden)]
 #[inline(never)]
-pub fn __print(text: core::fmt::Arguments<'_>) {
+pub fn __print(text: core::fmt::Arguments<'_>, end: &str) {
     #[cfg(target_arch = "nvptx64")]
     {
-        let text = Text::new(text);
+        let text = Text::new(format_args!("{text}{end}"));
         let arguments = [text.as_ptr()];
         // SAFETY: the format takes one string, the argument list holds one pointer to a string that ends with NUL.
         unsafe { vprintf(c"%s".as_ptr().cast(), arguments.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "nvptx64"))]
-    std::print!("{text}");
+    std::print!("{text}{end}");
 }
 
 /// `assert_eq!`'s and `assert_ne!`'s function: `module` and `file` end with NUL on the GPU.
 #[doc(hidden)]
 #[inline(never)]
 #[cold]
-pub fn __assertion_failed(text: core::fmt::Arguments<'_>, file: &'static str, line: u32, module: &'static str) -> ! {
+pub fn __assertion_failed(
+    text: core::fmt::Arguments<'_>,
+    file: &'static str,
+    line: u32,
+    module: &'static str,
+) -> ! {
     #[cfg(target_arch = "nvptx64")]
     fail(text, file.as_ptr(), line, module.as_ptr());
     #[cfg(not(target_arch = "nvptx64"))]
@@ -174,66 +180,59 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 #[macro_export]
 macro_rules! print {
     ($($arg:tt)*) => {
-        $crate::io::__print(::core::format_args!($($arg)*))
+        $crate::io::__print(::core::format_args!($($arg)*), "")
     };
 }
 
 /// `std::println!` for the GPU; see [`io`](crate::io). On the host it is `std::println!`.
 #[macro_export]
 macro_rules! println {
-    () => { $crate::print!("\n") };
-    ($fmt:expr) => { $crate::print!(::core::concat!($fmt, "\n")) };
-    ($fmt:expr, $($arg:tt)*) => { $crate::print!(::core::concat!($fmt, "\n"), $($arg)*) };
+    () => { $crate::io::__print(::core::format_args!(""), "\n") };
+    ($($arg:tt)*) => {
+        $crate::io::__print(::core::format_args!($($arg)*), "\n")
+    };
+}
+
+/// `assert_eq!` and `assert_ne!`: `$holds` is the comparison of `a` and `b`, `$sign` its text.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __assert_compare {
+    ($a:expr, $b:expr, $sign:literal, |$l:ident, $r:ident| $holds:expr, $($text:tt)*) => {
+        match (&$a, &$b) {
+            ($l, $r) => {
+                if !$holds {
+                    $crate::io::__assertion_failed(
+                        ::core::format_args!(
+                            "{} {} {} (left: {:?}, right: {:?}) {}",
+                            ::core::stringify!($a),
+                            $sign,
+                            ::core::stringify!($b),
+                            $l,
+                            $r,
+                            ::core::format_args!($($text)*)
+                        ),
+                        ::core::concat!(::core::file!(), "\0"),
+                        ::core::line!(),
+                        ::core::concat!(::core::module_path!(), "\0"),
+                    )
+                }
+            }
+        }
+    };
 }
 
 /// Asserts that two expressions are equal; a failure reports both values, file, line and kernel to the host. See
 /// [`io`](crate::io).
 #[macro_export]
 macro_rules! assert_eq {
-    ($a:expr, $b:expr $(,)?) => {
-        match (&$a, &$b) {
-            (a, b) => {
-                if !(*a == *b) {
-                    $crate::io::__assertion_failed(
-                        ::core::format_args!(
-                            "{} == {} (left: {:?}, right: {:?})",
-                            ::core::stringify!($a),
-                            ::core::stringify!($b),
-                            a,
-                            b
-                        ),
-                        ::core::concat!(::core::file!(), "\0"),
-                        ::core::line!(),
-                        ::core::concat!(::core::module_path!(), "\0"),
-                    )
-                }
-            }
-        }
-    };
+    ($a:expr, $b:expr $(,)?) => { $crate::__assert_compare!($a, $b, "==", |l, r| *l == *r, "") };
+    ($a:expr, $b:expr, $($text:tt)+) => { $crate::__assert_compare!($a, $b, "==", |l, r| *l == *r, $($text)+) };
 }
 
 /// Asserts that two expressions are not equal; a failure reports both values, file, line and kernel to the host. See
 /// [`io`](crate::io).
 #[macro_export]
 macro_rules! assert_ne {
-    ($a:expr, $b:expr $(,)?) => {
-        match (&$a, &$b) {
-            (a, b) => {
-                if *a == *b {
-                    $crate::io::__assertion_failed(
-                        ::core::format_args!(
-                            "{} != {} (left: {:?}, right: {:?})",
-                            ::core::stringify!($a),
-                            ::core::stringify!($b),
-                            a,
-                            b
-                        ),
-                        ::core::concat!(::core::file!(), "\0"),
-                        ::core::line!(),
-                        ::core::concat!(::core::module_path!(), "\0"),
-                    )
-                }
-            }
-        }
-    };
+    ($a:expr, $b:expr $(,)?) => { $crate::__assert_compare!($a, $b, "!=", |l, r| *l != *r, "") };
+    ($a:expr, $b:expr, $($text:tt)+) => { $crate::__assert_compare!($a, $b, "!=", |l, r| *l != *r, $($text)+) };
 }

@@ -37,13 +37,7 @@
 #![cfg_attr(
     target_arch = "nvptx64",
     no_std,
-    feature(
-        stdarch_nvptx,
-        asm_experimental_arch,
-        link_llvm_intrinsics,
-        core_float_math,
-        core_intrinsics
-    )
+    feature(stdarch_nvptx, asm_experimental_arch, link_llvm_intrinsics, core_float_math, core_intrinsics)
 )]
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 
@@ -76,7 +70,9 @@ pub mod prelude {
     pub use crate::f16;
     pub use crate::kernel;
     pub use crate::thread;
-    pub use crate::{assert_eq, assert_ne, print, println};
+    // On the host std's own are there already.
+    #[cfg(target_arch = "nvptx64")]
+    pub use crate::{print, println};
     #[cfg(any(feature = "alloc", not(target_arch = "nvptx64")))]
     pub use alloc::{
         borrow::ToOwned,

@@ -45,7 +45,13 @@ pub unsafe fn is_in_address_space<T>(ptr: *const T, address_space: AddressSpace)
     let inside: u64;
     // SAFETY: the instruction looks at the address only.
     unsafe {
-        by_space!(address_space, "{{ .reg .pred p; isspacep.", " p, {1}; selp.u64 {0}, 1, 0, p; }}", inside, ptr);
+        by_space!(
+            address_space,
+            "{{ .reg .pred p; isspacep.",
+            " p, {1}; selp.u64 {0}, 1, 0, p; }}",
+            inside,
+            ptr
+        );
     }
     inside != 0
 }
@@ -57,7 +63,10 @@ pub unsafe fn is_in_address_space<T>(ptr: *const T, address_space: AddressSpace)
 /// `ptr` must be valid for a `T` and point into `address_space`.
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn convert_generic_to_specific_address_space<T>(ptr: *const T, address_space: AddressSpace) -> *const T {
+pub unsafe fn convert_generic_to_specific_address_space<T>(
+    ptr: *const T,
+    address_space: AddressSpace,
+) -> *const T {
     let out: *const T;
     // SAFETY: the instruction computes an address only.
     unsafe { by_space!(address_space, "cvta.to.", ".u64 {0}, {1};", out, ptr) };
@@ -71,7 +80,10 @@ pub unsafe fn convert_generic_to_specific_address_space<T>(ptr: *const T, addres
 /// `ptr` must be the address of a valid `T` within `address_space`.
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn convert_specific_address_space_to_generic<T>(ptr: *const T, address_space: AddressSpace) -> *const T {
+pub unsafe fn convert_specific_address_space_to_generic<T>(
+    ptr: *const T,
+    address_space: AddressSpace,
+) -> *const T {
     let out: *const T;
     // SAFETY: the instruction computes an address only.
     unsafe { by_space!(address_space, "cvta.", ".u64 {0}, {1};", out, ptr) };

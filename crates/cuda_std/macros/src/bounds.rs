@@ -24,14 +24,23 @@ impl Parse for Bounds {
                 match key.to_string().as_str() {
                     "exact" => &mut out.exact,
                     "max_registers" => &mut out.max_registers,
-                    _ => return Err(syn::Error::new(key.span(), "expected `exact = N` or `max_registers = N`")),
+                    _ => {
+                        return Err(syn::Error::new(
+                            key.span(),
+                            "expected `exact = N` or `max_registers = N`",
+                        ));
+                    }
                 }
             } else {
                 place += 1;
                 match place {
                     1 => &mut out.max_threads,
                     2 => &mut out.min_blocks,
-                    _ => return Err(input.error("launch_bounds takes max_threads and min_blocks, no third value")),
+                    _ => {
+                        return Err(
+                            input.error("launch_bounds takes max_threads and min_blocks, no third value")
+                        );
+                    }
                 }
             };
             if slot.replace(input.parse()?).is_some() {

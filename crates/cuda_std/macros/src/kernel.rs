@@ -44,7 +44,10 @@ fn check(item: &ItemFn) -> syn::Result<()> {
         return Err(Error::new(sig.fn_token.span, "a kernel must be an `unsafe fn`"));
     }
     if let ReturnType::Type(..) = sig.output {
-        return Err(Error::new(sig.output.span(), "a kernel returns nothing: write the result through a pointer"));
+        return Err(Error::new(
+            sig.output.span(),
+            "a kernel returns nothing: write the result through a pointer",
+        ));
     }
     if !sig.generics.params.is_empty() {
         return Err(Error::new(
@@ -93,7 +96,8 @@ pub fn expand(_hints: Hints, item: ItemFn) -> syn::Result<TokenStream> {
     };
     let docs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("doc")).collect();
     let cfgs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
-    let c_name = syn::LitCStr::new(&std::ffi::CString::new(text.clone()).expect("an identifier"), name.span());
+    let c_name =
+        syn::LitCStr::new(&std::ffi::CString::new(text.clone()).expect("an identifier"), name.span());
     let module = format_ident!("{}", name, span = name.span());
 
     Ok(quote! {

@@ -99,9 +99,12 @@ pub fn gpu_only(_args: TokenStream, item: TokenStream) -> TokenStream {
 pub fn externally_visible(_args: TokenStream, item: TokenStream) -> TokenStream {
     let func = parse_macro_input!(item as ItemFn);
     if !func.attrs.iter().any(kernel::is_no_mangle) {
-        return syn::Error::new_spanned(&func.sig, "an #[externally_visible] function must be #[no_mangle] too")
-            .into_compile_error()
-            .into();
+        return syn::Error::new_spanned(
+            &func.sig,
+            "an #[externally_visible] function must be #[no_mangle] too",
+        )
+        .into_compile_error()
+        .into();
     }
     quote!(#func).into()
 }
@@ -120,9 +123,12 @@ pub fn address_space(args: TokenStream, item: TokenStream) -> TokenStream {
         "constant" => Some("use an immutable `static`: it is read through the read-only cache"),
         "local" => Some("use a `let`: it lives in registers or local memory"),
         _ => {
-            return syn::Error::new_spanned(&space, "the address spaces are global, shared, constant and local")
-                .into_compile_error()
-                .into();
+            return syn::Error::new_spanned(
+                &space,
+                "the address spaces are global, shared, constant and local",
+            )
+            .into_compile_error()
+            .into();
         }
     };
     let device = remedy.map(|remedy| {

@@ -1,0 +1,47 @@
+//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway.
+
+use cuda_std::gpu_only;
+
+#[cfg(target_arch = "nvptx64")]
+use core::arch::asm;
+
+/// A conversion between f32 and 16 bits.
+macro_rules! convert {
+    ($(#[$doc:meta])* $name:ident($from:ty) -> $to:ty, $instruction:literal, $out:ident, $in:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        #[gpu_only]
+        pub fn $name(x: $from) -> $to {
+            let y: $to;
+            // SAFETY: a conversion has no precondition.
+            unsafe {
+                asm!(
+                    concat!($instruction, " {}, {};"),
+                    out($out) y,
+                    in($in) x,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            y
+        }
+    };
+}
+
+convert!(
+    /// The f16 nearest to `x`, ties to even, as bits (`cvt.rn.f16.f32`).
+    f32_to_f16(f32) -> u16, "cvt.rn.f16.f32", reg16, reg32
+);
+convert!(
+    /// The value of an f16, exactly (`cvt.f32.f16`).
+    f16_to_f32(u16) -> f32, "cvt.f32.f16", reg32, reg16
+);
+convert!(
+    /// The bf16 nearest to `x`, ties to even, as bits (`cvt.rn.bf16.f32`, sm_80).
+    f32_to_bf16(f32) -> u16, "cvt.rn.bf16.f32", reg16, reg32
+);
+
+/// The value of a bf16, exactly: its bits are the upper half of the f32's.
+#[inline(always)]
+pub fn bf16_to_f32(x: u16) -> f32 {
+    f32::from_bits((x as u32) << 16)
+}
