@@ -38,7 +38,7 @@ pub(crate) fn read_npz(source: &str, bytes: Vec<u8>) -> Result<Table, DataError>
         reason: one_line(reason),
     };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| corrupt(e.to_string()))?;
-    let mut names: Vec<String> = archive.file_names().filter_map(|name| Some(name.strip_suffix(".npy")?.to_owned())).collect();
+    let mut names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned())).collect();
     names.sort_unstable();
     let key = |wanted: &str| names.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
     let Some((x_key, y_name)) = PAIRS.iter().find_map(|(x, y)| Some((key(x)?, *y))) else {

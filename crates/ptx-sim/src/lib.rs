@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "lanes index several arrays at once, and such loops vectorise"
+)]
 
 mod access;
 mod alu;
@@ -20,6 +24,7 @@ mod printf;
 mod race;
 mod sim;
 mod stats;
+mod step;
 mod warp;
 
 pub use error::{ErrorKind, Report, SimError};

@@ -78,7 +78,7 @@ impl Display for Var<'_> {
         // The element type goes before `.ptr`, vector widths go before the element type.
         let (vectors, others): (Vec<_>, Vec<_>) =
             self.qualifiers.iter().partition(|q| matches!(**q, ".v2" | ".v4"));
-        let in_order = vectors.len() == 0 || others.is_empty();
+        let in_order = vectors.is_empty() || others.is_empty();
         let list: Vec<&str> = if in_order {
             self.qualifiers.clone()
         } else {

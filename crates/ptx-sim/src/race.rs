@@ -42,14 +42,70 @@ const EMPTY: Cell = Cell {
     atomic: false,
 };
 
-/// The detector of one block.
+/// The detector of one block. Words that are only accessed whole need one cell; the first access to a part of a word
+/// splits it into four.
 #[derive(Debug, Default)]
 pub(crate) struct Races {
-    cells: Vec<Cell>,
+    words: Vec<Cell>,
+    /// Epoch in which a word was split.
+    split: Vec<u32>,
+    bytes: Vec<Cell>,
     size: usize,
     epoch: u32,
     /// Per warp: how many warp-level syncs it has passed.
     steps: Vec<u32>,
+}
+
+/// One lane's access.
+#[derive(Clone, Copy)]
+struct Access {
+    me: u32,
+    kind: Kind,
+    step: u32,
+    epoch: u32,
+    line: u32,
+}
+
+impl Cell {
+    /// Records an access; who it races with otherwise, where, and whether that one wrote.
+    #[inline(always)]
+    fn touch(&mut self, a: Access) -> Result<(), (u32, u32, bool)> {
+        if self.epoch != a.epoch {
+            *self = Cell { epoch: a.epoch, ..EMPTY };
+        }
+        let warp = a.me / 32;
+        // Unordered: another thread, and not an earlier warp step of my own warp.
+        let unordered = |who: u32, at: u32| match who {
+            NOBODY => false,
+            MANY => true,
+            w if w & WARP != 0 => w & !WARP != warp || at == a.step,
+            w => w != a.me && (w / 32 != warp || at == a.step),
+        };
+        if unordered(self.writer, self.write_step) && !(self.atomic && a.kind == Kind::Atomic) {
+            return Err((self.writer, self.write_line, true));
+        }
+        if a.kind == Kind::Read {
+            self.reader = match self.reader {
+                NOBODY => a.me,
+                MANY => MANY,
+                r if r == a.me => a.me,
+                r if r & WARP != 0 && r & !WARP == warp => r,
+                r if r & WARP == 0 && r / 32 == warp => WARP | warp,
+                _ => MANY,
+            };
+            self.read_step = a.step;
+            self.read_line = a.line;
+        } else {
+            if unordered(self.reader, self.read_step) {
+                return Err((self.reader, self.read_line, false));
+            }
+            self.atomic = a.kind == Kind::Atomic;
+            self.writer = a.me;
+            self.write_step = a.step;
+            self.write_line = a.line;
+        }
+        Ok(())
+    }
 }
 
 impl Races {
@@ -59,7 +115,9 @@ impl Races {
         // Old cells expire by their epoch, they need no clearing.
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
-            self.cells.clear();
+            self.words.clear();
+            self.bytes.clear();
+            self.split.clear();
             self.epoch = 1;
         }
     }
@@ -86,34 +144,26 @@ impl Races {
         thread0: u32,
         line: u32,
     ) -> Step {
-        if self.cells.len() < self.size {
-            self.cells.resize(self.size, EMPTY);
+        let words = self.size.div_ceil(4);
+        if self.words.len() < words {
+            self.words.resize(words, EMPTY);
+            self.split.resize(words, 0);
         }
         let step = self.steps.get(thread0 as usize / 32).copied().unwrap_or(0);
         let epoch = self.epoch;
         for l in (0..32).filter(|l| mask >> l & 1 != 0) {
-            let me = thread0 + l as u32;
-            for cell in &mut self.cells[offs[l]..offs[l] + bytes] {
-                if cell.epoch != epoch {
-                    *cell = Cell { epoch, ..EMPTY };
-                }
-                // Unordered: another thread, and not an earlier warp step of my own warp.
-                let warp = me / 32;
-                let unordered = |who: u32, at: u32| match who {
-                    NOBODY => false,
-                    MANY => true,
-                    w if w & WARP != 0 => w & !WARP != warp || at == step,
-                    w => w != me && (w / 32 != warp || at == step),
+            let a = Access { me: thread0 + l as u32, kind, step, epoch, line };
+            let (first, last) = (offs[l] / 4, (offs[l] + bytes - 1) / 4);
+            for w in first..=last {
+                let from = offs[l].max(4 * w);
+                let to = (offs[l] + bytes).min(4 * w + 4);
+                let clash = if to - from == 4 && self.split[w] != epoch {
+                    self.words[w].touch(a)
+                } else {
+                    self.part(w, from, to, a)
                 };
-                let write_clash =
-                    unordered(cell.writer, cell.write_step) && !(cell.atomic && kind == Kind::Atomic);
-                let read_clash = kind != Kind::Read && unordered(cell.reader, cell.read_step);
-                if write_clash || read_clash {
-                    let (who, at, verb) = if write_clash {
-                        (cell.writer, cell.write_line, "written")
-                    } else {
-                        (cell.reader, cell.read_line, "read")
-                    };
+                if let Err((who, at, wrote)) = clash {
+                    let verb = if wrote { "written" } else { "read" };
                     let who = if who >= WARP { "several threads".into() } else { format!("thread {who}") };
                     let mine = if kind == Kind::Read { "reads" } else { "writes" };
                     return Err(Fault::lane(
@@ -121,29 +171,26 @@ impl Races {
                         l as u32,
                         offs[l] as u64,
                         format!(
-                            "thread {me} {mine} what {who} has {verb} (PTX line {at}) with no barrier in between"
+                            "thread {} {mine} what {who} has {verb} (PTX line {at}) with no barrier in between",
+                            a.me
                         ),
                     ));
-                }
-                if kind == Kind::Read {
-                    cell.reader = match cell.reader {
-                        NOBODY => me,
-                        MANY => MANY,
-                        r if r == me => me,
-                        r if r & WARP != 0 && r & !WARP == warp => r,
-                        r if r & WARP == 0 && r / 32 == warp => WARP | warp,
-                        _ => MANY,
-                    };
-                    cell.read_step = step;
-                    cell.read_line = line;
-                } else {
-                    cell.atomic = kind == Kind::Atomic;
-                    cell.writer = me;
-                    cell.write_step = step;
-                    cell.write_line = line;
                 }
             }
         }
         Ok(())
+    }
+
+    /// An access to bytes `from..to` of word `w`, byte by byte.
+    #[cold]
+    fn part(&mut self, w: usize, from: usize, to: usize, a: Access) -> Result<(), (u32, u32, bool)> {
+        if self.bytes.len() < 4 * self.words.len() {
+            self.bytes.resize(4 * self.words.len(), EMPTY);
+        }
+        if self.split[w] != a.epoch {
+            self.split[w] = a.epoch;
+            self.bytes[4 * w..4 * w + 4].fill(self.words[w]);
+        }
+        self.bytes[from..to].iter_mut().try_for_each(|c| c.touch(a))
     }
 }

@@ -320,6 +320,21 @@ fn shared_races() {
     );
     assert_eq!(finding_kind(&anti, 64), ErrorKind::SharedRace);
     clean(&anti.replace("\nst.shared.b32 [%r5], %r7;", "\nbar.sync 0;\nst.shared.b32 [%r5], %r7;"), 64, 0, 0);
+    // Neighbouring bytes of one word belong to different threads, one byte does not.
+    let byte = ".shared .align 4 .b8 a[256]; mov.u32 %r4, a; add.u32 %r5, %r4, %r1;\n";
+    clean(
+        &format!(
+            "{byte}st.shared.u8 [%r5], %r1;\nbar.sync 0;\nld.shared.u8 %r6, [%r5];\nst.shared.u8 [%r5], %r6;"
+        ),
+        64,
+        0,
+        0,
+    );
+    let shifted = format!("{byte}and.b32 %r6, %r1, 62; add.u32 %r6, %r6, %r4;\nst.shared.u8 [%r6], 1;");
+    assert_eq!(finding_kind(&shifted, 64), ErrorKind::SharedRace);
+    let mixed =
+        format!("{byte}st.shared.u8 [%r5], 1;\nsetp.eq.u32 %p1, %r1, 7;\n@%p1 ld.shared.u32 %r7, [%r4];");
+    assert_eq!(finding_kind(&mixed, 32), ErrorKind::SharedRace);
     // All lanes write one place.
     assert_eq!(finding_kind(&format!("{a}st.shared.b32 [%r4], %r1;"), 32), ErrorKind::SharedRace);
     clean(
@@ -345,6 +360,14 @@ fn unknown_instructions_fail_when_executed() {
     let f = finding("setp.eq.u32 %p1, %r0, 1;\n@%p1 frobnicate.sync.b32 %r5, %r6;", 32, 0, 1);
     assert_eq!((f.kind, f.line), (ErrorKind::UnsupportedInstruction, 9));
     assert!(f.text.contains("`frobnicate.sync.b32`"), "{}", f.text);
+    // A modifier that would change the result is not ignored.
+    for op in [
+        "cvt.rn.satfinite.e4m3x2.f32 %h1, %r0, %r1;",
+        "cvt.rn.satfinite.f16.f32 %h1, %r0;",
+        "add.rn.odd.f32 %r5, %r0, %r1;",
+    ] {
+        assert_eq!(finding(op, 32, 0, 1).kind, ErrorKind::UnsupportedInstruction, "{op}");
+    }
 }
 
 #[test]

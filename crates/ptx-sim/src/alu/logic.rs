@@ -42,8 +42,8 @@ macro_rules! ordered {
 macro_rules! unordered {
     ($cmp:expr, $T:ty) => {
         match $cmp {
-            "ne" => Some(alu!(|a: $T, b: $T| -> bool { a < b || a > b })),
-            "equ" => Some(alu!(|a: $T, b: $T| -> bool { !(a < b || a > b) })),
+            "ne" => Some(alu!(|a: $T, b: $T| -> bool { a.partial_cmp(&b).is_some_and(|o| o.is_ne()) })),
+            "equ" => Some(alu!(|a: $T, b: $T| -> bool { a.partial_cmp(&b).is_none_or(|o| o.is_eq()) })),
             "neu" => Some(alu!(|a: $T, b: $T| -> bool { a != b })),
             "ltu" => Some(alu!(|a: $T, b: $T| -> bool { !matches!(a.partial_cmp(&b), Some(o) if o.is_ge()) })),
             "leu" => Some(alu!(|a: $T, b: $T| -> bool { !matches!(a.partial_cmp(&b), Some(o) if o.is_gt()) })),

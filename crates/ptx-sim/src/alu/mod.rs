@@ -63,10 +63,94 @@ pub(crate) const FTZ: u32 = 4;
 /// Flag: clamp to [0, 1], or to the integer type's range.
 pub(crate) const SAT: u32 = 8;
 
+/// Modifiers whose meaning the families know. An opcode with another one (`.satfinite`, say) is refused as a whole: ignoring it
+/// would give wrong results without a word.
+const MODIFIERS: [&str; 76] = [
+    "u8",
+    "s8",
+    "b8",
+    "u16",
+    "s16",
+    "b16",
+    "u32",
+    "s32",
+    "b32",
+    "u64",
+    "s64",
+    "b64",
+    "f16",
+    "bf16",
+    "f16x2",
+    "bf16x2",
+    "f32",
+    "f64",
+    "tf32",
+    "u16x2",
+    "s16x2",
+    "pred",
+    "rn",
+    "rz",
+    "rm",
+    "rp",
+    "rni",
+    "rzi",
+    "rmi",
+    "rpi",
+    "rna",
+    "ftz",
+    "noftz",
+    "sat",
+    "approx",
+    "full",
+    "lo",
+    "hi",
+    "wide",
+    "cc",
+    "relu",
+    "NaN",
+    "xorsign",
+    "abs",
+    "pack",
+    "shiftamt",
+    "l",
+    "r",
+    "wrap",
+    "clamp",
+    "f4e",
+    "b4e",
+    "rc8",
+    "ecl",
+    "ecr",
+    "rc16",
+    "finite",
+    "infinite",
+    "number",
+    "notanumber",
+    "normal",
+    "subnormal",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "equ",
+    "neu",
+    "ltu",
+    "leu",
+    "gtu",
+    "geu",
+    "num",
+    "nan",
+];
+
 /// The function for an arithmetic opcode, and its class; `None` when it is no arithmetic the simulator knows.
 pub(crate) use logic::compare;
 
 pub(crate) fn lookup(op: &Opcode<'_>) -> Option<(Spec, Class)> {
+    if !op.mods.iter().all(|m| MODIFIERS.contains(m)) {
+        return None;
+    }
     if let Some(s) = logic::lookup(op) {
         return Some((s, if op.base == "selp" || op.base == "slct" { Class::Move } else { Class::Integer }));
     }
