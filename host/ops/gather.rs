@@ -1,24 +1,28 @@
-//! Minibatches by index: which rows a step takes ([`BatchRows`]), and taking them ([`GatherRows`], [`GatherLabels`]).
+//! Rows of a tensor: by index, for minibatches ([`BatchRows`] says which rows a step takes, [`GatherRows`] and
+//! [`GatherLabels`] take them), and by range ([`SliceRows`], [`PadRows`]).
 //!
 //! ```text
 //! idx[i] = perm[(step[2] + i) mod N]      y[i, :] = x[idx[i], :]      i < B
+//! slice:  y[i, :] = x[start + i, :]       pad:    y[start + i, :] = x[i, :], zero elsewhere
 //! ```
+//!
+//! Gradients: a slice's is the padded dy, a pad's the sliced one.
 //!
 //! `perm` is an epoch's permutation of the rows, `step` the counters every training step gets. Indices are checked on the
 //! host where they enter a program; here they are clamped to the last row, so that no value in an index tensor leads
-//! outside a buffer. There is no gradient: data needs none.
+//! outside a buffer. Gathers have no gradient: data needs none.
 //!
 //! Cost: no FLOP; B rows read and written.
 
 use gpu_kernels::layout as kernels;
 
-use super::layout::len_u32;
+use super::layout::{any_values, blocks, draw_shape, entry, launch_copy, len_u32, one, pull_back};
 use super::{
     Cost, CpuCtx, Domain, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
     generic_cpu,
 };
 use crate::device::{DType, DeviceError, Launch};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 use crate::real::Real;
 
@@ -166,7 +170,131 @@ impl Op for BatchRows {
     generic_cpu!();
 }
 
+/// Rows `start .. start + len` of x (a row is everything under an index of the first axis).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SliceRows {
+    /// First row.
+    pub start: usize,
+    /// Rows.
+    pub len: usize,
+}
+
+impl SliceRows {
+    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
+        let y = ctx.output(0);
+        let from = self.start * (y.len() / self.len);
+        y.copy_from_slice(&ctx.input(0)[from..from + y.len()]);
+    }
+}
+
+impl Op for SliceRows {
+    fn name(&self) -> &'static str {
+        "slice_rows"
+    }
+    fn attributes(&self) -> String {
+        format!("start={} len={}", self.start, self.len)
+    }
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
+        let x = one(self.name(), inputs)?;
+        if self.len == 0 || self.start.checked_add(self.len).is_none_or(|end| end > x.shape[0]) {
+            let reason = format!(
+                "rows {} to {} are not within the tensor",
+                self.start,
+                self.start.saturating_add(self.len)
+            );
+            return Err(OpError::shape(self.name(), reason, inputs));
+        }
+        let mut shape = x.shape.clone();
+        shape[0] = self.len;
+        Ok(vec![TensorType::f32(shape)])
+    }
+    fn cost(&self, _: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(0, outputs, outputs)
+    }
+    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
+        launch_copy(ctx, self.start * (ctx.outputs[0].len / self.len))
+    }
+    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
+        let (x, start) = (vjp.input(0), self.start);
+        pull_back(vjp, |g, dy| {
+            let total = g.shape(x)[0];
+            g.pad_rows(dy, start, total)
+        })
+    }
+    generic_cpu!();
+}
+
+/// x as rows `start ..` of `total` rows, the others zero: the gradient of [`SliceRows`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PadRows {
+    /// The row of y that is row 0 of x.
+    pub start: usize,
+    /// Rows of y.
+    pub total: usize,
+}
+
+impl PadRows {
+    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
+        let (x, y) = (ctx.input(0), ctx.output(0));
+        let from = self.start * (y.len() / self.total);
+        let (before, rest) = y.split_at_mut(from);
+        let (middle, after) = rest.split_at_mut(x.len());
+        before.fill(T::ZERO);
+        middle.copy_from_slice(x);
+        after.fill(T::ZERO);
+    }
+}
+
+impl Op for PadRows {
+    fn name(&self) -> &'static str {
+        "pad_rows"
+    }
+    fn attributes(&self) -> String {
+        format!("start={} total={}", self.start, self.total)
+    }
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
+        let x = one(self.name(), inputs)?;
+        if self.start.checked_add(x.shape[0]).is_none_or(|end| end > self.total) {
+            let reason = format!("the rows do not fit into {} from row {}", self.total, self.start);
+            return Err(OpError::shape(self.name(), reason, inputs));
+        }
+        let mut shape = x.shape.clone();
+        shape[0] = self.total;
+        Ok(vec![TensorType::f32(shape)])
+    }
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost::streaming(0, inputs, outputs)
+    }
+    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
+        let (n, total) = (ctx.inputs[0].len as u32, len_u32(self.name(), ctx.outputs[0].len)?);
+        let start = (self.start * (ctx.outputs[0].len / self.total)) as u32;
+        ctx.launch(
+            kernel!(layout::pad_f32),
+            blocks(total, 1),
+            (start, n, total, ctx.input::<f32>(0), ctx.output::<f32>(0)),
+        )
+    }
+    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
+        let (x, start) = (vjp.input(0), self.start);
+        pull_back(vjp, |g, dy| {
+            let len = g.shape(x)[0];
+            g.slice_rows(dy, start, len)
+        })
+    }
+    generic_cpu!();
+}
+
 impl Graph {
+    /// Rows `start .. start + len` of x.
+    pub fn slice_rows(&mut self, x: Value, start: usize, len: usize) -> Result<Value, OpError> {
+        self.push1(SliceRows { start, len }, &[x])
+    }
+
+    /// x as rows `start ..` of `total` rows, the others zero.
+    pub fn pad_rows(&mut self, x: Value, start: usize, total: usize) -> Result<Value, OpError> {
+        self.push1(PadRows { start, total }, &[x])
+    }
+
     /// Rows `idx` u32 `[B]` of x `[N, D..]`: `[B, D..]`. An index past the end gives the last row.
     pub fn gather_rows(&mut self, x: Value, idx: Value) -> Result<Value, OpError> {
         self.push1(GatherRows, &[x, idx])
@@ -227,5 +355,17 @@ pub(super) fn entries() -> Vec<OpEntry> {
             },
             differentiable: false,
         },
+        entry("slice_rows", &["copy_f32"], |d| {
+            let shape = draw_shape(d, 3);
+            let start = d.below(shape[0]);
+            let len = 1 + d.below(shape[0] - start);
+            Sample::new(SliceRows { start, len }, vec![any_values(d, shape)], Tolerance::EXACT)
+        }),
+        entry("pad_rows", &["pad_f32"], |d| {
+            let shape = draw_shape(d, 3);
+            let (start, after) = (d.below(9), d.below(9));
+            let op = PadRows { start, total: start + shape[0] + after };
+            Sample::new(op, vec![any_values(d, shape)], Tolerance::EXACT)
+        }),
     ]
 }

@@ -2,18 +2,18 @@
 //!
 //! | operation                          | formula                                                       |
 //! |------------------------------------|---------------------------------------------------------------|
-//! | [`MatMul`] (`matmul`, `linear`)    | `y = act(op(a) op(b) + bias)`, op(x) = x or its transpose      |
-//! | [`Addmm`] (`addmm`)                | `y = beta c + alpha op(a) op(b)`, in place of c                |
-//! | [`AddBias`] (`add_bias`)           | `y[i, j] = x[i, j] + b[j]`                                      |
+//! | [`MatMul`] (`matmul`, `linear`)    | `y = act(op(a) op(b) + bias)`, op(x) = x or its transpose     |
+//! | [`Addmm`](super::addmm) (`addmm`)  | `y = beta c + alpha op(a) op(b)`, in place of c                |
+//! | [`AddBias`](super::addmm)          | `y[i, j] = x[i, j] + b[j]`                                     |
 //!
 //! Shapes: op(a) is `[M, K]`, op(b) `[K, N]`, y `[M, N]`; with a leading batch axis on both, a product for each. A linear
 //! layer is `x wᵀ + b` with w `[out, in]`, as in PyTorch.
 //!
 //! Gradients, for `y = op(a) op(b)` and `dy`: `d op(a) = dy op(b)ᵀ` and `d op(b) = op(a)ᵀ dy`, transposed where the operand
-//! was: products again, by [`grad_a`] and [`grad_b`]; nothing is transposed in memory. The bias gets the column sums of dy.
+//! was: products again, by `grad_a` and `grad_b`; nothing is transposed in memory. The bias gets the column sums of dy.
 //! Activations are merged by [`Graph::fuse`] after differentiation, so a `MatMul` with one has no gradient of its own.
 //!
-//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape ([`tile`]); on `cpu` see [`sgemm`](super::sgemm).
+//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape; on `cpu` see `ops/sgemm.rs`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,12 +24,10 @@ use super::activation::{self, Activate, Activation};
 use super::sgemm::{self, Product};
 use super::{
     Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
-    generic_cpu,
 };
 use crate::device::{DType, DeviceError, DevicePtr, Launch};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
-use crate::real::Real;
 
 /// Extents of a product: op(a) is `m x k`, op(b) `k x n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +43,20 @@ pub struct Dims {
 }
 
 impl Dims {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.batch.unwrap_or(1)
     }
-    fn output(&self) -> TensorType {
+    pub(super) fn output(&self) -> TensorType {
         TensorType::f32(self.batch.into_iter().chain([self.m, self.n]).collect::<Vec<_>>())
     }
-    fn cost(&self, extra: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+    pub(super) fn cost(&self, extra: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         let products = 2 * (self.count() * self.m * self.n * self.k) as u64;
         Cost::streaming(products + extra * outputs[0].len() as u64, inputs, outputs)
     }
 }
 
 /// The extents, or which rule `a` and `b` break.
-fn dims(op: &'static str, ta: bool, tb: bool, inputs: &[TensorType]) -> Result<Dims, OpError> {
+pub(super) fn dims(op: &'static str, ta: bool, tb: bool, inputs: &[TensorType]) -> Result<Dims, OpError> {
     let err = |reason: &str| Err(OpError::shape(op, reason, inputs));
     let (Some(a), Some(b)) = (inputs.first(), inputs.get(1)) else { return err("needs two matrices") };
     if inputs.iter().any(|t| t.dtype != DType::F32) {
@@ -85,7 +83,13 @@ fn dims(op: &'static str, ta: bool, tb: bool, inputs: &[TensorType]) -> Result<D
 }
 
 /// As [`dims`], and the same as when the operation was made.
-fn check(op: &'static str, want: Dims, ta: bool, tb: bool, inputs: &[TensorType]) -> Result<(), OpError> {
+pub(super) fn check(
+    op: &'static str,
+    want: Dims,
+    ta: bool,
+    tb: bool,
+    inputs: &[TensorType],
+) -> Result<(), OpError> {
     let got = dims(op, ta, tb, inputs)?;
     if got == want {
         return Ok(());
@@ -97,7 +101,7 @@ fn check(op: &'static str, want: Dims, ta: bool, tb: bool, inputs: &[TensorType]
 const FILL: usize = 132;
 
 /// The largest tile whose blocks still fill a GPU, else the smallest.
-fn tile(d: Dims) -> Tile {
+pub(super) fn tile(d: Dims) -> Tile {
     let blocks = |t: Tile| d.count() * d.m.div_ceil(t.bm as usize) * d.n.div_ceil(t.bn as usize);
     if blocks(kernels::LARGE) >= FILL {
         kernels::LARGE
@@ -110,17 +114,24 @@ fn tile(d: Dims) -> Tile {
 
 /// What a product does beyond multiplying.
 #[derive(Clone, Copy)]
-struct Extras<'a, T> {
-    ta: bool,
-    tb: bool,
-    alpha: f32,
-    beta: f32,
-    bias: Option<&'a [T]>,
-    activation: Activation,
+pub(super) struct Extras<'a, T> {
+    pub ta: bool,
+    pub tb: bool,
+    pub alpha: f32,
+    pub beta: f32,
+    pub bias: Option<&'a [T]>,
+    pub activation: Activation,
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
-fn product_f32(d: Dims, x: Extras<'_, f32>, a: &[f32], b: &[f32], c: &mut [f32], space: &mut [f32]) {
+pub(super) fn product_f32(
+    d: Dims,
+    x: Extras<'_, f32>,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    space: &mut [f32],
+) {
     let Dims { m, n, k, .. } = d;
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         let (a_row, a_k) = if x.ta { (1, m) } else { (k, 1) };
@@ -132,7 +143,7 @@ fn product_f32(d: Dims, x: Extras<'_, f32>, a: &[f32], b: &[f32], c: &mut [f32],
 }
 
 /// The same in f64, term by term: the oracle.
-fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
+pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
     let Dims { m, n, k, .. } = d;
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         for (i, row) in c.chunks_exact_mut(n).enumerate() {
@@ -150,7 +161,7 @@ fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64])
 }
 
 /// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0.
-fn launch(
+pub(super) fn launch(
     ctx: &KernelCtx<'_>,
     d: Dims,
     x: Extras<'_, f32>,
@@ -207,12 +218,12 @@ fn launch(
 }
 
 /// The gradient of a stored `a`, from dy and b.
-fn grad_a(g: &mut Graph, dy: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+pub(super) fn grad_a(g: &mut Graph, dy: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
     if ta { g.product(b, dy, tb, true) } else { g.product(dy, b, false, !tb) }
 }
 
 /// The gradient of a stored `b`, from dy and a.
-fn grad_b(g: &mut Graph, dy: Value, a: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+pub(super) fn grad_b(g: &mut Graph, dy: Value, a: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
     if tb { g.product(dy, a, true, ta) } else { g.product(a, dy, !ta, false) }
 }
 
@@ -309,7 +320,7 @@ impl Op for MatMul {
         if let Some(next) = consumer.downcast_ref::<Activate>() {
             return Some(Arc::new(MatMul { activation: next.activation, ..*self }));
         }
-        if !self.bias && consumer.is::<AddBias>() {
+        if !self.bias && consumer.is::<super::addmm::AddBias>() {
             return Some(Arc::new(MatMul { bias: true, ..*self }));
         }
         None
@@ -317,151 +328,6 @@ impl Op for MatMul {
     fn as_any(&self) -> &dyn Any {
         self
     }
-}
-
-/// `y = beta c + alpha op(a) op(b)`. Inputs: a, b, c (overwritten by y); output: y. With beta = 0, c is not read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Addmm {
-    /// The extents it is made for.
-    pub dims: Dims,
-    /// Whether a is stored transposed.
-    pub ta: bool,
-    /// Whether b is stored transposed.
-    pub tb: bool,
-    /// Multiplies the product.
-    pub alpha: f32,
-    /// Multiplies c.
-    pub beta: f32,
-    /// The kernel's tile; `None` picks by shape.
-    pub tile: Option<Tile>,
-}
-
-impl Addmm {
-    fn extras<'a, T>(&self) -> Extras<'a, T> {
-        let (alpha, beta) = (self.alpha, self.beta);
-        Extras { ta: self.ta, tb: self.tb, alpha, beta, bias: None, activation: Activation::Identity }
-    }
-}
-
-impl Op for Addmm {
-    fn name(&self) -> &'static str {
-        "addmm"
-    }
-    fn attributes(&self) -> String {
-        format!("ta={} tb={} alpha={} beta={}", self.ta, self.tb, self.alpha, self.beta)
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        check(self.name(), self.dims, self.ta, self.tb, inputs)?;
-        let y = self.dims.output();
-        if inputs.len() != 3 || inputs[2] != y {
-            return Err(OpError::shape(self.name(), format!("the third operand must be {y}"), inputs));
-        }
-        Ok(vec![y])
-    }
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        self.dims.cost(2, inputs, outputs)
-    }
-    fn in_place(&self) -> &'static [(usize, usize)] {
-        &[(2, 0)]
-    }
-    fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
-        sgemm::workspace(self.dims.m, self.dims.n, self.dims.k)
-    }
-    fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
-        product_f32(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());
-    }
-    fn run_f64(&self, ctx: &CpuCtx<'_, f64>) {
-        product_f64(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0));
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch(ctx, self.dims, self.extras(), self.tile.unwrap_or_else(|| tile(self.dims)), None)
-    }
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let Some(dy) = vjp.grad(0) else { return Ok(()) };
-        let (a, b) = (vjp.input(0), vjp.input(1));
-        for i in 0..2 {
-            if vjp.needs(i) {
-                let g = vjp.graph();
-                let d = if i == 0 {
-                    grad_a(g, dy, b, self.ta, self.tb)?
-                } else {
-                    grad_b(g, dy, a, self.ta, self.tb)?
-                };
-                let d = g.scale(d, self.alpha)?;
-                vjp.add(i, d)?;
-            }
-        }
-        if vjp.needs(2) {
-            let dc = vjp.graph().scale(dy, self.beta)?;
-            vjp.add(2, dc)?;
-        }
-        Ok(())
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// `y[i, j] = x[i, j] + b[j]`. Inputs: x `[.., N]`, b `[N]`; output: as x. A matrix product before it absorbs it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AddBias;
-
-impl AddBias {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let (x, b, y) = (ctx.input(0), ctx.input(1), ctx.output(0));
-        for (x, y) in x.chunks_exact(b.len()).zip(y.chunks_exact_mut(b.len())) {
-            for ((y, &x), &b) in y.iter_mut().zip(x).zip(b) {
-                *y = x + b;
-            }
-        }
-    }
-}
-
-impl Op for AddBias {
-    fn name(&self) -> &'static str {
-        "add_bias"
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        match inputs {
-            [x, b] if x.dtype == DType::F32 && b.dtype == DType::F32 => {
-                if b.rank() != 1 || x.shape.last() != b.shape.last() {
-                    return Err(OpError::shape(
-                        self.name(),
-                        "the bias must have one element a column",
-                        inputs,
-                    ));
-                }
-                Ok(vec![x.clone()])
-            }
-            _ => Err(OpError::shape(self.name(), "takes two f32 tensors", inputs)),
-        }
-    }
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(outputs[0].len() as u64, inputs, outputs)
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let (n, cols) = (super::layout::len_u32("add_bias", ctx.outputs[0].len)?, ctx.inputs[1].len as u32);
-        ctx.launch(
-            kernel!(gemm::add_bias),
-            Launch::blocks_of(n, kernels::BLOCK),
-            (n, cols, ctx.input::<f32>(0), ctx.input::<f32>(1), ctx.output::<f32>(0)),
-        )
-    }
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let Some(dy) = vjp.grad(0) else { return Ok(()) };
-        if vjp.needs(0) {
-            vjp.add(0, dy)?;
-        }
-        if vjp.needs(1) {
-            let mut sums = dy;
-            while vjp.graph().shape(sums).len() > 1 {
-                sums = vjp.graph().sum(sums, 0)?;
-            }
-            vjp.add(1, sums)?;
-        }
-        Ok(())
-    }
-    generic_cpu!();
 }
 
 impl Graph {
@@ -503,31 +369,10 @@ impl Graph {
         let op = MatMul { dims, ta: false, tb: true, bias: true, activation: Activation::Identity };
         self.push1(op, &[x, w, bias])
     }
-
-    /// `beta c + alpha op(a) op(b)`.
-    pub fn addmm(
-        &mut self,
-        c: Value,
-        (a, ta): (Value, bool),
-        (b, tb): (Value, bool),
-        alpha: f32,
-        beta: f32,
-    ) -> Result<Value, OpError> {
-        if !alpha.is_finite() || !beta.is_finite() {
-            return Err(OpError::attribute("addmm", "alpha and beta must be finite"));
-        }
-        let dims = dims("addmm", ta, tb, &self.types(&[a, b]))?;
-        self.push1(Addmm { dims, ta, tb, alpha, beta, tile: None }, &[a, b, c])
-    }
-
-    /// x `[.., N]` plus b `[N]` in every row.
-    pub fn add_bias(&mut self, x: Value, b: Value) -> Result<Value, OpError> {
-        self.push1(AddBias, &[x, b])
-    }
 }
 
 /// Extents around the edges of every tile, operands of at most 20 000 elements, and batches now and then.
-fn draw_dims(d: &mut Draw) -> Dims {
+pub(super) fn draw_dims(d: &mut Draw) -> Dims {
     const MOST: usize = 20_000;
     let (m, n) = (d.dim(), d.dim());
     let k = d.dim_to(MOST / m.max(n));
@@ -538,7 +383,7 @@ fn draw_dims(d: &mut Draw) -> Dims {
 }
 
 /// Stored operands with elements in [-1, 1].
-fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
+pub(super) fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
     let matrix = |t: bool, r: usize, c: usize| {
         let (r, c) = if t { (c, r) } else { (r, c) };
         SampleInput::uniform(x.batch.into_iter().chain([r, c]).collect::<Vec<_>>(), -1.0, 1.0)
@@ -548,11 +393,11 @@ fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
 
 /// A sum of k terms below 1 in magnitude is wrong by a random walk of k roundings of partial sums, themselves about
 /// sqrt(k): `eps sqrt(k) sqrt(k)` times a small constant; the absolute part has the second root.
-fn tolerance(k: usize, factor: f64) -> Tolerance {
+pub(super) fn tolerance(k: usize, factor: f64) -> Tolerance {
     Tolerance::sum(2.0, k, factor * (k as f64).sqrt() + 1.0)
 }
 
-const KERNELS: &[&str] = &[
+pub(super) const KERNELS: &[&str] = &[
     "gemm_nn_32",
     "gemm_nt_32",
     "gemm_tn_32",
@@ -606,37 +451,6 @@ pub(super) fn entries() -> Vec<OpEntry> {
                 sample_linear(d, activation)
             },
             differentiable: false,
-        },
-        OpEntry {
-            name: "addmm",
-            kernels: KERNELS,
-            sample: |d| {
-                let (ta, tb) = d.pick(&[(false, false), (false, true), (true, false), (true, true)]);
-                let dims = draw_dims(d);
-                let (alpha, beta) = (d.float(-2.0, 2.0), d.float(-2.0, 2.0));
-                let (alpha, beta) = (d.pick(&[1.0, 0.0, alpha]), d.pick(&[1.0, 0.0, beta]));
-                let tile = d.pick(&[None, Some(kernels::SMALL), Some(kernels::MEDIUM), Some(kernels::LARGE)]);
-                let mut inputs = operands(dims, ta, tb);
-                inputs.push(SampleInput::uniform(dims.output().shape, -1.0, 1.0));
-                Sample::new(Addmm { dims, ta, tb, alpha, beta, tile }, inputs, tolerance(dims.k, 4.0))
-            },
-            differentiable: true,
-        },
-        OpEntry {
-            name: "add_bias",
-            kernels: &["add_bias"],
-            sample: |d| {
-                let cols = d.dim();
-                let mut shape = vec![cols];
-                for _ in 0..d.below(3) {
-                    let n: usize = shape.iter().product();
-                    shape.insert(0, d.dim_to((20_000 / n).max(1)));
-                }
-                let b = SampleInput::uniform([cols], -4.0, 4.0);
-                // One rounding of the sum.
-                Sample::new(AddBias, vec![SampleInput::uniform(shape, -4.0, 4.0), b], Tolerance::ulps(1.0))
-            },
-            differentiable: true,
         },
     ]
 }

@@ -8,13 +8,6 @@
 //! | `reshape`     | the same elements under another shape, in place            | dy under the old shape          |
 //! | `transpose`   | y[.., j, i] = x[.., i, j]                                  | dy transposed                   |
 //! | `permute`     | axis a of y is axis axes[a] of x                           | dy by the inverse permutation   |
-//! | `slice_rows`  | y[i] = x[start + i]                                        | dy between rows of zeros        |
-//! | `pad_rows`    | x between rows of zeros                                    | the slice of dy                 |
-//! | `gather_rows` | y[i] = x[idx[i]]                                           | none                            |
-//! | `batch_rows`  | idx[i] = perm[(step\[2\] + i) mod N]                         | none                            |
-//!
-//! Indices are checked on the host where they enter a program; here they are clamped to the last row, so that no value in
-//! an index tensor leads outside a buffer.
 //!
 //! Cost: no FLOP; every element read and written once.
 
@@ -40,12 +33,12 @@ pub(super) fn len_u32(kernel: &str, n: usize) -> Result<u32, DeviceError> {
 }
 
 /// Blocks for `n` elements of which a thread moves `each`.
-fn blocks(n: u32, each: u32) -> Launch {
+pub(super) fn blocks(n: u32, each: u32) -> Launch {
     Launch::blocks_of(n.div_ceil(each), kernels::BLOCK)
 }
 
 /// The gradients' common case: one input, and one operation that takes dy back.
-fn pull_back(
+pub(super) fn pull_back(
     vjp: &mut Vjp<'_>,
     back: impl FnOnce(&mut Graph, Value) -> Result<Value, OpError>,
 ) -> Result<(), OpError> {
@@ -55,7 +48,7 @@ fn pull_back(
 }
 
 /// The only input, `f32`, or what is wrong.
-fn one<'a>(op: &'static str, inputs: &'a [TensorType]) -> Result<&'a TensorType, OpError> {
+pub(super) fn one<'a>(op: &'static str, inputs: &'a [TensorType]) -> Result<&'a TensorType, OpError> {
     match inputs {
         [x] if x.dtype == DType::F32 => Ok(x),
         _ => Err(OpError::shape(op, "takes one f32 tensor", inputs)),
@@ -63,7 +56,7 @@ fn one<'a>(op: &'static str, inputs: &'a [TensorType]) -> Result<&'a TensorType,
 }
 
 /// `copy_f32` of output 0 from input 0, whose element `start` is the first.
-fn launch_copy(ctx: &KernelCtx<'_>, start: usize) -> Result<(), DeviceError> {
+pub(super) fn launch_copy(ctx: &KernelCtx<'_>, start: usize) -> Result<(), DeviceError> {
     let n = len_u32("copy_f32", ctx.outputs[0].len)?;
     let x = DevicePtr::<f32>::new(ctx.input::<f32>(0).address + 4 * start as u64);
     ctx.launch(kernel!(layout::copy_f32), blocks(n, kernels::VECTOR), (n, x, ctx.output::<f32>(0)))
@@ -411,120 +404,6 @@ impl Op for Permute {
     generic_cpu!();
 }
 
-/// Rows `start .. start + len` of x (a row is everything under an index of the first axis).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SliceRows {
-    /// First row.
-    pub start: usize,
-    /// Rows.
-    pub len: usize,
-}
-
-impl SliceRows {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let y = ctx.output(0);
-        let from = self.start * (y.len() / self.len);
-        y.copy_from_slice(&ctx.input(0)[from..from + y.len()]);
-    }
-}
-
-impl Op for SliceRows {
-    fn name(&self) -> &'static str {
-        "slice_rows"
-    }
-    fn attributes(&self) -> String {
-        format!("start={} len={}", self.start, self.len)
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        let x = one(self.name(), inputs)?;
-        if self.len == 0 || self.start.checked_add(self.len).is_none_or(|end| end > x.shape[0]) {
-            let reason = format!(
-                "rows {} to {} are not within the tensor",
-                self.start,
-                self.start.saturating_add(self.len)
-            );
-            return Err(OpError::shape(self.name(), reason, inputs));
-        }
-        let mut shape = x.shape.clone();
-        shape[0] = self.len;
-        Ok(vec![TensorType::f32(shape)])
-    }
-    fn cost(&self, _: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(0, outputs, outputs)
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch_copy(ctx, self.start * (ctx.outputs[0].len / self.len))
-    }
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let (x, start) = (vjp.input(0), self.start);
-        pull_back(vjp, |g, dy| {
-            let total = g.shape(x)[0];
-            g.pad_rows(dy, start, total)
-        })
-    }
-    generic_cpu!();
-}
-
-/// x as rows `start ..` of `total` rows, the others zero: the gradient of [`SliceRows`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PadRows {
-    /// The row of y that is row 0 of x.
-    pub start: usize,
-    /// Rows of y.
-    pub total: usize,
-}
-
-impl PadRows {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let (x, y) = (ctx.input(0), ctx.output(0));
-        let from = self.start * (y.len() / self.total);
-        let (before, rest) = y.split_at_mut(from);
-        let (middle, after) = rest.split_at_mut(x.len());
-        before.fill(T::ZERO);
-        middle.copy_from_slice(x);
-        after.fill(T::ZERO);
-    }
-}
-
-impl Op for PadRows {
-    fn name(&self) -> &'static str {
-        "pad_rows"
-    }
-    fn attributes(&self) -> String {
-        format!("start={} total={}", self.start, self.total)
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        let x = one(self.name(), inputs)?;
-        if self.start.checked_add(x.shape[0]).is_none_or(|end| end > self.total) {
-            let reason = format!("the rows do not fit into {} from row {}", self.total, self.start);
-            return Err(OpError::shape(self.name(), reason, inputs));
-        }
-        let mut shape = x.shape.clone();
-        shape[0] = self.total;
-        Ok(vec![TensorType::f32(shape)])
-    }
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost::streaming(0, inputs, outputs)
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let (n, total) = (ctx.inputs[0].len as u32, len_u32(self.name(), ctx.outputs[0].len)?);
-        let start = (self.start * (ctx.outputs[0].len / self.total)) as u32;
-        ctx.launch(
-            kernel!(layout::pad_f32),
-            blocks(total, 1),
-            (start, n, total, ctx.input::<f32>(0), ctx.output::<f32>(0)),
-        )
-    }
-    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
-        let (x, start) = (vjp.input(0), self.start);
-        pull_back(vjp, |g, dy| {
-            let len = g.shape(x)[0];
-            g.slice_rows(dy, start, len)
-        })
-    }
-    generic_cpu!();
-}
-
 impl Graph {
     /// A copy of x.
     pub fn copy(&mut self, x: Value) -> Result<Value, OpError> {
@@ -566,20 +445,10 @@ impl Graph {
         let op = Permute::new(self.shape(x), axes)?;
         self.push1(op, &[x])
     }
-
-    /// Rows `start .. start + len` of x.
-    pub fn slice_rows(&mut self, x: Value, start: usize, len: usize) -> Result<Value, OpError> {
-        self.push1(SliceRows { start, len }, &[x])
-    }
-
-    /// x as rows `start ..` of `total` rows, the others zero.
-    pub fn pad_rows(&mut self, x: Value, start: usize, total: usize) -> Result<Value, OpError> {
-        self.push1(PadRows { start, total }, &[x])
-    }
 }
 
 /// A shape of rank 1 to `rank` with at most 20 000 elements.
-fn draw_shape(d: &mut Draw, rank: usize) -> Vec<usize> {
+pub(super) fn draw_shape(d: &mut Draw, rank: usize) -> Vec<usize> {
     let mut left = 20_000;
     (0..1 + d.below(rank))
         .map(|_| {
@@ -591,11 +460,15 @@ fn draw_shape(d: &mut Draw, rank: usize) -> Vec<usize> {
 }
 
 /// Values that a copy must not change: special ones, or ordinary ones whose gradient is checked.
-fn any_values(d: &mut Draw, shape: Vec<usize>) -> SampleInput {
+pub(super) fn any_values(d: &mut Draw, shape: Vec<usize>) -> SampleInput {
     if d.coin() { SampleInput::f32(shape, Domain::Special) } else { SampleInput::uniform(shape, -4.0, 4.0) }
 }
 
-fn entry(name: &'static str, kernels: &'static [&'static str], sample: fn(&mut Draw) -> Sample) -> OpEntry {
+pub(super) fn entry(
+    name: &'static str,
+    kernels: &'static [&'static str],
+    sample: fn(&mut Draw) -> Sample,
+) -> OpEntry {
     OpEntry { name, kernels, sample, differentiable: !matches!(name, "fill" | "cast") }
 }
 
@@ -668,18 +541,6 @@ pub(super) fn entries() -> Vec<OpEntry> {
                 axes.swap(i, d.below(i + 1));
             }
             let op = Permute::new(&shape, &axes).expect("a permutation");
-            Sample::new(op, vec![any_values(d, shape)], Tolerance::EXACT)
-        }),
-        entry("slice_rows", &["copy_f32"], |d| {
-            let shape = draw_shape(d, 3);
-            let start = d.below(shape[0]);
-            let len = 1 + d.below(shape[0] - start);
-            Sample::new(SliceRows { start, len }, vec![any_values(d, shape)], Tolerance::EXACT)
-        }),
-        entry("pad_rows", &["pad_f32"], |d| {
-            let shape = draw_shape(d, 3);
-            let (start, after) = (d.below(9), d.below(9));
-            let op = PadRows { start, total: start + shape[0] + after };
             Sample::new(op, vec![any_values(d, shape)], Tolerance::EXACT)
         }),
     ]

@@ -8,6 +8,7 @@
 //! This is the only module that names kernels, and the graph knows operations only through [`Op`].
 
 pub mod activation;
+pub mod addmm;
 pub mod chain;
 pub mod clip;
 mod context;
@@ -250,6 +251,7 @@ pub fn registry() -> Vec<OpEntry> {
         optim::entries,
         clip::entries,
         gemm::entries,
+        addmm::entries,
         layout::entries,
         gather::entries,
     ];
