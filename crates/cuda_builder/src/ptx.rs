@@ -310,7 +310,10 @@ mod tests {
         let asm = ".version 7.1\n.target sm_80, debug\n.address_size 64\n\t.file\t1 \"a.rs\"\n\t.loc\t1 2 3\n\
                    \t.section\t.debug_info\n\t{\n.b8 1\n\t}\n$L__sec_end0:\n";
         let ptx = finish(asm).unwrap();
-        assert_eq!(ptx, ".version 7.1\n.target sm_80\n.address_size 64\n\t.file\t1 \"a.rs\"\n\t.loc\t1 2 3\n");
+        assert_eq!(
+            ptx,
+            ".version 7.1\n.target sm_80\n.address_size 64\n\t.file\t1 \"a.rs\"\n\t.loc\t1 2 3\n"
+        );
     }
 
     #[test]

@@ -44,8 +44,8 @@ macro_rules! functions {
 functions! {
     acos(x: f64) -> f64 = libm::acos(x);
     acosf(x: f32) -> f32 = libm::acosf(x);
-    acosh(x: f64) -> f64 = libm::acosh(x);
-    acoshf(x: f32) -> f32 = libm::acoshf(x);
+    acosh(x: f64) -> f64 = crate::float::acosh_f64(x);
+    acoshf(x: f32) -> f32 = crate::float::acosh_f32(x);
     asin(x: f64) -> f64 = libm::asin(x);
     asinf(x: f32) -> f32 = libm::asinf(x);
     asinh(x: f64) -> f64 = libm::asinh(x);
