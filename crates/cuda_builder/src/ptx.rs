@@ -7,6 +7,8 @@
 //! * `// cuda_std.declare: .shared .align 16 .b8 name[1024];` becomes a declaration at the head of the module, once
 //!   however often LLVM copied the block that it stood in.
 //!
+//! Line tables keep their `.file` and `.loc`; the DWARF sections after the code go, for ptxas rejects LLVM's.
+//!
 //! LLVM calls C's `memcmp` to compare bytes; nobody provides it on a GPU, so a module that calls it gets [one](MEMCMP).
 //!
 //! And the text is made a function of the sources alone: symbols lose the hashes that depend on the checkout's path and
@@ -58,6 +60,11 @@ pub fn finish(asm: &str) -> Result<String, String> {
     for line in asm.lines() {
         let line = line.trim_end();
         let record = line.trim_start();
+        if record.starts_with(".section") {
+            break;
+        }
+        // A `debug` target would be assembled without optimisation.
+        let line = if line.starts_with(".target ") { line.trim_end_matches(", debug") } else { line };
         if let Some(record) = record.strip_prefix(BOUNDS) {
             let (kernel, directives) = parse_bounds(record)?;
             if bounds.insert(kernel.clone(), directives).is_some() {
@@ -295,6 +302,17 @@ mod tests {
                  call _ZN4core3fmtE, (x);\ncall _ZN4core3fmtE_2, (y);\n\
                  ld.global.u8 r, [anon];\nld.global.u8 r, [alloc];\n"
             )
+        );
+    }
+
+    #[test]
+    fn line_tables_stay_and_debug_sections_go() {
+        let asm = ".version 7.1\n.target sm_80, debug\n.address_size 64\n\t.file\t1 \"a.rs\"\n\t.loc\t1 2 3\n\
+                   \t.section\t.debug_info\n\t{\n.b8 1\n\t}\n$L__sec_end0:\n";
+        let ptx = finish(asm).unwrap();
+        assert_eq!(
+            ptx,
+            ".version 7.1\n.target sm_80\n.address_size 64\n\t.file\t1 \"a.rs\"\n\t.loc\t1 2 3\n"
         );
     }
 

@@ -49,6 +49,8 @@ extern crate alloc;
 pub mod atomic;
 pub mod cfg;
 pub mod float;
+mod float_ext;
+pub mod intrinsics;
 pub mod io;
 mod kernel;
 pub mod mem;
@@ -60,6 +62,7 @@ pub mod warp;
 
 pub use cuda_std_macros::*;
 pub use float::GpuFloat;
+pub use float_ext::FloatExt;
 pub use half;
 pub use half::{bf16, f16};
 pub use kernel::KernelSignature;

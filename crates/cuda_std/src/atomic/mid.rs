@@ -1,11 +1,12 @@
 //! Atomic operations that take their [`Ordering`] as an argument; with a constant, only its instructions remain. They run
 //! on the GPU only. Sequential consistency is a `fence.sc` before an acquiring operation.
 
-use super::intrinsics;
 use crate::gpu_only;
 use core::sync::atomic::Ordering;
 use cuda_std_macros::__paste as paste;
 
+#[cfg(target_arch = "nvptx64")]
+use super::intrinsics;
 #[cfg(target_arch = "nvptx64")]
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
