@@ -220,7 +220,7 @@ impl<'t, 'a> Run<'t, 'a> {
             history: self.history.clone(),
             best: self.best,
         };
-        checkpoint::save(&path, &checkpoint::take_states(&self.states, Self::kept)?, &info)?;
+        checkpoint::save(&path, "checkpoint", &checkpoint::take_states(&self.states, Self::kept)?, &info)?;
         self.last_checkpoint = Instant::now();
         self.saved = true;
         Ok(())

@@ -16,7 +16,7 @@ use crate::nn::Mlp;
 /// How well a model does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Mean loss.
+    /// Mean loss, without label smoothing.
     pub loss: f64,
     /// Share of samples whose most probable class is right; NaN for regression.
     pub accuracy: f64,
@@ -172,7 +172,7 @@ impl Model {
             options: self.options.clone(),
             preprocessing: self.preprocessing.as_deref().cloned(),
         };
-        checkpoint::save(path.as_ref(), &self.tensors()?, &info)
+        checkpoint::save(path.as_ref(), "model", &self.tensors()?, &info)
     }
 
     /// Reads a model that [`save`](Model::save) wrote. Errors name the file and what is wrong with it.

@@ -103,6 +103,7 @@ impl Evaluator {
         loss: Loss,
         net: &Mlp,
     ) -> Result<Evaluator, TrainError> {
+        let loss = loss.plain();
         check_fit(net, loss, data)?;
         upload(states, part, data, loss, net)?;
         let rows = data.rows();

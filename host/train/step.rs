@@ -45,6 +45,14 @@ impl Loss {
         }
     }
 
+    /// What evaluations measure: the same loss without label smoothing, which is a means of training.
+    pub fn plain(self) -> Loss {
+        match self {
+            Loss::CrossEntropy { .. } => Loss::CrossEntropy { smoothing: 0.0 },
+            other => other,
+        }
+    }
+
     /// Whether the target is class labels (`u32[batch]`), not values (`f32[batch, outputs]`).
     pub fn takes_labels(&self) -> bool {
         matches!(self, Loss::CrossEntropy { .. })

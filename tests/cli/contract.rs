@@ -226,7 +226,7 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --test-fraction 1.5", &["--test-fraction 1.5", "[0, 1)"]),
         ("train iris --clip-norm -1", &["norm", "-1", "positive"]),
         ("train iris --weight-decay -1", &["weight_decay -1"]),
-        ("train iris --batch 5000 --device cpu", &["batch of 5000", "120 rows", "at most 120"]),
+        ("train iris --batch 5000 --device cpu --quiet", &["batch of 5000", "120 rows", "at most 120"]),
         ("train iris --device gpu", &["'gpu'", "cpu, sim, cuda"]),
         ("train iris --device cuda:x", &["'cuda:x'"]),
         ("train iriss", &["'iriss'", "digits, iris, wine"]),

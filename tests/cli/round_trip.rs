@@ -93,7 +93,7 @@ fn every_optimiser_activation_schedule_and_initialiser_trains() {
     for (optimizer, options) in optimizers.iter().zip(options) {
         let line = format!("train iris {SHORT} --optimizer {optimizer} {options} --json");
         let json = cli(dir.path(), &line).ok().json();
-        assert!(json["train_loss"].as_f64().is_some_and(|loss| loss < 2.0), "{line}: {json}");
+        assert!(json["train_loss"].as_f64().is_some_and(|loss| loss < 4.0), "{line}: {json}");
     }
     for activation in ["identity", "leaky_relu(0.2)", "gelu_tanh", "hard-swish", "mish"] {
         cli(dir.path(), &format!("train iris {SHORT} --activation {activation}")).ok();

@@ -23,7 +23,7 @@ Examples:
 /// Instances that are drawn.
 const DRAWN: usize = 2000;
 
-/// Instances that are measured: the largest, each with attributes of its own.
+/// Instances that are measured.
 const SHOWN: usize = 6;
 
 /// About how long one instance is measured, in seconds.
@@ -101,7 +101,7 @@ fn cost(sample: &Sample) -> Result<Cost> {
     Ok(sample.op.cost(&inputs, &outputs))
 }
 
-/// The largest instances by traffic, no two with the same attributes.
+/// The largest instances by traffic: one for each set of attributes, then other shapes.
 fn largest(entry: &OpEntry, max_dim: usize) -> Result<Vec<Sample>> {
     let mut random = Random(1);
     let mut drawn = vec![];
@@ -111,10 +111,15 @@ fn largest(entry: &OpEntry, max_dim: usize) -> Result<Vec<Sample>> {
         drawn.push((cost(&sample)?.bytes, sample));
     }
     drawn.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    // Where attributes are few, further shapes fill the table.
     let mut chosen: Vec<Sample> = vec![];
-    for (_, sample) in drawn {
-        if chosen.len() < SHOWN && chosen.iter().all(|c| c.op.attributes() != sample.op.attributes()) {
-            chosen.push(sample);
+    let by_attributes = |a: &Sample, b: &Sample| a.op.attributes() != b.op.attributes();
+    let by_shape = |a: &Sample, b: &Sample| types(a) != types(b);
+    for differ in [&by_attributes as &dyn Fn(&Sample, &Sample) -> bool, &by_shape] {
+        for (_, sample) in &drawn {
+            if chosen.len() < SHOWN && chosen.iter().all(|c| differ(c, sample)) {
+                chosen.push(sample.clone());
+            }
         }
     }
     Ok(chosen)

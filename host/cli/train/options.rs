@@ -42,13 +42,13 @@ pub struct Args {
     pub scale: ScaleArg,
 
     /// Widths of the hidden layers; 'none' for a linear model.
-    #[arg(long, value_name = "N,N,...", default_value = "64,64", value_parser = widths, help_heading = "Network")]
+    #[arg(long, value_name = "N,N,...", default_value = "128,64", value_parser = widths, help_heading = "Network")]
     pub hidden: Widths,
     /// Activation of the hidden layers, such as relu, gelu, tanh, leaky_relu(0.2).
     #[arg(long, value_name = "NAME", default_value = "relu", value_parser = activation, help_heading = "Network")]
     pub activation: Activation,
     /// Probability of dropping a hidden unit while training, in [0, 1).
-    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Network")]
+    #[arg(long, value_name = "P", default_value_t = 0.2, allow_negative_numbers = true, help_heading = "Network")]
     pub dropout: f32,
     /// Initialiser of the weights.
     #[arg(long, value_enum, default_value_t = InitArg::Torch, help_heading = "Network")]
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = loss_name, help_heading = "Training")]
     loss: Option<LossArg>,
     /// Label smoothing of cross-entropy, in [0, 1).
-    #[arg(long, value_name = "F", default_value_t = Options::default().smoothing, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "F", default_value_t = 0.1, allow_negative_numbers = true, help_heading = "Training")]
     smoothing: f32,
     /// Scale gradients down to this norm over all parameters.
     #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Training")]
