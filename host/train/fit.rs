@@ -83,7 +83,9 @@ impl<'t, 'a> Run<'t, 'a> {
         let rows = train.rows();
         let batch = options.batch.unwrap_or(rows.min(64));
         if batch > rows {
-            let text = format!("a batch of {batch} is larger than the training data ({rows} rows); give at most {rows}");
+            let text = format!(
+                "a batch of {batch} is larger than the training data ({rows} rows); give at most {rows}"
+            );
             return Err(TrainError::Options(text));
         }
         let states = States::new(device);
