@@ -68,7 +68,10 @@ pub(crate) struct SavedTensor {
 }
 
 /// Copies the named states to the host.
-pub(crate) fn take_states(states: &States, keep: impl Fn(&str) -> bool) -> Result<Vec<SavedTensor>, TrainError> {
+pub(crate) fn take_states(
+    states: &States,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Vec<SavedTensor>, TrainError> {
     let names = states.list().into_iter().filter(|(name, _)| keep(name));
     names
         .map(|(name, ty)| {
@@ -108,7 +111,8 @@ pub(crate) fn save(path: &Path, tensors: &[SavedTensor], info: &impl Serialize) 
                 DType::Bf16 => Dtype::BF16,
                 DType::U32 => Dtype::U32,
             };
-            let view = TensorView::new(dtype, t.ty.shape.clone(), &t.bytes).map_err(|e| other(e.to_string()))?;
+            let view =
+                TensorView::new(dtype, t.ty.shape.clone(), &t.bytes).map_err(|e| other(e.to_string()))?;
             Ok((t.name.as_str(), view))
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
@@ -119,14 +123,20 @@ pub(crate) fn save(path: &Path, tensors: &[SavedTensor], info: &impl Serialize) 
 }
 
 /// Reads what [`save`] wrote. Errors name the file: unreadable, truncated, corrupt, or not of this program.
-pub(crate) fn load<I: DeserializeOwned>(path: &Path, what: &str) -> Result<(Vec<SavedTensor>, I), TrainError> {
+pub(crate) fn load<I: DeserializeOwned>(
+    path: &Path,
+    what: &str,
+) -> Result<(Vec<SavedTensor>, I), TrainError> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
     let bad = |reason: String| TrainError::File { path: path.into(), reason };
-    let damaged =
-        |e: &dyn std::fmt::Display| bad(format!("not a whole safetensors file ({e}); train again or restore a copy"));
+    let damaged = |e: &dyn std::fmt::Display| {
+        bad(format!("not a whole safetensors file ({e}); train again or restore a copy"))
+    };
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get("ironwarp")).ok_or_else(|| {
-        bad(format!("a safetensors file, but no {what} of Ironwarp's; give a file that `ironwarp train` wrote"))
+        bad(format!(
+            "a safetensors file, but no {what} of Ironwarp's; give a file that `ironwarp train` wrote"
+        ))
     })?;
     let info = serde_json::from_str(json)
         .map_err(|e| bad(format!("not {what} that this version reads ({e}); give one that it wrote")))?;
@@ -156,7 +166,9 @@ pub(crate) fn check_parameters(path: &Path, net: &Mlp, tensors: &[SavedTensor]) 
         match tensors.iter().find(|t| t.name == p.name) {
             Some(t) if t.ty == want => {}
             Some(t) => return Err(bad(format!("tensor '{}' is {}, the network needs {want}", p.name, t.ty))),
-            None => return Err(bad(format!("tensor '{}' ({want}) is missing; the file is not complete", p.name))),
+            None => {
+                return Err(bad(format!("tensor '{}' ({want}) is missing; the file is not complete", p.name)));
+            }
         }
     }
     Ok(())

@@ -118,7 +118,9 @@ impl Model {
         let features = data.features();
         if features.cols != self.net.inputs {
             let (name, cols, want) = (data.name(), features.cols, self.net.inputs);
-            return Err(TrainError::Mismatch(format!("{name} has {cols} features, the network takes {want}")));
+            return Err(TrainError::Mismatch(format!(
+                "{name} has {cols} features, the network takes {want}"
+            )));
         }
         let width = self.net.outputs();
         let mut outputs = vec![0f32; features.rows * width];
@@ -194,7 +196,8 @@ impl Model {
                 TargetTransform::None => true,
             };
             if p.width() != info.net.inputs || !fits {
-                let reason = "its network and its data do not fit; the file is damaged, restore a copy or train again";
+                let reason =
+                    "its network and its data do not fit; the file is damaged, restore a copy or train again";
                 return Err(TrainError::File { path: path.into(), reason: reason.into() });
             }
         }

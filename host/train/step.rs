@@ -71,7 +71,8 @@ fn minibatch(
     let order = graph.state(&format!("{part}.order"), TensorType::u32([rows]))?;
     let index = graph.batch_rows(order, step, batch)?;
     let xs = graph.gather_rows(x, index)?;
-    let ys = if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
+    let ys =
+        if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
     Ok((xs, ys))
 }
 

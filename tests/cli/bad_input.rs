@@ -44,7 +44,13 @@ fn rows_that_are_not_right() {
     refused("void.csv", "a,b,y\n1,,x\n2,,z\n3,,z\n", "", 1, &["void.csv", "'b'", "no value"]);
     refused("single.csv", "y\nx\nz\n", "", 1, &["single.csv", "no feature"]);
     refused("twice.csv", "a,a,y\n1,2,x\n3,4,z\n", "", 1, &["twice.csv", "'a'", "two columns"]);
-    refused("text.csv", "a,y\n1,2.5\n2,many\n3,1.5\n", "--task regression", 1, &["text.csv", "row 3", "'many'", "not a number"]);
+    refused(
+        "text.csv",
+        "a,y\n1,2.5\n2,many\n3,1.5\n",
+        "--task regression",
+        1,
+        &["text.csv", "row 3", "'many'", "not a number"],
+    );
     refused("t.csv", "a,y\n1,x\n2,z\n", "--target price", 2, &["t.csv", "'price'", "'a', 'y'"]);
     refused("b.csv", "a,y\n1,x\n2,z\n3,x\n4,z\n", "--batch 9", 2, &["batch of 9", "at most"]);
 }
@@ -138,7 +144,8 @@ fn a_diverging_run_says_step_and_loss() {
     let dir = temp();
     let model = trained(dir.path(), "iris");
     let before = read(&model);
-    let line = "train iris --device cpu --quiet --optimizer sgd --lr 1e30 --schedule constant --epochs 20 --out run";
+    let line =
+        "train iris --device cpu --quiet --optimizer sgd --lr 1e30 --schedule constant --epochs 20 --out run";
     let run = cli(dir.path(), line);
     run.fails(1, &["diverged", "step", "loss is", "epoch", "learning rate below"]);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
@@ -226,7 +233,8 @@ fn a_full_disk_is_noticed_before_training() {
         shell.current_dir(dir.path()).arg("-c").arg("trap '' XFSZ; ulimit -f 1; exec \"$@\"").arg("sh");
         finish(shell.arg(&program_path).args(words(args)))
     };
-    limited(&format!("train iris {SHORT} --out run")).fails(1, &["run", "File too large", "--out", "free space"]);
+    limited(&format!("train iris {SHORT} --out run"))
+        .fails(1, &["run", "File too large", "--out", "free space"]);
     assert!(read(&model) == before);
     limited("predict run iris --device cpu --out p.csv").fails(1, &["p.csv", "free space"]);
     assert!(!dir.path().join("p.csv").exists());
@@ -247,7 +255,8 @@ fn closed_and_full_outputs() {
         assert!(!quiet.stderr.contains("error"), "{line}: {}", quiet.stderr);
         if Path::new("/dev/full").exists() {
             let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-            finish(program(dir.path()).args(words(line)).stdout(full)).fails(1, &["standard output", "space"]);
+            finish(program(dir.path()).args(words(line)).stdout(full))
+                .fails(1, &["standard output", "space"]);
         }
     }
     // Nobody reads the progress: the run goes on.

@@ -59,7 +59,11 @@ pub fn run(args: &Args) -> Result<()> {
         let mut names: Vec<&str> = entries.iter().map(|e| e.name).collect();
         names.sort_unstable();
         names.dedup();
-        return Err(usage_error(format!("there is no operation '{}'; there are {}", args.name, names.join(", "))));
+        return Err(usage_error(format!(
+            "there is no operation '{}'; there are {}",
+            args.name,
+            names.join(", ")
+        )));
     };
     if args.max_dim == Some(0) {
         return Err(usage_error("--max-dim is 0: give at least 1"));
@@ -79,7 +83,9 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let instances: Vec<Value> = timings.iter().map(instance).collect();
         let device = device.kind().to_string();
-        return out::print_json(&json!({"command": "bench op", "op": entry.name, "device": device, "instances": instances}));
+        return out::print_json(
+            &json!({"command": "bench op", "op": entry.name, "device": device, "instances": instances}),
+        );
     }
     let row = |t: &Timing| {
         let (gflops, gbytes) = rates(t);
@@ -176,7 +182,9 @@ fn fill(states: &States, name: &str, input: &SampleInput, random: &mut Random) -
             let mut element = || match input.domain {
                 Domain::Uniform(lo, hi) => random.range(lo, hi),
                 // One side of the kink is enough here.
-                Domain::Away { lo, hi, kink, gap } if kink + gap < hi => random.range((kink + gap).max(lo), hi),
+                Domain::Away { lo, hi, kink, gap } if kink + gap < hi => {
+                    random.range((kink + gap).max(lo), hi)
+                }
                 Domain::Exactly(x) => x,
                 Domain::Index(bound) => random.below(bound) as f32,
                 _ => random.range(-1.0, 1.0),
