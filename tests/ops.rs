@@ -40,7 +40,8 @@ fn for_every_op(keep: fn(&OpEntry) -> bool, property: impl Fn(&Sample, u64) -> R
         let result = runner.run(&strategy, |(choices, seed)| {
             let sample = (entry.sample)(&mut Draw::new(choices, MAX_DIM));
             property(&sample, seed).map_err(|reason| {
-                let inputs: Vec<String> = sample.inputs.iter().map(|i| format!("{} {:?}", i.ty, i.domain)).collect();
+                let inputs: Vec<String> =
+                    sample.inputs.iter().map(|i| format!("{} {:?}", i.ty, i.domain)).collect();
                 TestCaseError::fail(format!("{:?} on {}: {reason}", sample.op, inputs.join(", ")))
             })
         });

@@ -21,7 +21,11 @@ const WARPS: u32 = BLOCK / 32;
 /// `a / b`, for b > 0, without the check that would bring the panic machinery along.
 #[inline(always)]
 pub fn quotient(a: u32, b: u32) -> u32 {
-    if b == 0 { 0 } else { a / b }
+    if b == 0 {
+        0
+    } else {
+        a / b
+    }
 }
 
 /// Something that combines associatively.
@@ -93,7 +97,11 @@ impl Fold for Max {
     }
     #[inline(always)]
     fn join(a: f32, b: f32) -> f32 {
-        if larger(b, a) { b } else { a }
+        if larger(b, a) {
+            b
+        } else {
+            a
+        }
     }
     #[inline(always)]
     unsafe fn exchange(a: f32, mask: u32) -> f32 {
@@ -114,7 +122,11 @@ impl Fold for ArgMax {
     #[inline(always)]
     fn join(a: (f32, u32), b: (f32, u32)) -> (f32, u32) {
         let tie = !larger(a.0, b.0) && b.1 < a.1;
-        if larger(b.0, a.0) || tie { b } else { a }
+        if larger(b.0, a.0) || tie {
+            b
+        } else {
+            a
+        }
     }
     #[inline(always)]
     unsafe fn exchange(a: (f32, u32), mask: u32) -> (f32, u32) {
@@ -159,7 +171,11 @@ impl ExpSum {
         // also keeps minus infinity minus itself away; NaN differs from m, and goes into the sum.
         let e = if x == m { 1.0 } else { crate::math::exp(if above { m - x } else { x - m }) };
         let e = if x == f32::NEG_INFINITY { 0.0 } else { e };
-        if above { (x, crate::math::fma(s, e, 1.0)) } else { (m, s + e) }
+        if above {
+            (x, crate::math::fma(s, e, 1.0))
+        } else {
+            (m, s + e)
+        }
     }
 
     /// The sum s, or NaN where softmax is undefined: a maximum of plus infinity, or no number above minus infinity.

@@ -168,6 +168,20 @@ struct Epilogue {
 }
 
 impl Epilogue {
+    /// The finished element `j` of the quad at `p`, column `col`; what it reads of C and bias is inside.
+    #[inline(always)]
+    unsafe fn finish(&self, p: *mut f32, col: u32, j: u32, sum: f32) -> f32 {
+        let inside = col + j < self.n;
+        let mut x = self.alpha * sum;
+        if self.beta != 0.0 && inside {
+            x = fma(self.beta, *p.add(j as usize), x);
+        }
+        if !self.bias.is_null() && inside {
+            x += *self.bias.add((col + j) as usize);
+        }
+        activation::apply(self.activation, self.parameter, x)
+    }
+
     /// Finishes four consecutive elements of a row and stores those inside C.
     #[inline(always)]
     unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]) {
@@ -176,20 +190,13 @@ impl Epilogue {
         }
         let p = self.c.add(row as usize * self.ldc as usize + col as usize);
         let whole = col + 3 < self.n;
-        let mut out = [0.0f32; 4];
-        let mut j = 0;
-        while j < 4 {
-            let inside = col + (j as u32) < self.n;
-            let mut x = self.alpha * sum[j];
-            if self.beta != 0.0 && inside {
-                x = fma(self.beta, *p.add(j), x);
-            }
-            if !self.bias.is_null() && inside {
-                x += *self.bias.add(col as usize + j);
-            }
-            out[j] = activation::apply(self.activation, self.parameter, x);
-            j += 1;
-        }
+        // Written out: a loop with this body stays a loop, and then `out` lands in local memory.
+        let out = [
+            self.finish(p, col, 0, sum[0]),
+            self.finish(p, col, 1, sum[1]),
+            self.finish(p, col, 2, sum[2]),
+            self.finish(p, col, 3, sum[3]),
+        ];
         if whole && self.vector {
             *(p as *mut Float4) = Float4(out);
         } else {

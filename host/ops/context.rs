@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use crate::device::{
-    ArgValue, DType, Device, DeviceError, DevicePtr, DevicePtrMut, Element, Kernel, Launch, LaunchArgs, MAX_ARGS,
+    ArgValue, DType, Device, DeviceError, DevicePtr, DevicePtrMut, Element, Kernel, Launch, LaunchArgs,
+    MAX_ARGS,
 };
 use crate::real::Real;
 

@@ -236,7 +236,7 @@ pub enum Control {
     Stop,
 }
 
-type Observer<'a> = Box<dyn FnMut(&Event<'_>) -> Control + 'a>;
+type Observer<'a> = Box<dyn FnMut(&Event<'_>) -> Control + Send + 'a>;
 
 /// Trains a network; see the module's docs.
 pub struct Trainer<'a> {
@@ -325,7 +325,7 @@ impl<'a> Trainer<'a> {
         self
     }
     /// Is told what happens, and may stop the run.
-    pub fn observer(mut self, observer: impl FnMut(&Event<'_>) -> Control + 'a) -> Self {
+    pub fn observer(mut self, observer: impl FnMut(&Event<'_>) -> Control + Send + 'a) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }

@@ -11,7 +11,7 @@
 ///
 /// /// `out[0] = value`.
 /// #[kernel]
-/// #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(32))]
+/// #[cuda_std::launch_bounds(32)]
 /// pub unsafe fn set(value: f32, out: *mut f32) {
 ///     // SAFETY: the launch passes one valid element.
 ///     unsafe { *out = value }
@@ -26,7 +26,8 @@ pub trait KernelSignature {
     type Fn: Copy;
     /// The name of the PTX entry point.
     const NAME: &'static str;
-    /// The most threads of a block, where `launch_bounds` stands below `#[kernel]`.
+    /// The most threads of a block, where `#[launch_bounds]` stands below `#[kernel]` without a `cfg_attr`: the host never
+    /// sees what a `cfg_attr` leaves to the GPU.
     const LAUNCH_BOUNDS: Option<u32>;
     /// The source file, as rustc names it.
     const FILE: &'static str;

@@ -6,8 +6,9 @@
 //!
 //! # A kernel crate
 //!
-//! ```ignore
+//! ```
 //! #![cfg_attr(target_arch = "nvptx64", no_std, feature(abi_ptx, asm_experimental_arch))]
+//! # #![allow(unsafe_op_in_unsafe_fn)]
 //! use cuda_std::prelude::*;
 //!
 //! /// `y[i] += a * x[i]` for `i < n`.

@@ -20,7 +20,10 @@
 ///
 /// # Example
 ///
-/// ```ignore
+/// ```
+/// # #![allow(unsafe_op_in_unsafe_fn)]
+/// use cuda_std::{prelude::*, shared_array};
+///
 /// /// Reverses an array of `n <= 64` elements with one block of `n` threads.
 /// #[kernel]
 /// pub unsafe fn reverse(data: *mut i32, n: u32) {

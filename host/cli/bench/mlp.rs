@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use ironwarp::data::permutation;
-use ironwarp::graph::{Executor, Plan, States};
+use ironwarp::graph::{Executor, Plan, States, on_workers};
 use ironwarp::nn;
 use ironwarp::ops::TensorType;
 use ironwarp::ops::activation::Activation;
@@ -100,8 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
         exec.read(output, &mut value)?;
         Ok(())
     };
-    run((args.steps / 10).clamp(3, 200))?;
-    let seconds = median_seconds(args.steps, &mut run)?;
+    let seconds = on_workers(|| {
+        run((args.steps / 10).clamp(3, 200))?;
+        median_seconds(args.steps, &mut run)
+    })?;
     let rate = args.batch as f64 / seconds;
     let gflops = summary.flop as f64 / seconds / 1e9;
     if args.json {

@@ -61,25 +61,12 @@ impl Parse for Bounds {
 }
 
 impl Bounds {
-    /// Finds `#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(...))]` among a kernel's attributes: there it
-    /// is still unexpanded when `#[kernel]` runs, so that the host can know the bounds.
+    /// Finds `#[launch_bounds(...)]` among a kernel's attributes: below `#[kernel]` it is still there.
     pub fn find(attrs: &[Attribute]) -> Option<Bounds> {
         attrs.iter().find_map(|attr| match &attr.meta {
-            Meta::List(list) if list.path.is_ident("cfg_attr") => {
-                let parts = list
-                    .parse_args_with(syn::punctuated::Punctuated::<Meta, Token![,]>::parse_terminated)
-                    .ok()?;
-                parts.iter().skip(1).find_map(Self::from_meta)
-            }
-            meta => Self::from_meta(meta),
-        })
-    }
-
-    fn from_meta(meta: &Meta) -> Option<Bounds> {
-        match meta {
             Meta::List(list) if list.path.segments.last()?.ident == "launch_bounds" => list.parse_args().ok(),
             _ => None,
-        }
+        })
     }
 
     /// The most threads a block may have.
@@ -107,5 +94,51 @@ impl Bounds {
             ::core::arch::global_asm!(#text, #(#values),*);
             #item
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    fn parse(text: &str) -> Result<Bounds, String> {
+        syn::parse_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_form_leaves_its_record() {
+        let record = |text: &str| {
+            let item = parse_quote! { unsafe fn k() {} };
+            let out = parse(text).unwrap().expand(item).to_string();
+            let start = out.find("// cuda_std").unwrap();
+            out[start..start + out[start..].find('"').unwrap()].to_owned()
+        };
+        assert_eq!(record("256"), "// cuda_std.bounds: k .maxntid {}");
+        assert_eq!(record("2 * BLOCK, 3"), "// cuda_std.bounds: k .maxntid {} .minnctapersm {}");
+        assert_eq!(
+            record("exact = 384, max_registers = 168,"),
+            "// cuda_std.bounds: k .reqntid {} .maxnreg {}"
+        );
+    }
+
+    #[test]
+    fn mistakes_say_what_is_expected() {
+        let error = |text: &str| parse(text).err().unwrap();
+        assert!(error("").contains("needs the number of threads"));
+        assert!(error("max_registers = 32").contains("needs the number of threads"));
+        assert!(error("1, 2, 3").contains("no third value"));
+        assert!(error("threads = 3").contains("expected `exact = N`"));
+        assert!(error("256, exact = 256").contains("not both"));
+        assert!(error("exact = 1, exact = 2").contains("twice"));
+    }
+
+    #[test]
+    fn bounds_are_found_below_the_kernel() {
+        let item: ItemFn = parse_quote! { #[doc = "x"] #[cuda_std::launch_bounds(BLOCK)] unsafe fn k() {} };
+        let threads = Bounds::find(&item.attrs).unwrap().threads().map(|expr| quote!(#expr).to_string());
+        assert_eq!(threads.as_deref(), Some("BLOCK"));
+        let item: ItemFn = parse_quote! { #[inline] unsafe fn k() {} };
+        assert!(Bounds::find(&item.attrs).is_none());
     }
 }

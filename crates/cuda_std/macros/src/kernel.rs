@@ -138,3 +138,41 @@ pub fn expand(_hints: Hints, item: ItemFn) -> syn::Result<TokenStream> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    fn error(item: ItemFn) -> String {
+        expand(Hints, item).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_an_error_that_says_why() {
+        assert!(error(parse_quote! { fn k() {} }).contains("must be an `unsafe fn`"));
+        assert!(error(parse_quote! { unsafe fn k() -> u32 { 1 } }).contains("returns nothing"));
+        assert!(error(parse_quote! { unsafe fn k<T>(x: T) {} }).contains("no generics"));
+        assert!(error(parse_quote! { unsafe fn k(&self) {} }).contains("cannot be a method"));
+        assert!(error(parse_quote! { async unsafe fn k() {} }).contains("neither `async`"));
+    }
+
+    #[test]
+    fn hints_of_rust_cuda_are_checked() {
+        for good in ["", "block_dim = 1d", "grid_dim = 2D, block_dim = 3d,"] {
+            assert!(syn::parse_str::<Hints>(good).is_ok(), "{good}");
+        }
+        for bad in ["dim = 1d", "block_dim = 4d", "block_dim"] {
+            assert!(syn::parse_str::<Hints>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_expansions_are_there() {
+        let out = expand(Hints, parse_quote! { pub unsafe fn k(mut n: u32, x: *mut f32) { *x = n as f32; } });
+        let out = out.unwrap().to_string();
+        assert!(out.contains("extern \"ptx-kernel\" fn k (mut n : u32 , x : * mut f32)"), "{out}");
+        assert!(out.contains("pub enum k { }"), "{out}");
+        assert!(out.contains("type Fn = unsafe fn (u32 , * mut f32)"), "{out}");
+    }
+}

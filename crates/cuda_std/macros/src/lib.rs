@@ -26,7 +26,7 @@ use syn::{ItemFn, ItemStatic, parse_macro_input};
 ///   type of the same name appears beside it that implements `cuda_std::KernelSignature`: what a typed launch checks
 ///   its arguments against.
 ///
-/// ```ignore
+/// ```text
 /// #[kernel]
 /// pub unsafe fn fill(n: u32, value: f32, out: *mut f32) {
 ///     let i = thread::index_1d();
@@ -49,14 +49,17 @@ pub fn kernel(args: TokenStream, item: TokenStream) -> TokenStream {
 /// 16 x 16 block is fine for 256) and `.minnctapersm min_blocks`. Two named values are for kernels that need more:
 /// `exact = N` gives `.reqntid N, 1, 1` (other blocks cannot be launched) and `max_registers = N` gives `.maxnreg N`.
 ///
-/// Kernels write it so that Rust-CUDA's own `cuda_std`, which does not have it, never sees it. Below `#[kernel]` the
-/// host's `KernelSignature::LAUNCH_BOUNDS` carries the value too; above it, only the PTX does.
+/// A crate that also compiles against Rust-CUDA's own `cuda_std`, which does not have this attribute, hides it from the
+/// host:
 ///
-/// ```ignore
+/// ```text
 /// #[kernel]
 /// #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, 2))]
 /// pub unsafe fn name(...) { ... }
 /// ```
+///
+/// Any other writes `#[launch_bounds(BLOCK, 2)]` below `#[kernel]`, and the host knows the bound too
+/// (`KernelSignature::LAUNCH_BOUNDS`).
 #[proc_macro_attribute]
 pub fn launch_bounds(args: TokenStream, item: TokenStream) -> TokenStream {
     let bounds = parse_macro_input!(args as bounds::Bounds);

@@ -45,3 +45,14 @@ fn part(token: &TokenTree, name: &mut String) {
         TokenTree::Punct(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::paste;
+
+    #[test]
+    fn parts_become_one_identifier_and_other_brackets_stay() {
+        let input = "fn [< a _ b 32 >] (x : [< u 32 >]) { [x , y] ; z [0] < w }";
+        assert_eq!(paste(input.parse().unwrap()).to_string(), "fn a_b32 (x : u32) { [x , y] ; z [0] < w }");
+    }
+}
