@@ -21,11 +21,7 @@ const WARPS: u32 = BLOCK / 32;
 /// `a / b`, for b > 0, without the check that would bring the panic machinery along.
 #[inline(always)]
 pub fn quotient(a: u32, b: u32) -> u32 {
-    if b == 0 {
-        0
-    } else {
-        a / b
-    }
+    a.checked_div(b).unwrap_or(0)
 }
 
 /// Something that combines associatively.
@@ -84,7 +80,7 @@ impl Fold for Count {
 /// Whether `a` comes before `b` when the largest is looked for: NaN is larger than every number.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> bool {
-    a > b || (a != a && b == b)
+    a > b || (a.is_nan() && !b.is_nan())
 }
 
 /// Largest value; NaN when there is one.
@@ -181,7 +177,10 @@ impl ExpSum {
     /// The sum s, or NaN where softmax is undefined: a maximum of plus infinity, or no number above minus infinity.
     #[inline(always)]
     pub fn sum(a: (f32, f32)) -> f32 {
-        a.1 + (a.0 - a.0)
+        // x - x is 0 for every finite number, and NaN for the rest.
+        #[allow(clippy::eq_op)]
+        let defined = a.0 - a.0;
+        a.1 + defined
     }
 }
 
