@@ -196,16 +196,17 @@ impl Graph {
 
     /// The states with their names, in order of definition.
     pub fn states(&self) -> impl Iterator<Item = (&str, Value)> {
-        self.values.iter().enumerate().filter_map(|(i, v)| {
-            matches!(v.source, Source::State).then(|| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
-        })
+        self.of_source(|source| matches!(source, Source::State))
     }
 
     /// The inputs with their names, in order of definition.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Value)> {
-        self.values.iter().enumerate().filter_map(|(i, v)| {
-            matches!(v.source, Source::Input).then(|| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
-        })
+        self.of_source(|source| matches!(source, Source::Input))
+    }
+
+    fn of_source(&self, wanted: fn(&Source) -> bool) -> impl Iterator<Item = (&str, Value)> {
+        let all = self.values.iter().enumerate().filter(move |(_, v)| wanted(&v.source));
+        all.map(|(i, v)| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
     }
 
     /// Number of nodes.

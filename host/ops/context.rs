@@ -50,7 +50,7 @@ impl<'a, T: Real> CpuCtx<'a, T> {
     }
 
     /// Input `i`, a tensor of `u32`.
-    pub fn index(&self, i: usize) -> &'a [u32] {
+    pub fn integers(&self, i: usize) -> &'a [u32] {
         self.bits(i, DType::U32)
     }
 
