@@ -3,7 +3,8 @@
 //! finite differences.
 //!
 //! The number of cases an operation gets is `PROPTEST_CASES` (64 by default); `IRONWARP_OP=softmax` restricts the run to
-//! one operation. Where a GPU is there, the same properties run on `cuda`.
+//! one operation. Where a GPU is there, the same properties run on `cuda`; `IRONWARP_REQUIRE_CUDA=1` makes a missing GPU
+//! a failure (`scripts/gpu-check`).
 
 mod common;
 
@@ -102,7 +103,11 @@ fn sim_agrees_with_the_oracle_and_finds_nothing() {
 fn cuda_agrees_with_the_oracle() {
     match Device::cuda(0) {
         Ok(device) => for_every_op(|_| true, |sample, seed| forward(&device, &device, sample, seed)),
-        Err(reason) => println!("no GPU here, nothing was run on cuda: {reason}"),
+        Err(reason) => {
+            let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
+            assert!(!required, "IRONWARP_REQUIRE_CUDA is set, and there is no GPU: {reason}");
+            println!("no GPU here, nothing was run on cuda: {reason}");
+        }
     }
 }
 
