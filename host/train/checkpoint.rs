@@ -177,7 +177,10 @@ pub(crate) fn check_parameters(path: &Path, net: &Mlp, tensors: &[SavedTensor]) 
             Some(t) if t.ty == want => {}
             Some(t) => return Err(bad(format!("tensor '{}' is {}, the network needs {want}", p.name, t.ty))),
             None => {
-                return Err(bad(format!("tensor '{}' ({want}) is missing; the file is not complete", p.name)));
+                return Err(bad(format!(
+                    "tensor '{}' ({want}) is missing; the file is not complete",
+                    p.name
+                )));
             }
         }
     }
