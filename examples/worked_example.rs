@@ -13,8 +13,11 @@ use ironwarp::ops::activation::Activation;
 
 const RATE: f32 = 0.1;
 
-/// Everything the example computes: (name, numbers), in order.
-pub fn worked_example(device: &Device) -> Result<Vec<(String, Vec<f32>)>, Box<dyn std::error::Error>> {
+/// A quantity of the example: its name and its numbers.
+pub type Named = (String, Vec<f32>);
+
+/// Everything the example computes, in order.
+pub fn worked_example(device: &Device) -> Result<Vec<Named>, Box<dyn std::error::Error>> {
     let mut g = Graph::new();
     let x = g.input("x", TensorType::f32([1, 3]))?;
     let target = g.input("target", TensorType::f32([1, 2]))?;

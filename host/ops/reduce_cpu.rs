@@ -84,6 +84,7 @@ struct Columns<'a, T, C> {
 }
 impl<T: Real, C: Combine<T>> Columns<'_, T, C> {
     /// The tile of `W` columns from `at` on.
+    #[allow(clippy::needless_range_loop)] // the indices name registers
     #[inline(always)]
     fn tile<const W: usize>(&mut self, at: usize) {
         let mut total = [C::START; W];

@@ -296,6 +296,7 @@ impl Tile {
     ///
     /// # Safety
     /// - As [`run`](Tile::run), with `R == rows`.
+    #[allow(clippy::needless_range_loop)] // the indices name registers
     #[inline(always)]
     unsafe fn micro<S: Simd, const R: usize, const V: usize, const KC: bool>(
         self,
