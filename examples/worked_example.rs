@@ -60,7 +60,8 @@ pub fn worked_example(device: &Device) -> Result<Vec<(String, Vec<f32>)>, Box<dy
     run.set("x", &[1f32, 2.0, 3.0])?;
     run.set("target", &[0f32, 1.0])?;
     run.run()?;
-    let mut names: Vec<String> = ["z1", "a1", "z2", "a2", "z3", "loss", "delta3", "delta2", "delta1"].map(String::from).into();
+    let mut names: Vec<String> =
+        ["z1", "a1", "z2", "a2", "z3", "loss", "delta3", "delta2", "delta1"].map(String::from).into();
     for (name, _) in &parameters {
         names.extend([format!("d{name}"), format!("new {name}")]);
     }

@@ -51,26 +51,44 @@ fn the_worked_example_has_the_right_numbers() {
     };
     let delta2 = back(&w, &delta3, &a2);
     let delta1 = back(&w, &delta2, &a1);
-    let outer = |delta: &[f64], x: &[f64]| -> Vec<f64> { delta.iter().flat_map(|d| x.iter().map(move |x| d * x)).collect() };
+    let outer = |delta: &[f64], x: &[f64]| -> Vec<f64> {
+        delta.iter().flat_map(|d| x.iter().map(move |x| d * x)).collect()
+    };
     let step = |old: &[f64], d: &[f64]| -> Vec<f64> { old.iter().zip(d).map(|(w, d)| w - 0.1 * d).collect() };
     let (dw1, dw2, dw3) = (outer(&delta1, &x), outer(&delta2, &a1), outer(&delta3, &a2));
     let flat = |w: &[Vec<f64>]| w.concat();
     let want: Vec<(&str, Vec<f64>)> = vec![
-        ("z1", z1), ("a1", a1), ("z2", z2), ("a2", a2), ("z3", z3), ("loss", vec![loss]),
-        ("delta3", delta3.clone()), ("delta2", delta2.clone()), ("delta1", delta1.clone()),
-        ("dW1", dw1.clone()), ("new W1", step(&flat(&w1), &dw1)),
-        ("db1", delta1.clone()), ("new b1", step(&[0.0, 0.0], &delta1)),
-        ("dW2", dw2.clone()), ("new W2", step(&flat(&w), &dw2)),
-        ("db2", delta2.clone()), ("new b2", step(&[0.1, 0.1], &delta2)),
-        ("dW3", dw3.clone()), ("new W3", step(&flat(&w), &dw3)),
-        ("db3", delta3.clone()), ("new b3", step(&[0.1, 0.1], &delta3)),
+        ("z1", z1),
+        ("a1", a1),
+        ("z2", z2),
+        ("a2", a2),
+        ("z3", z3),
+        ("loss", vec![loss]),
+        ("delta3", delta3.clone()),
+        ("delta2", delta2.clone()),
+        ("delta1", delta1.clone()),
+        ("dW1", dw1.clone()),
+        ("new W1", step(&flat(&w1), &dw1)),
+        ("db1", delta1.clone()),
+        ("new b1", step(&[0.0, 0.0], &delta1)),
+        ("dW2", dw2.clone()),
+        ("new W2", step(&flat(&w), &dw2)),
+        ("db2", delta2.clone()),
+        ("new b2", step(&[0.1, 0.1], &delta2)),
+        ("dW3", dw3.clone()),
+        ("new W3", step(&flat(&w), &dw3)),
+        ("db3", delta3.clone()),
+        ("new b3", step(&[0.1, 0.1], &delta3)),
     ];
     for device in [Device::cpu(), Device::sim()] {
         let got = worked_example::worked_example(&device).expect("the example runs");
         assert_eq!(got.len(), want.len());
         for ((name, got), (expected, want)) in got.iter().zip(&want) {
             assert_eq!(name, expected);
-            assert!(got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() < 1e-6), "{name}: {got:?} {want:?}");
+            assert!(
+                got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() < 1e-6),
+                "{name}: {got:?} {want:?}"
+            );
         }
     }
 }

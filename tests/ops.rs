@@ -3,7 +3,8 @@
 //! finite differences.
 //!
 //! The number of cases an operation gets is `PROPTEST_CASES` (64 by default); `IRONWARP_OP=softmax` restricts the run to
-//! one operation. Where a GPU is there, the same properties run on `cuda`.
+//! one operation. Where a GPU is there, the same properties run on `cuda`; `IRONWARP_REQUIRE_CUDA=1` makes a missing GPU
+//! a failure (`scripts/gpu-check`).
 
 mod common;
 
@@ -40,7 +41,8 @@ fn for_every_op(keep: fn(&OpEntry) -> bool, property: impl Fn(&Sample, u64) -> R
         let result = runner.run(&strategy, |(choices, seed)| {
             let sample = (entry.sample)(&mut Draw::new(choices, MAX_DIM));
             property(&sample, seed).map_err(|reason| {
-                let inputs: Vec<String> = sample.inputs.iter().map(|i| format!("{} {:?}", i.ty, i.domain)).collect();
+                let inputs: Vec<String> =
+                    sample.inputs.iter().map(|i| format!("{} {:?}", i.ty, i.domain)).collect();
                 TestCaseError::fail(format!("{:?} on {}: {reason}", sample.op, inputs.join(", ")))
             })
         });
@@ -101,7 +103,11 @@ fn sim_agrees_with_the_oracle_and_finds_nothing() {
 fn cuda_agrees_with_the_oracle() {
     match Device::cuda(0) {
         Ok(device) => for_every_op(|_| true, |sample, seed| forward(&device, &device, sample, seed)),
-        Err(reason) => println!("no GPU here, nothing was run on cuda: {reason}"),
+        Err(reason) => {
+            let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
+            assert!(!required, "IRONWARP_REQUIRE_CUDA is set, and there is no GPU: {reason}");
+            println!("no GPU here, nothing was run on cuda: {reason}");
+        }
     }
 }
 

@@ -60,7 +60,11 @@ pub const PER_BLOCK: u32 = BLOCK * 4;
 /// `x`, but at least [`FLOOR`]; NaN stays.
 #[inline(always)]
 fn floored(x: f32) -> f32 {
-    if x < FLOOR as f32 { FLOOR as f32 } else { x }
+    if x < FLOOR as f32 {
+        FLOOR as f32
+    } else {
+        x
+    }
 }
 
 /// `x` within `FLOOR` and `high`; NaN stays.
@@ -79,19 +83,35 @@ fn gelu_inner(x: f32) -> f32 {
 
 #[inline(always)]
 fn relu(x: f32) -> f32 {
-    if x <= 0.0 { 0.0 } else { x }
+    if x <= 0.0 {
+        0.0
+    } else {
+        x
+    }
 }
 #[inline(always)]
 fn leaky_relu(x: f32, slope: f32) -> f32 {
-    if x > 0.0 { x } else { slope * x }
+    if x > 0.0 {
+        x
+    } else {
+        slope * x
+    }
 }
 #[inline(always)]
 fn elu(x: f32, alpha: f32) -> f32 {
-    if x > 0.0 { x } else { alpha * exp_m1(x) }
+    if x > 0.0 {
+        x
+    } else {
+        alpha * exp_m1(x)
+    }
 }
 #[inline(always)]
 fn selu(x: f32) -> f32 {
-    if x > 0.0 { SELU_SCALE as f32 * x } else { (SELU_SCALE * SELU_ALPHA) as f32 * exp_m1(x) }
+    if x > 0.0 {
+        SELU_SCALE as f32 * x
+    } else {
+        (SELU_SCALE * SELU_ALPHA) as f32 * exp_m1(x)
+    }
 }
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
@@ -160,7 +180,11 @@ pub const fn from_output(kind: u32, param: f32) -> bool {
 /// A select.
 #[inline(always)]
 fn step(condition: bool, yes: f32, no: f32) -> f32 {
-    if condition { yes } else { no }
+    if condition {
+        yes
+    } else {
+        no
+    }
 }
 
 /// The derivative of activation `kind`, from its output or its input ([`from_output`]).

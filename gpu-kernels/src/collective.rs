@@ -21,7 +21,7 @@ const WARPS: u32 = BLOCK / 32;
 /// `a / b`, for b > 0, without the check that would bring the panic machinery along.
 #[inline(always)]
 pub fn quotient(a: u32, b: u32) -> u32 {
-    if b == 0 { 0 } else { a / b }
+    a.checked_div(b).unwrap_or(0)
 }
 
 /// Something that combines associatively.
@@ -80,7 +80,7 @@ impl Fold for Count {
 /// Whether `a` comes before `b` when the largest is looked for: NaN is larger than every number.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> bool {
-    a > b || (a != a && b == b)
+    a > b || (a.is_nan() && !b.is_nan())
 }
 
 /// Largest value; NaN when there is one.
@@ -93,7 +93,11 @@ impl Fold for Max {
     }
     #[inline(always)]
     fn join(a: f32, b: f32) -> f32 {
-        if larger(b, a) { b } else { a }
+        if larger(b, a) {
+            b
+        } else {
+            a
+        }
     }
     #[inline(always)]
     unsafe fn exchange(a: f32, mask: u32) -> f32 {
@@ -114,7 +118,11 @@ impl Fold for ArgMax {
     #[inline(always)]
     fn join(a: (f32, u32), b: (f32, u32)) -> (f32, u32) {
         let tie = !larger(a.0, b.0) && b.1 < a.1;
-        if larger(b.0, a.0) || tie { b } else { a }
+        if larger(b.0, a.0) || tie {
+            b
+        } else {
+            a
+        }
     }
     #[inline(always)]
     unsafe fn exchange(a: (f32, u32), mask: u32) -> (f32, u32) {
@@ -159,13 +167,20 @@ impl ExpSum {
         // also keeps minus infinity minus itself away; NaN differs from m, and goes into the sum.
         let e = if x == m { 1.0 } else { crate::math::exp(if above { m - x } else { x - m }) };
         let e = if x == f32::NEG_INFINITY { 0.0 } else { e };
-        if above { (x, crate::math::fma(s, e, 1.0)) } else { (m, s + e) }
+        if above {
+            (x, crate::math::fma(s, e, 1.0))
+        } else {
+            (m, s + e)
+        }
     }
 
     /// The sum s, or NaN where softmax is undefined: a maximum of plus infinity, or no number above minus infinity.
     #[inline(always)]
     pub fn sum(a: (f32, f32)) -> f32 {
-        a.1 + (a.0 - a.0)
+        // x - x is 0 for every finite number, and NaN for the rest.
+        #[allow(clippy::eq_op)]
+        let defined = a.0 - a.0;
+        a.1 + defined
     }
 }
 

@@ -4,7 +4,7 @@
 //! launch of one block passes `scale = 1 / count` and the loss's own address, and is done; otherwise the partial sums go
 //! to a workspace and `sum_rows` adds them in a fixed order. No atomics, so the loss has the same bits in every run.
 
-use crate::collective::{BLOCK, LOG2_BLOCK, Sum, group_all};
+use crate::collective::{group_all, Sum, BLOCK, LOG2_BLOCK};
 use crate::math::{exp, ln, ln_1p};
 use crate::softmax::{exp_sum, my_row};
 use cuda_std::prelude::*;
@@ -68,7 +68,15 @@ pub unsafe fn cross_entropy_rows(
         *dx.add(at + j) = (exp(d) * inverse - target) * inverse_rows;
         j += 1 << log2;
     }
-    let log = if lane == 0 && len > 0 { if valid { ln(s) } else { f32::NAN } } else { 0.0 };
+    let log = if lane == 0 && len > 0 {
+        if valid {
+            ln(s)
+        } else {
+            f32::NAN
+        }
+    } else {
+        0.0
+    };
     block_sum(part + log, scale, partial);
 }
 

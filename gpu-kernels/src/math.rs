@@ -97,7 +97,11 @@ pub fn exp_m1(x: f32) -> f32 {
     let s = pow2(n.wrapping_sub(1));
     let y = 2.0 * fma(t, s, s - 0.5);
     // Halving would lose a subnormal's last bit, and the sum the sign of zero.
-    if x.abs() < 1e-8 { x } else { y }
+    if x.abs() < 1e-8 {
+        x
+    } else {
+        y
+    }
 }
 
 /// ln(1 + f) + e ln 2, for 1 + f in [sqrt(1/2), sqrt(2)).
@@ -145,7 +149,11 @@ pub fn ln_1p(x: f32) -> f32 {
     let f = scaled + fma(0.25, s4, -1.0);
     let y = ln_ends(u, ln_parts(f, (shift as i32 >> 23) as f32));
     // 2^-e would take a subnormal x apart, and the sum lose the sign of zero.
-    if x.abs() < 1e-8 { x } else { y }
+    if x.abs() < 1e-8 {
+        x
+    } else {
+        y
+    }
 }
 
 /// The logarithm of `x` where it is no finite positive number, else `y`.
@@ -153,7 +161,11 @@ pub fn ln_1p(x: f32) -> f32 {
 fn ln_ends(x: f32, y: f32) -> f32 {
     let y = if x == f32::INFINITY { x } else { y };
     let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
-    if x >= 0.0 { y } else { f32::NAN }
+    if x >= 0.0 {
+        y
+    } else {
+        f32::NAN
+    }
 }
 
 /// Hyperbolic tangent.
@@ -164,7 +176,11 @@ pub fn tanh(x: f32) -> f32 {
     let t = exp_m1(2.0 * a);
     let y = (t / (t + 2.0)).copysign(x);
     // Doubling and dividing could round a subnormal twice.
-    if a < 1e-4 { x } else { y }
+    if a < 1e-4 {
+        x
+    } else {
+        y
+    }
 }
 
 /// 1 / (1 + e^-x).
@@ -207,7 +223,11 @@ pub fn erf(x: f32) -> f32 {
     q = fma(q, b, 1.129_593);
     q = fma(q, b, -1.912_878_4e-4);
     let far = (1.0 - exp(-q)).copysign(x);
-    if a > 1.0 { far } else { near }
+    if a > 1.0 {
+        far
+    } else {
+        near
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A row's prediction is the position of its largest logit (the lowest one of equals; NaN is largest), found by a group of
 //! threads as in `reduce`. Counts are integers, so atomics on them are exact in any order.
 
-use crate::collective::{ArgMax, BLOCK, Count, Fold, LOG2_BLOCK, Sum, group_all};
+use crate::collective::{group_all, ArgMax, Count, Fold, Sum, BLOCK, LOG2_BLOCK};
 use crate::ptx::metrics::atomic_add;
 use crate::softmax::my_row;
 use cuda_std::prelude::*;

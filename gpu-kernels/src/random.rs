@@ -19,7 +19,7 @@ pub const RANDOM_PER_THREAD: u32 = 4;
 fn first_of_four(n: u32) -> Option<u32> {
     let quad = thread::index_1d();
     // n.div_ceil(4) blocks of four; 4 * quad cannot overflow below it.
-    if quad < n / 4 + (n % 4 != 0) as u32 {
+    if quad < n / 4 + !n.is_multiple_of(4) as u32 {
         Some(quad * 4)
     } else {
         None

@@ -15,7 +15,7 @@
 //!
 //! NaN: sums and maxima pass it on; argmax gives the first NaN. Ties: argmax gives the lowest index.
 
-use crate::collective::{ArgMax, BLOCK, Fold, LOG2_BLOCK, Max, Sum, columns, group_all, quotient};
+use crate::collective::{columns, group_all, quotient, ArgMax, Fold, Max, Sum, BLOCK, LOG2_BLOCK};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -104,7 +104,11 @@ unsafe fn rows<S: Source>(
     let scratch = shared_array![u64; 8] as *mut S::Acc;
     // SAFETY: all threads arrive; an accumulator has at most 8 bytes.
     let acc = unsafe { group_all::<S>(acc, log2, scratch) };
-    if lane == 0 && task < tasks { Some((acc, task)) } else { None }
+    if lane == 0 && task < tasks {
+        Some((acc, task))
+    } else {
+        None
+    }
 }
 
 /// As [`rows`], for columns.
@@ -137,7 +141,11 @@ unsafe fn cols<S: Source>(
     let scratch = shared_array![u64; 256] as *mut S::Acc;
     // SAFETY: all threads arrive; an accumulator has at most 8 bytes, and there are BLOCK of them.
     let acc = unsafe { columns::<S>(acc, log2_columns, scratch) };
-    if y == 0 && live { Some((acc, (o * chunks as usize + piece) * inner as usize + i)) } else { None }
+    if y == 0 && live {
+        Some((acc, (o * chunks as usize + piece) * inner as usize + i))
+    } else {
+        None
+    }
 }
 
 /// `y[r, c] = scale * sum of x[r, j]` over piece c of row r.

@@ -5,7 +5,7 @@
 //! write. No exponential overflows, because the maximum is subtracted first. Minus infinity gives 0 (log: minus
 //! infinity); a row with NaN, with plus infinity, or of nothing but minus infinity is NaN throughout, as in PyTorch.
 
-use crate::collective::{BLOCK, ExpSum, Sum, group_all};
+use crate::collective::{group_all, ExpSum, Sum, BLOCK};
 use crate::math::{exp, ln};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;

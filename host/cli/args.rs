@@ -120,7 +120,9 @@ impl<'a> Source<'a> {
         if let Some(name) = data::builtin_names().find(|name| data.as_os_str() == OsStr::new(name)) {
             if args.any() {
                 let options = "--target, --task, --header, --no-header and --delimiter";
-                return Err(usage_error(format!("{options} are for files; '{name}' is built in (a file is ./{name})")));
+                return Err(usage_error(format!(
+                    "{options} are for files; '{name}' is built in (a file is ./{name})"
+                )));
             }
             return Ok(Source::Builtin(name));
         }
@@ -128,7 +130,9 @@ impl<'a> Source<'a> {
         if word && !data.exists() {
             let names: Vec<&str> = data::builtin_names().collect();
             let (data, names) = (data.display(), names.join(", "));
-            return Err(usage_error(format!("'{data}' is neither a built-in data set ({names}) nor a file; check the name")));
+            return Err(usage_error(format!(
+                "'{data}' is neither a built-in data set ({names}) nor a file; check the name"
+            )));
         }
         Ok(Source::File(data))
     }

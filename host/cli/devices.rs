@@ -27,7 +27,9 @@ pub fn run(args: &Args) -> Result<()> {
     let gpus = gpus();
     if args.json {
         let cuda = match &gpus {
-            Ok(gpus) => json!({"available": true, "gpus": gpus.iter().map(|g| g.1.clone()).collect::<Vec<_>>()}),
+            Ok(gpus) => {
+                json!({"available": true, "gpus": gpus.iter().map(|g| g.1.clone()).collect::<Vec<_>>()})
+            }
             Err(reason) => json!({"available": false, "reason": reason, "gpus": []}),
         };
         return out::print_json(&json!({
@@ -91,7 +93,11 @@ fn gpus() -> Result<Vec<(String, Value)>, String> {
             let free = gpu.memory_free.map_or(String::new(), |free| format!(" ({:.1} free)", gib(free)));
             let line = format!(
                 "cuda:{n}  {}, compute capability {major}.{minor}, {} multiprocessors, {:.1} GiB{free}, driver for CUDA {}.{}",
-                gpu.name, gpu.multiprocessors, gib(gpu.memory_total), gpu.driver_version.0, gpu.driver_version.1
+                gpu.name,
+                gpu.multiprocessors,
+                gib(gpu.memory_total),
+                gpu.driver_version.0,
+                gpu.driver_version.1
             );
             let object = json!({
                 "device": format!("cuda:{n}"),
@@ -106,7 +112,9 @@ fn gpus() -> Result<Vec<(String, Value)>, String> {
             });
             (line, object)
         }
-        Err(error) => (format!("cuda:{n}  {error}"), json!({"device": format!("cuda:{n}"), "error": error.to_string()})),
+        Err(error) => {
+            (format!("cuda:{n}  {error}"), json!({"device": format!("cuda:{n}"), "error": error.to_string()}))
+        }
     };
     Ok((0..count).map(describe).collect())
 }

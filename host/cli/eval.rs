@@ -106,7 +106,9 @@ fn whole(model: &Model, source: &Source<'_>, reading: &DataArgs) -> Result<Datas
     };
     if data.task().is_none() {
         let (file, target) = (data.name(), target_column(model).unwrap_or("target"));
-        return Err(anyhow!("{file}: has no column '{target}' to compare with; add it, or use `ironwarp predict`"));
+        return Err(anyhow!(
+            "{file}: has no column '{target}' to compare with; add it, or use `ironwarp predict`"
+        ));
     }
     Ok(data)
 }
@@ -120,13 +122,20 @@ fn target_column(model: &Model) -> Option<&str> {
 
 /// One part of the split, which must be the one that the model was trained with: its training rows have the model's
 /// statistics.
-fn part_of_split(model: &Model, path: &Path, source: &Source<'_>, args: &Args, part: Part) -> Result<Dataset> {
+fn part_of_split(
+    model: &Model,
+    path: &Path,
+    source: &Source<'_>,
+    args: &Args,
+    part: Part,
+) -> Result<Dataset> {
     let mut options = args.reading.options();
     let known = model.preprocessing();
     if let (Some(p), Source::File(_)) = (known, source) {
         options.task = options.task.or(p.task());
         options.target = options.target.or(match &p.target {
-            TargetTransform::Classes { column, position, .. } | TargetTransform::Values { column, position, .. } => {
+            TargetTransform::Classes { column, position, .. }
+            | TargetTransform::Values { column, position, .. } => {
                 Some(if p.named { TargetSpec::Name(column.clone()) } else { TargetSpec::Index(*position) })
             }
             TargetTransform::None => None,
@@ -141,7 +150,9 @@ fn part_of_split(model: &Model, path: &Path, source: &Source<'_>, args: &Args, p
         }
         None => {
             let fraction = args.test_fraction;
-            return Err(usage_error(format!("--test-fraction {fraction}: give a number in (0, 1), such as 0.2")));
+            return Err(usage_error(format!(
+                "--test-fraction {fraction}: give a number in (0, 1), such as 0.2"
+            )));
         }
     };
     if known.is_some_and(|known| {

@@ -37,7 +37,10 @@ pub fn hook() {
     std::panic::set_hook(Box::new(|info| {
         let text = info.payload_as_str().unwrap_or("unknown");
         let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
-        line(&format!("error: internal error{place}: {}; please report it with the command line", flat(text)));
+        line(&format!(
+            "error: internal error{place}: {}; please report it with the command line",
+            flat(text)
+        ));
     }));
 }
 
@@ -71,9 +74,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// The first paragraphs of clap's message, and where the help is.
 fn clap_line(text: &str) -> String {
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
-    let said = text[..end.unwrap_or(text.len())].trim_start_matches("error: ").replace("\n\n  tip:", "; tip:");
+    let said =
+        text[..end.unwrap_or(text.len())].trim_start_matches("error: ").replace("\n\n  tip:", "; tip:");
     let usage = text.split_once("Usage: ").map_or("ironwarp", |(_, usage)| usage);
-    let command: Vec<&str> = usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+    let command: Vec<&str> =
+        usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
     format!("{}; see '{} --help'", flat(&said), command.join(" "))
 }
 
@@ -146,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_usage_error_stays_one_under_context() {
-        let error = Err::<(), _>(TrainError::Options("epochs is 0: give at least 1".into())).context("digits");
+        let error =
+            Err::<(), _>(TrainError::Options("epochs is 0: give at least 1".into())).context("digits");
         let error = error.expect_err("an error");
         assert_eq!((code(&error), message(&error).as_str()), (2, "digits: epochs is 0: give at least 1"));
     }

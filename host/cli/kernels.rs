@@ -60,7 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
     let rows: Vec<Vec<String>> = names.iter().map(|name| row(name, &targets, assembler.is_some())).collect();
     out::print(&out::table(&header, &rows, &[1, header.len() - 1]))?;
     if assembler.is_none() {
-        fail::line("ptxas was not found: registers and spills are not shown (set PTXAS, or put it into PATH)");
+        fail::line(
+            "ptxas was not found: registers and spills are not shown (set PTXAS, or put it into PATH)",
+        );
     }
     Ok(())
 }
@@ -106,7 +108,8 @@ fn row(name: &str, targets: &[Target], assembled: bool) -> Vec<String> {
 fn kernel_json(name: &str, targets: &[Target]) -> Value {
     let mut object = json!({"name": name, "targets": {}});
     for (target, kernel) in having(name, targets) {
-        let params: Vec<Value> = kernel.params.iter().map(|p| json!({"type": p.ty, "bytes": p.size})).collect();
+        let params: Vec<Value> =
+            kernel.params.iter().map(|p| json!({"type": p.ty, "bytes": p.size})).collect();
         let mut facts = json!({
             "max_threads": kernel.max_threads,
             "required_threads": kernel.required_threads,

@@ -65,8 +65,12 @@ mod tests {
 
     #[test]
     fn tables_are_aligned() {
-        let rows = [vec!["relu".into(), "12".into(), "x".into()], vec!["a".into(), "3456".into(), "yz".into()]];
-        assert_eq!(table(&["op", "us", "note"], &rows, &[2]), "op      us  note\nrelu    12  x\na     3456  yz\n");
+        let rows =
+            [vec!["relu".into(), "12".into(), "x".into()], vec!["a".into(), "3456".into(), "yz".into()]];
+        assert_eq!(
+            table(&["op", "us", "note"], &rows, &[2]),
+            "op      us  note\nrelu    12  x\na     3456  yz\n"
+        );
     }
 
     #[test]

@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn classes_come_with_probabilities() {
         let classes = vec!["no".to_owned(), "a, b".to_owned()];
-        let prediction = Prediction { outputs: vec![0.25, 0.75, 1.0, 0.0], width: 2, labels: vec![1, 0], classes };
+        let prediction =
+            Prediction { outputs: vec![0.25, 0.75, 1.0, 0.0], width: 2, labels: vec![1, 0], classes };
         let text = String::from_utf8(csv(&prediction, &[]).expect("plain records")).expect("text");
         assert_eq!(text, "row,prediction,p_no,\"p_a, b\"\n1,\"a, b\",0.25,0.75\n2,no,1,0\n");
     }

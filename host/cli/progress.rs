@@ -70,11 +70,17 @@ impl Progress {
                 self.epoch = record.epoch;
                 self.last = figures(record, false);
                 let every = self.epochs.div_ceil(LINES).max(1);
-                let due = record.epoch == 1 || record.epoch == self.epochs || record.epoch.is_multiple_of(every);
+                let due =
+                    record.epoch == 1 || record.epoch == self.epochs || record.epoch.is_multiple_of(every);
                 match &self.style {
                     Style::Bar(bar) => bar.set_position(record.step),
                     Style::Lines if due => {
-                        fail::line(&format!("epoch {}/{}{}", record.epoch, self.epochs, figures(record, true)));
+                        fail::line(&format!(
+                            "epoch {}/{}{}",
+                            record.epoch,
+                            self.epochs,
+                            figures(record, true)
+                        ));
                     }
                     _ => {}
                 }

@@ -31,14 +31,17 @@ pub fn find() -> Option<PathBuf> {
 
 /// Assembles `ptx` for `target` (`sm_80`) and reads the report. Errors: it cannot be started, or it refuses the text.
 pub fn usage(ptxas: &std::path::Path, ptx: &str, target: &str) -> Result<BTreeMap<String, Usage>> {
-    let mut file = tempfile::Builder::new().suffix(".ptx").tempfile().context("a temporary file for ptxas")?;
+    let mut file =
+        tempfile::Builder::new().suffix(".ptx").tempfile().context("a temporary file for ptxas")?;
     file.write_all(ptx.as_bytes()).context("a temporary file for ptxas")?;
     let cubin = tempfile::NamedTempFile::new().context("a temporary file for ptxas")?;
     let run = Command::new(ptxas)
         .args(["-v", &format!("-arch={target}"), "-o"])
         .args([cubin.path(), file.path()])
         .output()
-        .with_context(|| format!("{}: cannot be started; set PTXAS to NVIDIA's assembler, or unset it", ptxas.display()))?;
+        .with_context(|| {
+            format!("{}: cannot be started; set PTXAS to NVIDIA's assembler, or unset it", ptxas.display())
+        })?;
     let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
     if !run.status.success() {
         let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");

@@ -26,8 +26,11 @@ pub fn figures(evaluation: &Evaluation) -> String {
 /// Adds `PREFIXloss` and `PREFIXaccuracy` (classes) or `PREFIXr2` (numbers).
 pub fn insert(map: &mut Map<String, Value>, prefix: &str, evaluation: &Evaluation) {
     map.insert(format!("{prefix}loss"), number(evaluation.loss));
-    let (key, value) =
-        if evaluation.confusion.is_empty() { ("r2", evaluation.r2) } else { ("accuracy", evaluation.accuracy) };
+    let (key, value) = if evaluation.confusion.is_empty() {
+        ("r2", evaluation.r2)
+    } else {
+        ("accuracy", evaluation.accuracy)
+    };
     map.insert(format!("{prefix}{key}"), number(value));
 }
 
@@ -41,9 +44,12 @@ pub fn classes(evaluation: &Evaluation, names: &[String]) -> String {
     let short = |name: &String| name.chars().take(20).collect::<String>();
     let mut text = String::new();
     if n <= MATRIX_CLASSES {
-        let header: Vec<String> = std::iter::once("true \\ predicted".into()).chain(names.iter().map(short)).collect();
+        let header: Vec<String> =
+            std::iter::once("true \\ predicted".into()).chain(names.iter().map(short)).collect();
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
-        let row = |i: usize| std::iter::once(short(&names[i])).chain(matrix[i].iter().map(u32::to_string)).collect();
+        let row = |i: usize| {
+            std::iter::once(short(&names[i])).chain(matrix[i].iter().map(u32::to_string)).collect()
+        };
         text += &out::table(&header, &(0..n).map(row).collect::<Vec<_>>(), &[]);
         text.push('\n');
     }
@@ -78,7 +84,8 @@ mod tests {
     #[test]
     fn precision_and_recall_follow_from_the_matrix() {
         let confusion = vec![vec![8, 2, 0], vec![0, 5, 0], vec![0, 3, 0]];
-        let evaluation = Evaluation { loss: 0.5, accuracy: 13.0 / 18.0, r2: f64::NAN, confusion, samples: 18 };
+        let evaluation =
+            Evaluation { loss: 0.5, accuracy: 13.0 / 18.0, r2: f64::NAN, confusion, samples: 18 };
         let text = classes(&evaluation, &["a".into(), "b".into(), "c".into()]);
         let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
         assert!(lines.contains(&vec!["a", "8", "2", "0"]), "{text}");

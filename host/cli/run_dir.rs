@@ -28,9 +28,14 @@ impl RunDir {
             fs::create_dir_all(out).map_err(|e| unusable(out, &e))?;
             return Ok(RunDir { path: out.into(), fresh });
         }
-        let numbered = |n: usize| Path::new(RUNS).join(if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+        let numbered =
+            |n: usize| Path::new(RUNS).join(if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
         if resume {
-            let last = (1..).map(numbered).take_while(|p| p.exists()).filter(|p| p.join(CHECKPOINT_FILE).exists()).last();
+            let last = (1..)
+                .map(numbered)
+                .take_while(|p| p.exists())
+                .filter(|p| p.join(CHECKPOINT_FILE).exists())
+                .last();
             if let Some(path) = last {
                 return Ok(RunDir { path, fresh: false });
             }
@@ -81,7 +86,11 @@ impl Drop for RunDir {
 
 fn unusable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     // The tempfile crate puts the path of the temporary file into its message; the system's own text is enough.
-    let text = error.raw_os_error().map_or_else(|| error.to_string(), |n| std::io::Error::from_raw_os_error(n).to_string());
+    let text = error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), |n| std::io::Error::from_raw_os_error(n).to_string());
     let path = path.display();
-    anyhow!("{path}: the run's directory cannot be written: {text}; give another --out, or free space and permissions there")
+    anyhow!(
+        "{path}: the run's directory cannot be written: {text}; give another --out, or free space and permissions there"
+    )
 }

@@ -22,8 +22,8 @@ use super::interrupt::{self, Training};
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::{out, report};
-pub use options::{Args, OptimizerArg};
 use options::GraphFormat;
+pub use options::{Args, OptimizerArg};
 
 /// Name of the model's file in a run's directory.
 const MODEL_FILE: &str = "model.safetensors";
@@ -111,7 +111,9 @@ fn split(raw: &Dataset, fraction: f64, seed: u64) -> Result<Parts> {
     }
     if fraction == 0.0 {
         let train = raw.clone().prepared()?;
-        let Some(preprocessing) = train.preprocessing().cloned() else { unreachable!("prepared() attaches it") };
+        let Some(preprocessing) = train.preprocessing().cloned() else {
+            unreachable!("prepared() attaches it")
+        };
         return Ok(Parts { train, test: None, preprocessing });
     }
     if !(fraction > 0.0 && fraction < 1.0) {
@@ -182,7 +184,10 @@ impl Outcome<'_> {
         line(format!("network {}, {parameters} parameters, {}", widths.join("-"), options.optimizer));
         let rate = out::grouped(self.samples_per_second() as u64);
         let (seconds, device) = (self.seconds, self.model.device().kind());
-        line(format!("{} epochs in {seconds:.2} s on {device}, {rate} samples/s (median epoch)", epochs.len()));
+        line(format!(
+            "{} epochs in {seconds:.2} s on {device}, {rate} samples/s (median epoch)",
+            epochs.len()
+        ));
         line(String::new());
         line(format!("train  {}", report::figures(&self.train)));
         if let Some(test) = &self.test {
@@ -193,7 +198,10 @@ impl Outcome<'_> {
         if !classes.is_empty() {
             line(format!("\n{classes}"));
         }
-        line(format!("wrote {}, with metrics.csv, metrics.jsonl and the checkpoint beside it", self.path.display()));
+        line(format!(
+            "wrote {}, with metrics.csv, metrics.jsonl and the checkpoint beside it",
+            self.path.display()
+        ));
         text
     }
 
@@ -213,7 +221,8 @@ impl Outcome<'_> {
             None => drop(map.insert("test_loss".into(), Value::Null)),
         }
         if let Some(last) = epochs.last() {
-            let val = [("val_loss", last.val_loss), ("val_accuracy", last.val_accuracy), ("val_r2", last.val_r2)];
+            let val =
+                [("val_loss", last.val_loss), ("val_accuracy", last.val_accuracy), ("val_r2", last.val_r2)];
             for (key, value) in val {
                 if let Some(value) = value {
                     map.insert(key.into(), report::number(value));
@@ -243,6 +252,9 @@ mod tests {
     #[test]
     fn run_names_are_plain() {
         let name = |path: &str| file_name(Path::new(path));
-        assert_eq!((name("a/house prices.csv.gz"), name(".hidden"), name("..")), ("house_prices".into(), "hidden".into(), "data".into()));
+        assert_eq!(
+            (name("a/house prices.csv.gz"), name(".hidden"), name("..")),
+            ("house_prices".into(), "hidden".into(), "data".into())
+        );
     }
 }

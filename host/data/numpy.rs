@@ -5,8 +5,8 @@
 
 use std::io::{Cursor, Read};
 
-use zip::ZipArchive;
 use npyz::{DType, NpyFile, Order, TypeChar};
+use zip::ZipArchive;
 
 use super::error::{name_list, one_line};
 use super::table::{Body, KnownTargets, Table};
@@ -38,7 +38,8 @@ pub(crate) fn read_npz(source: &str, bytes: Vec<u8>) -> Result<Table, DataError>
         reason: one_line(reason),
     };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| corrupt(e.to_string()))?;
-    let mut names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned())).collect();
+    let mut names: Vec<String> =
+        archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned())).collect();
     names.sort_unstable();
     let key = |wanted: &str| names.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
     let Some((x_key, y_name)) = PAIRS.iter().find_map(|(x, y)| Some((key(x)?, *y))) else {
@@ -46,9 +47,8 @@ pub(crate) fn read_npz(source: &str, bytes: Vec<u8>) -> Result<Table, DataError>
     };
     let mut fetch = |name: &str| {
         let mut entry = Vec::new();
-        let mut file = archive
-            .by_name(&format!("{name}.npy"))
-            .map_err(|e| corrupt(format!("array '{name}': {e}")))?;
+        let mut file =
+            archive.by_name(&format!("{name}.npy")).map_err(|e| corrupt(format!("array '{name}': {e}")))?;
         file.read_to_end(&mut entry).map_err(|e| corrupt(format!("array '{name}': {e}")))?;
         read_array(source, &format!("'{name}'"), "npz", &entry)
     };

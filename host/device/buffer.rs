@@ -62,10 +62,10 @@ pub struct Buffer<T: Element> {
 
 impl<T: Element> Buffer<T> {
     pub(super) fn new(device: &Device, len: usize) -> Result<Self, DeviceError> {
-        let bytes = len
-            .checked_mul(size_of::<T>())
-            .filter(|&b| b <= isize::MAX as usize)
-            .ok_or_else(|| DeviceError::OutOfMemory { device: device.kind().to_string(), bytes: usize::MAX })?;
+        let bytes =
+            len.checked_mul(size_of::<T>()).filter(|&b| b <= isize::MAX as usize).ok_or_else(|| {
+                DeviceError::OutOfMemory { device: device.kind().to_string(), bytes: usize::MAX }
+            })?;
         let address = device.0.alloc(bytes)?;
         Ok(Buffer { device: device.clone(), address, len, element: PhantomData })
     }

@@ -99,7 +99,8 @@ impl Backend for Cpu {
         let mut translated = args.to_vec();
         for arg in &mut translated {
             let ArgValue::Pointer(p) = arg else { continue };
-            let Some((&base, &bytes)) = live.range(..=*p).next_back().filter(|(b, n)| *p <= **b + **n as u64) else {
+            let Some((&base, &bytes)) = live.range(..=*p).next_back().filter(|(b, n)| *p <= **b + **n as u64)
+            else {
                 return Err(DeviceError::InvalidLaunch {
                     kernel: kernel.into(),
                     reason: format!("argument {p:#x} points into no buffer of this device"),

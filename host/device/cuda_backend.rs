@@ -3,8 +3,8 @@
 //! Hopper (compute capability 9.0) gets the `sm_90a` variant of a module, every other GPU the `sm_80` one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
@@ -27,8 +27,10 @@ pub(super) struct CudaBackend {
 
 impl CudaBackend {
     pub fn open(ordinal: usize) -> Result<CudaBackend, DeviceError> {
-        let unavailable =
-            |e: CudaError| DeviceError::Unavailable { device: format!("cuda:{ordinal}"), reason: e.to_string() };
+        let unavailable = |e: CudaError| DeviceError::Unavailable {
+            device: format!("cuda:{ordinal}"),
+            reason: e.to_string(),
+        };
         let context = CudaContext::new(ordinal).map_err(unavailable)?;
         let hopper = CudaContext::describe(ordinal).map_err(unavailable)?.compute_capability == (9, 0);
         Ok(CudaBackend { context, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
@@ -65,7 +67,9 @@ impl Backend for CudaBackend {
 
     fn alloc(&self, bytes: usize) -> Result<u64, DeviceError> {
         self.context.alloc(bytes.max(1)).map_err(|e| match e {
-            CudaError::OutOfMemory { .. } => DeviceError::OutOfMemory { device: self.kind().to_string(), bytes },
+            CudaError::OutOfMemory { .. } => {
+                DeviceError::OutOfMemory { device: self.kind().to_string(), bytes }
+            }
             other => other.into(),
         })
     }
@@ -110,9 +114,8 @@ impl Backend for CudaBackend {
         // SAFETY: the arguments' types were checked against the kernel's signature when the host compiled. What a kernel
         // does with the lengths it is told is its own; an access outside a buffer stays in device memory (see `launch`'s
         // module docs), and buffers are freed in stream order, after the kernels that were launched before.
-        let done = unsafe {
-            self.context.launch(&loaded, kernel, launch.grid, launch.block, launch.shared, args)
-        };
+        let done =
+            unsafe { self.context.launch(&loaded, kernel, launch.grid, launch.block, launch.shared, args) };
         done.map_err(|e| match e {
             CudaError::InvalidLaunch { kernel, reason } => DeviceError::InvalidLaunch { kernel, reason },
             other => other.into(),

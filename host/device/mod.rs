@@ -10,10 +10,10 @@ mod backend;
 mod buffer;
 mod cpu;
 pub mod cuda;
-mod launch;
-mod sim;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod cuda_backend;
+mod launch;
+mod sim;
 
 use std::fmt;
 use std::sync::Arc;

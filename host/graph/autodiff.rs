@@ -69,7 +69,10 @@ impl Graph {
     /// gradient.
     pub fn gradients(&mut self, loss: Value, wrt: &[Value]) -> Result<Vec<Value>, OpError> {
         if self.ty(loss).len() != 1 || !self.is_real(loss) {
-            return Err(OpError::Graph(format!("gradients: the loss must be a scalar, it is {}", self.ty(loss))));
+            return Err(OpError::Graph(format!(
+                "gradients: the loss must be a scalar, it is {}",
+                self.ty(loss)
+            )));
         }
         let shape = self.shape(loss).to_vec();
         let one = self.constant(&[1.0], &shape)?;

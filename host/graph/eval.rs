@@ -106,12 +106,18 @@ impl Graph {
                 Source::Input | Source::State => match feed.get(name) {
                     Some(t) if t.len() == info.ty.len() && t.fits(info.ty.dtype) => Some(t.clone()),
                     Some(t) => {
-                        return Err(OpError::Graph(format!("'{name}' is {}, {} elements given", info.ty, t.len())));
+                        return Err(OpError::Graph(format!(
+                            "'{name}' is {}, {} elements given",
+                            info.ty,
+                            t.len()
+                        )));
                     }
                     None if matches!(info.source, Source::State) => {
                         Some(HostTensor::zeros(info.ty.dtype, info.ty.len()))
                     }
-                    None => return Err(OpError::Graph(format!("input '{name}' ({}) was not given", info.ty))),
+                    None => {
+                        return Err(OpError::Graph(format!("input '{name}' ({}) was not given", info.ty)));
+                    }
                 },
             };
         }

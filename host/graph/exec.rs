@@ -62,7 +62,9 @@ impl States {
         if let Some(entry) = entries.get(name) {
             if entry.ty != *ty {
                 let old = &entry.ty;
-                return Err(DeviceError::Driver(format!("state '{name}' is {old} here and {ty} in the graph")));
+                return Err(DeviceError::Driver(format!(
+                    "state '{name}' is {old} here and {ty} in the graph"
+                )));
             }
             return Ok(entry.clone());
         }
@@ -261,7 +263,8 @@ impl Executor {
         Ok(out)
     }
 
-    /// Executes the plan once. Allocates nothing. On `cuda` it returns when the work is queued.
+    /// Executes the plan once. On `cuda` it returns when the work is queued. On `cpu` it allocates nothing when the caller
+    /// is [`on_workers`]; from other threads, large operations queue work for the pool, whose queue grows now and then.
     pub fn run(&mut self) -> Result<(), DeviceError> {
         let states = self.states.clone();
         let _run = states.lock();
@@ -295,6 +298,12 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// Runs `body` on a thread of the pool that large operations share on `cpu`: what trains in a loop belongs here, for then
+/// handing parts to other cores is cheap and allocates nothing.
+pub fn on_workers<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_thread_index().is_some() { body() } else { rayon::scope(|_| body()) }
 }
 
 /// A non-null address that every alignment divides, for empty slices.

@@ -80,7 +80,8 @@ impl Graph {
 
     fn merge(&mut self, p: usize, c: usize, op: Arc<dyn Op>) {
         let link = self.nodes[p].outputs[0];
-        let arg = self.nodes[c].inputs.iter().position(|&v| v == link).expect("the producer feeds the consumer");
+        let arg =
+            self.nodes[c].inputs.iter().position(|&v| v == link).expect("the producer feeds the consumer");
         let inputs = merged_inputs(&self.nodes[p], &self.nodes[c], arg);
         let outputs = self.nodes[c].outputs.clone();
         self.nodes[c] = Node { op, inputs, outputs };
@@ -91,8 +92,8 @@ impl Graph {
     /// Makes every value's source name its node's present position.
     fn renumber(&mut self) {
         for (n, node) in self.nodes.iter().enumerate() {
-            for (k, v) in node.outputs.iter().enumerate() {
-                self.values[v.index()].source = Source::Node { node: n, output: k };
+            for v in &node.outputs {
+                self.values[v.index()].source = Source::Node { node: n };
             }
         }
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use autodiff::Vjp;
 pub use eval::{Evaluation, HostTensor};
-pub use exec::{Executor, InputId, OutputId, States};
+pub use exec::{Executor, InputId, OutputId, States, on_workers};
 pub use plan::{Plan, PlanSummary};
 
 use crate::device::DType;
@@ -48,8 +48,8 @@ pub(crate) enum Source {
     Constant(Arc<[f32]>),
     /// Memory that outlives a run.
     State,
-    /// Output `output` of node `node`.
-    Node { node: usize, output: usize },
+    /// An output of node `node`.
+    Node { node: usize },
 }
 
 /// What is known of a value.
@@ -91,13 +91,22 @@ impl Graph {
 
     fn named(&mut self, name: &str, ty: TensorType, source: Source) -> Result<Value, OpError> {
         if self.values.iter().any(|v| v.name.as_deref() == Some(name)) {
-            return Err(OpError::Graph(format!("the name '{name}' is taken; names of inputs and states are unique")));
+            return Err(OpError::Graph(format!(
+                "the name '{name}' is taken; names of inputs and states are unique"
+            )));
         }
         if ty.shape.is_empty() || ty.is_empty() {
-            return Err(OpError::Graph(format!("'{name}' has shape {:?}; every extent must be at least 1", ty.shape)));
+            return Err(OpError::Graph(format!(
+                "'{name}' has shape {:?}; every extent must be at least 1",
+                ty.shape
+            )));
         }
-        if ty.shape.iter().try_fold(4usize, |n, &d| n.checked_mul(d)).is_none_or(|b| b > isize::MAX as usize) {
-            return Err(OpError::Graph(format!("'{name}' has shape {:?}; that is more bytes than fit", ty.shape)));
+        if ty.shape.iter().try_fold(4usize, |n, &d| n.checked_mul(d)).is_none_or(|b| b > isize::MAX as usize)
+        {
+            return Err(OpError::Graph(format!(
+                "'{name}' has shape {:?}; that is more bytes than fit",
+                ty.shape
+            )));
         }
         Ok(self.define(ty, Some(name.into()), source))
     }
@@ -136,11 +145,8 @@ impl Graph {
         let types: Vec<TensorType> = inputs.iter().map(|&v| self.ty(v).clone()).collect();
         let out = op.infer(&types)?;
         let node = self.nodes.len();
-        let outputs: Vec<Value> = out
-            .into_iter()
-            .enumerate()
-            .map(|(output, ty)| self.define(ty, None, Source::Node { node, output }))
-            .collect();
+        let outputs: Vec<Value> =
+            out.into_iter().map(|ty| self.define(ty, None, Source::Node { node })).collect();
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone() });
         Ok(outputs)
     }
@@ -190,16 +196,17 @@ impl Graph {
 
     /// The states with their names, in order of definition.
     pub fn states(&self) -> impl Iterator<Item = (&str, Value)> {
-        self.values.iter().enumerate().filter_map(|(i, v)| {
-            matches!(v.source, Source::State).then(|| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
-        })
+        self.of_source(|source| matches!(source, Source::State))
     }
 
     /// The inputs with their names, in order of definition.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Value)> {
-        self.values.iter().enumerate().filter_map(|(i, v)| {
-            matches!(v.source, Source::Input).then(|| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
-        })
+        self.of_source(|source| matches!(source, Source::Input))
+    }
+
+    fn of_source(&self, wanted: fn(&Source) -> bool) -> impl Iterator<Item = (&str, Value)> {
+        let all = self.values.iter().enumerate().filter(move |(_, v)| wanted(&v.source));
+        all.map(|(i, v)| (v.name.as_deref().unwrap_or(""), Value(i as u32)))
     }
 
     /// Number of nodes.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Graph, Source, Value};
-use crate::ops::{Cost, Op, OpError, TensorType};
+use crate::ops::{Op, OpError, TensorType};
 
 /// Alignment of every tensor, in bytes: what vector loads and coalescing like.
 pub(crate) const ALIGN: usize = 256;
@@ -17,11 +17,17 @@ pub(crate) const ALIGN: usize = 256;
 /// What a storage holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
-    Input { name: String },
+    Input {
+        name: String,
+    },
     Constant(Arc<[f32]>),
-    State { name: String },
+    State {
+        name: String,
+    },
     /// Bytes `offset..` of the arena.
-    Temp { offset: usize },
+    Temp {
+        offset: usize,
+    },
 }
 
 /// A tensor's place: a storage and its type.
@@ -139,9 +145,14 @@ impl<'a> Planner<'a> {
         for &(state, value) in &graph.assigns {
             last[value.index()] = usize::MAX;
             let info = &graph.values[value.index()];
-            if matches!(info.source, Source::State) && value != state && graph.assigns.iter().any(|a| a.0 == value) {
+            if matches!(info.source, Source::State)
+                && value != state
+                && graph.assigns.iter().any(|a| a.0 == value)
+            {
                 let name = info.name.as_deref().unwrap_or("");
-                return Err(OpError::Graph(format!("assign: the old value of state '{name}' needs a copy() first")));
+                return Err(OpError::Graph(format!(
+                    "assign: the old value of state '{name}' needs a copy() first"
+                )));
             }
             target[value.index()] = Some(state);
         }

@@ -130,7 +130,10 @@ impl Mlp {
     /// Checks widths and probabilities. Errors name the layer and the remedy.
     pub fn validate(&self) -> Result<(), OpError> {
         if self.inputs == 0 {
-            return Err(OpError::attribute("mlp", "the input has no features; give data with at least one column"));
+            return Err(OpError::attribute(
+                "mlp",
+                "the input has no features; give data with at least one column",
+            ));
         }
         if self.layers.is_empty() {
             return Err(OpError::attribute("mlp", "there are no layers; give at least the output layer"));
@@ -138,10 +141,16 @@ impl Mlp {
         let mut fan_in = self.inputs;
         for (i, layer) in self.layers.iter().enumerate() {
             if layer.units == 0 {
-                return Err(OpError::attribute("mlp", format!("layer {i} has width 0; give a width of at least 1")));
+                return Err(OpError::attribute(
+                    "mlp",
+                    format!("layer {i} has width 0; give a width of at least 1"),
+                ));
             }
             if fan_in.checked_mul(layer.units).is_none_or(|n| n > u32::MAX as usize / 4) {
-                let reason = format!("layer {i} is {fan_in} x {} weights, too many; give a smaller width", layer.units);
+                let reason = format!(
+                    "layer {i} is {fan_in} x {} weights, too many; give a smaller width",
+                    layer.units
+                );
                 return Err(OpError::attribute("mlp", reason));
             }
             if !(0.0..1.0).contains(&layer.dropout) {
@@ -191,7 +200,13 @@ impl Mlp {
 
     /// Appends the forward pass of `x` `[batch, inputs]` with the parameters of [`states`](Mlp::states); the outputs
     /// `[batch, outputs]`.
-    pub fn forward(&self, graph: &mut Graph, x: Value, parameters: &[Value], mode: Mode) -> Result<Value, OpError> {
+    pub fn forward(
+        &self,
+        graph: &mut Graph,
+        x: Value,
+        parameters: &[Value],
+        mode: Mode,
+    ) -> Result<Value, OpError> {
         let mut h = x;
         for (i, layer) in self.layers.iter().enumerate() {
             h = graph.linear(h, parameters[2 * i], Some(parameters[2 * i + 1]))?;

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use crate::device::{
-    ArgValue, DType, Device, DeviceError, DevicePtr, DevicePtrMut, Element, Kernel, Launch, LaunchArgs, MAX_ARGS,
+    ArgValue, DType, Device, DeviceError, DevicePtr, DevicePtrMut, Element, Kernel, Launch, LaunchArgs,
+    MAX_ARGS,
 };
 use crate::real::Real;
 
@@ -49,7 +50,7 @@ impl<'a, T: Real> CpuCtx<'a, T> {
     }
 
     /// Input `i`, a tensor of `u32`.
-    pub fn index(&self, i: usize) -> &'a [u32] {
+    pub fn integers(&self, i: usize) -> &'a [u32] {
         self.bits(i, DType::U32)
     }
 

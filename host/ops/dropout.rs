@@ -116,11 +116,11 @@ impl Op for Dropout {
     }
 
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
-        apply_parallel(ctx.input(0), ctx.output(0), 0, self.mask(ctx.index(1)));
+        apply_parallel(ctx.input(0), ctx.output(0), 0, self.mask(ctx.integers(1)));
     }
 
     fn run_f64(&self, ctx: &CpuCtx<'_, f64>) {
-        let mask = self.mask(ctx.index(1));
+        let mask = self.mask(ctx.integers(1));
         let y = ctx.output(0);
         for (quad, (x, y)) in ctx.input(0).chunks(4).zip(y.chunks_mut(4)).enumerate() {
             let block = philox4x32_10([quad as u32, mask.stream, mask.step[0], mask.step[1]], mask.key);

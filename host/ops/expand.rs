@@ -142,7 +142,7 @@ pub(super) struct MaxGrad {
 
 impl MaxGrad {
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        cpu::scatter(self.view, ctx.index(0), ctx.input(1), ctx.output(0));
+        cpu::scatter(self.view, ctx.integers(0), ctx.input(1), ctx.output(0));
     }
 }
 

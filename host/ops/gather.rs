@@ -32,7 +32,7 @@ pub struct GatherRows;
 
 impl GatherRows {
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let (x, idx, y) = (ctx.input(0), ctx.index(1), ctx.output(0));
+        let (x, idx, y) = (ctx.input(0), ctx.integers(1), ctx.output(0));
         let d = y.len() / idx.len();
         let last = x.len() / d - 1;
         for (y, &i) in y.chunks_exact_mut(d).zip(idx) {
@@ -83,8 +83,8 @@ pub struct GatherLabels;
 
 impl GatherLabels {
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let x = ctx.index(0);
-        for (y, &i) in ctx.output_index(0).iter_mut().zip(ctx.index(1)) {
+        let x = ctx.integers(0);
+        for (y, &i) in ctx.output_index(0).iter_mut().zip(ctx.integers(1)) {
             *y = x[(i as usize).min(x.len() - 1)];
         }
     }
@@ -129,7 +129,7 @@ pub struct BatchRows {
 
 impl BatchRows {
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let (perm, step) = (ctx.index(0), ctx.index(1));
+        let (perm, step) = (ctx.integers(0), ctx.integers(1));
         let mut at = step[2] as usize % perm.len();
         for y in ctx.output_index(0) {
             *y = perm[at];

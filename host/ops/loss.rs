@@ -97,7 +97,7 @@ impl CrossEntropy {
     }
 
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let sum = cpu::cross_entropy(self.n, self.smoothing, ctx.input(0), ctx.index(1), ctx.output(1));
+        let sum = cpu::cross_entropy(self.n, self.smoothing, ctx.input(0), ctx.integers(1), ctx.output(1));
         ctx.output(0)[0] = sum * T::of(1.0 / self.rows as f64);
     }
 

@@ -48,7 +48,9 @@ impl<T: Real> Rows<'_, T> {
             }
         }
         // Infinity minus infinity: undefined rows become NaN, and so do rows with a label that is no class.
-        let poison = if label < n { m - m } else { T::of(f64::NAN) };
+        #[allow(clippy::eq_op)]
+        let defined = m - m;
+        let poison = if label < n { defined } else { T::of(f64::NAN) };
         let s = sum_lanes(sums) + poison;
         let inverse = T::ONE / s;
         let (off, scale) = (self.off, self.inverse_rows);

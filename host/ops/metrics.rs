@@ -68,7 +68,7 @@ impl CorrectCount {
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
         let mut count = 0;
         let f = |label, prediction| count += u32::from(label == prediction);
-        simd(Predictions { n: self.n, x: ctx.input(0), labels: ctx.index(1), f });
+        simd(Predictions { n: self.n, x: ctx.input(0), labels: ctx.integers(1), f });
         ctx.output_index(0)[0] = count;
     }
 }
@@ -132,7 +132,7 @@ impl Confusion {
                 *count = count.wrapping_add(1);
             }
         };
-        simd(Predictions { n, x: ctx.input(0), labels: ctx.index(1), f });
+        simd(Predictions { n, x: ctx.input(0), labels: ctx.integers(1), f });
     }
 }
 

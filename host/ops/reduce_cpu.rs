@@ -107,6 +107,7 @@ impl<T: Real, C: Combine<T>> Columns<'_, T, C> {
 impl<T: Real, C: Combine<T>> Body for Columns<'_, T, C> {
     type Out = ();
     #[inline(always)]
+    #[allow(clippy::int_plus_one)] // the width of a tile may be 1
     fn run(mut self) {
         let _ = self.combine;
         let width = self.y.len();

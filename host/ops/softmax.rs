@@ -74,7 +74,9 @@ impl<T: Real> Body for Forward<'_, T> {
                 }
             }
             // Infinity minus infinity: undefined rows become NaN.
-            let s = sum_lanes(sums) + (m - m);
+            #[allow(clippy::eq_op)]
+            let defined = m - m;
+            let s = sum_lanes(sums) + defined;
             if log {
                 let shift = s.ln();
                 for at in (0..n).step_by(LANES) {
@@ -84,7 +86,7 @@ impl<T: Real> Body for Forward<'_, T> {
             } else {
                 let inverse = T::ONE / s;
                 for y in &mut y[start..start + n] {
-                    *y = *y * inverse;
+                    *y *= inverse;
                 }
             }
         }

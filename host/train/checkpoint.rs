@@ -1,7 +1,7 @@
 //! Files: models and checkpoints in safetensors, written atomically.
 //!
-//! Tensors carry PyTorch's names. One metadata entry, `ironwarp`, holds everything else as JSON, so that the same state
-//! always gives the same bytes. A file is written beside its place, flushed to the disk, and renamed: whoever reads the
+//! Tensors carry PyTorch's names. One metadata entry, `ironwarp.model` or `ironwarp.checkpoint`, holds everything else as
+//! JSON, so that the same state always gives the same bytes, and neither is taken for the other. A file is written beside its place, flushed to the disk, and renamed: whoever reads the
 //! place finds the old file or the new one, whole.
 
 use std::collections::HashMap;
@@ -68,7 +68,10 @@ pub(crate) struct SavedTensor {
 }
 
 /// Copies the named states to the host.
-pub(crate) fn take_states(states: &States, keep: impl Fn(&str) -> bool) -> Result<Vec<SavedTensor>, TrainError> {
+pub(crate) fn take_states(
+    states: &States,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Vec<SavedTensor>, TrainError> {
     let names = states.list().into_iter().filter(|(name, _)| keep(name));
     names
         .map(|(name, ty)| {
@@ -96,8 +99,18 @@ pub(crate) fn put_states(states: &States, tensors: &[SavedTensor]) -> Result<(),
     Ok(())
 }
 
+/// The metadata entry of a `model` or a `checkpoint`.
+fn entry(what: &str) -> String {
+    format!("ironwarp.{what}")
+}
+
 /// Writes tensors and `info` to `path` atomically.
-pub(crate) fn save(path: &Path, tensors: &[SavedTensor], info: &impl Serialize) -> Result<(), TrainError> {
+pub(crate) fn save(
+    path: &Path,
+    what: &str,
+    tensors: &[SavedTensor],
+    info: &impl Serialize,
+) -> Result<(), TrainError> {
     let other = |e: String| TrainError::io(path, std::io::Error::other(e));
     let views = tensors
         .iter()
@@ -108,28 +121,35 @@ pub(crate) fn save(path: &Path, tensors: &[SavedTensor], info: &impl Serialize) 
                 DType::Bf16 => Dtype::BF16,
                 DType::U32 => Dtype::U32,
             };
-            let view = TensorView::new(dtype, t.ty.shape.clone(), &t.bytes).map_err(|e| other(e.to_string()))?;
+            let view =
+                TensorView::new(dtype, t.ty.shape.clone(), &t.bytes).map_err(|e| other(e.to_string()))?;
             Ok((t.name.as_str(), view))
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
     let json = serde_json::to_string(info).map_err(|e| other(e.to_string()))?;
-    let metadata = HashMap::from([("ironwarp".to_string(), json)]);
+    let metadata = HashMap::from([(entry(what), json)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| other(e.to_string()))?;
     write_atomic(path, &bytes)
 }
 
 /// Reads what [`save`] wrote. Errors name the file: unreadable, truncated, corrupt, or not of this program.
-pub(crate) fn load<I: DeserializeOwned>(path: &Path, what: &str) -> Result<(Vec<SavedTensor>, I), TrainError> {
+pub(crate) fn load<I: DeserializeOwned>(
+    path: &Path,
+    what: &str,
+) -> Result<(Vec<SavedTensor>, I), TrainError> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
     let bad = |reason: String| TrainError::File { path: path.into(), reason };
-    let damaged =
-        |e: &dyn std::fmt::Display| bad(format!("not a whole safetensors file ({e}); train again or restore a copy"));
+    let damaged = |e: &dyn std::fmt::Display| {
+        bad(format!("not a whole safetensors file ({e}); train again or restore a copy"))
+    };
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-    let json = metadata.metadata().as_ref().and_then(|m| m.get("ironwarp")).ok_or_else(|| {
-        bad(format!("a safetensors file, but no {what} of Ironwarp's; give a file that `ironwarp train` wrote"))
+    let json = metadata.metadata().as_ref().and_then(|m| m.get(&entry(what))).ok_or_else(|| {
+        bad(format!(
+            "a safetensors file, but no {what} of Ironwarp's; give a {what} that `ironwarp train` wrote"
+        ))
     })?;
     let info = serde_json::from_str(json)
-        .map_err(|e| bad(format!("not {what} that this version reads ({e}); give one that it wrote")))?;
+        .map_err(|e| bad(format!("not a {what} that this version reads ({e}); give one that it wrote")))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
     let mut saved = vec![];
     for (name, view) in tensors.tensors() {
@@ -156,7 +176,12 @@ pub(crate) fn check_parameters(path: &Path, net: &Mlp, tensors: &[SavedTensor]) 
         match tensors.iter().find(|t| t.name == p.name) {
             Some(t) if t.ty == want => {}
             Some(t) => return Err(bad(format!("tensor '{}' is {}, the network needs {want}", p.name, t.ty))),
-            None => return Err(bad(format!("tensor '{}' ({want}) is missing; the file is not complete", p.name))),
+            None => {
+                return Err(bad(format!(
+                    "tensor '{}' ({want}) is missing; the file is not complete",
+                    p.name
+                )));
+            }
         }
     }
     Ok(())

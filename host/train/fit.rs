@@ -9,7 +9,7 @@ use super::part::{self, Evaluator};
 use super::{Control, EpochRecord, Event, History, Loss, Model, Options, TrainError, Trainer, step};
 use crate::data::{Dataset, Task, permutation};
 use crate::device::{Device, DeviceKind};
-use crate::graph::{Executor, InputId, OutputId, Plan, PlanSummary, States};
+use crate::graph::{Executor, InputId, OutputId, Plan, PlanSummary, States, on_workers};
 use crate::nn::Mlp;
 
 /// A training step for one minibatch size.
@@ -50,7 +50,14 @@ struct Run<'t, 'a> {
 impl Trainer<'_> {
     /// Trains on `data` (raw data is prepared first, with the statistics of all its rows). Errors: options, network and
     /// data do not fit; the loss diverges; the observer stops the run; a file cannot be written.
-    pub fn fit(mut self, device: &Device, data: &Dataset) -> Result<Model, TrainError> {
+    pub fn fit(self, device: &Device, data: &Dataset) -> Result<Model, TrainError> {
+        match device.kind() {
+            DeviceKind::Cpu => on_workers(|| self.fit_here(device, data)),
+            _ => self.fit_here(device, data),
+        }
+    }
+
+    fn fit_here(mut self, device: &Device, data: &Dataset) -> Result<Model, TrainError> {
         self.options.validate()?;
         let data = data.clone().prepared()?;
         let options = self.options.clone();
@@ -83,7 +90,9 @@ impl<'t, 'a> Run<'t, 'a> {
         let rows = train.rows();
         let batch = options.batch.unwrap_or(rows.min(64));
         if batch > rows {
-            let text = format!("a batch of {batch} is larger than the training data ({rows} rows); give at most {rows}");
+            let text = format!(
+                "a batch of {batch} is larger than the training data ({rows} rows); give at most {rows}"
+            );
             return Err(TrainError::Options(text));
         }
         let states = States::new(device);
@@ -220,7 +229,7 @@ impl<'t, 'a> Run<'t, 'a> {
             history: self.history.clone(),
             best: self.best,
         };
-        checkpoint::save(&path, &checkpoint::take_states(&self.states, Self::kept)?, &info)?;
+        checkpoint::save(&path, "checkpoint", &checkpoint::take_states(&self.states, Self::kept)?, &info)?;
         self.last_checkpoint = Instant::now();
         self.saved = true;
         Ok(())

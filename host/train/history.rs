@@ -50,7 +50,8 @@ impl History {
                 .map_err(|e| TrainError::io(directory, std::io::Error::other(e)))?;
             lines.push(b'\n');
         }
-        let csv = csv.into_inner().map_err(|e| TrainError::io(directory, std::io::Error::other(e.to_string())))?;
+        let csv =
+            csv.into_inner().map_err(|e| TrainError::io(directory, std::io::Error::other(e.to_string())))?;
         write_atomic(&directory.join("metrics.csv"), &csv)?;
         write_atomic(&directory.join("metrics.jsonl"), &lines)
     }

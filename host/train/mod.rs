@@ -96,10 +96,16 @@ impl Options {
             return bad("batch is 0: give at least 1".into());
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return bad(format!("learning rate {}: give a positive number, such as 0.001", self.learning_rate));
+            return bad(format!(
+                "learning rate {}: give a positive number, such as 0.001",
+                self.learning_rate
+            ));
         }
         if !(0.0..1.0).contains(&self.validation) {
-            return bad(format!("validation share {}: give a number in [0, 1), such as 0.1", self.validation));
+            return bad(format!(
+                "validation share {}: give a number in [0, 1), such as 0.1",
+                self.validation
+            ));
         }
         if !(0.0..1.0).contains(&self.smoothing) {
             return bad(format!("label smoothing {}: give a number in [0, 1), such as 0.1", self.smoothing));
@@ -114,7 +120,9 @@ impl Options {
             return bad("patience needs a validation share: set validation, such as 0.1".into());
         }
         match self.clip_norm {
-            Some(c) if !(c.is_finite() && c > 0.0) => bad(format!("gradient norm limit {c}: give a positive number")),
+            Some(c) if !(c.is_finite() && c > 0.0) => {
+                bad(format!("gradient norm limit {c}: give a positive number"))
+            }
             _ => Ok(()),
         }
     }
@@ -228,7 +236,7 @@ pub enum Control {
     Stop,
 }
 
-type Observer<'a> = Box<dyn FnMut(&Event<'_>) -> Control + 'a>;
+type Observer<'a> = Box<dyn FnMut(&Event<'_>) -> Control + Send + 'a>;
 
 /// Trains a network; see the module's docs.
 pub struct Trainer<'a> {
@@ -317,7 +325,7 @@ impl<'a> Trainer<'a> {
         self
     }
     /// Is told what happens, and may stop the run.
-    pub fn observer(mut self, observer: impl FnMut(&Event<'_>) -> Control + 'a) -> Self {
+    pub fn observer(mut self, observer: impl FnMut(&Event<'_>) -> Control + Send + 'a) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }

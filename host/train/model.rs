@@ -16,7 +16,7 @@ use crate::nn::Mlp;
 /// How well a model does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Mean loss.
+    /// Mean loss, without label smoothing.
     pub loss: f64,
     /// Share of samples whose most probable class is right; NaN for regression.
     pub accuracy: f64,
@@ -118,7 +118,9 @@ impl Model {
         let features = data.features();
         if features.cols != self.net.inputs {
             let (name, cols, want) = (data.name(), features.cols, self.net.inputs);
-            return Err(TrainError::Mismatch(format!("{name} has {cols} features, the network takes {want}")));
+            return Err(TrainError::Mismatch(format!(
+                "{name} has {cols} features, the network takes {want}"
+            )));
         }
         let width = self.net.outputs();
         let mut outputs = vec![0f32; features.rows * width];
@@ -172,7 +174,7 @@ impl Model {
             options: self.options.clone(),
             preprocessing: self.preprocessing.as_deref().cloned(),
         };
-        checkpoint::save(path.as_ref(), &self.tensors()?, &info)
+        checkpoint::save(path.as_ref(), "model", &self.tensors()?, &info)
     }
 
     /// Reads a model that [`save`](Model::save) wrote. Errors name the file and what is wrong with it.
@@ -194,7 +196,8 @@ impl Model {
                 TargetTransform::None => true,
             };
             if p.width() != info.net.inputs || !fits {
-                let reason = "its network and its data do not fit; the file is damaged, restore a copy or train again";
+                let reason =
+                    "its network and its data do not fit; the file is damaged, restore a copy or train again";
                 return Err(TrainError::File { path: path.into(), reason: reason.into() });
             }
         }

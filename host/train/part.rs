@@ -17,7 +17,10 @@ pub(crate) fn check_fit(net: &Mlp, loss: Loss, data: &Dataset) -> Result<(), Tra
     let bad = |text: String| Err(TrainError::Mismatch(text));
     let (name, features) = (data.name(), data.features().cols);
     if features != net.inputs {
-        return bad(format!("{name} has {features} features, the network takes {}; build it for this data", net.inputs));
+        return bad(format!(
+            "{name} has {features} features, the network takes {}; build it for this data",
+            net.inputs
+        ));
     }
     match (data.target(), loss.takes_labels()) {
         (Target::None, _) => bad(format!("{name} has no target column; name it with --target")),
@@ -25,13 +28,15 @@ pub(crate) fn check_fit(net: &Mlp, loss: Loss, data: &Dataset) -> Result<(), Tra
             let class = names.first().map_or("", String::as_str);
             bad(format!("{name} has only one class, '{class}'; give data with at least two"))
         }
-        (Target::Classes { names, .. }, true) if names.len() > net.outputs() => {
-            bad(format!("{name} has {} classes, the network {} outputs; build it for this data", names.len(), net.outputs()))
-        }
+        (Target::Classes { names, .. }, true) if names.len() > net.outputs() => bad(format!(
+            "{name} has {} classes, the network {} outputs; build it for this data",
+            names.len(),
+            net.outputs()
+        )),
         (Target::Classes { .. }, true) => Ok(()),
-        (Target::Values { .. }, true) => {
-            bad(format!("{name} has numbers to predict, and cross-entropy needs classes; use mse, mae or huber"))
-        }
+        (Target::Values { .. }, true) => bad(format!(
+            "{name} has numbers to predict, and cross-entropy needs classes; use mse, mae or huber"
+        )),
         (Target::Classes { .. }, false) => {
             bad(format!("{name} has classes to predict, and this loss needs numbers; use cross-entropy"))
         }
@@ -43,7 +48,13 @@ pub(crate) fn check_fit(net: &Mlp, loss: Loss, data: &Dataset) -> Result<(), Tra
 }
 
 /// Copies `data` to the device as part `part`, in order.
-pub(crate) fn upload(states: &States, part: &str, data: &Dataset, loss: Loss, net: &Mlp) -> Result<(), TrainError> {
+pub(crate) fn upload(
+    states: &States,
+    part: &str,
+    data: &Dataset,
+    loss: Loss,
+    net: &Mlp,
+) -> Result<(), TrainError> {
     let rows = data.rows();
     let x = &data.features().values;
     states.write(&format!("{part}.x"), &TensorType::f32([rows, net.inputs]), x)?;
@@ -69,7 +80,12 @@ pub(crate) fn reset(states: &States, part: &str, loss: Loss, net: &Mlp) -> Resul
 }
 
 /// The accumulators of `part` after a pass over `rows` samples: (mean loss, confusion matrix).
-pub(crate) fn totals(states: &States, part: &str, loss: Loss, rows: usize) -> Result<(f64, Vec<u32>), TrainError> {
+pub(crate) fn totals(
+    states: &States,
+    part: &str,
+    loss: Loss,
+    rows: usize,
+) -> Result<(f64, Vec<u32>), TrainError> {
     let sum: Vec<f32> = states.read(&format!("{part}.loss_sum"))?;
     let confusion = if loss.takes_labels() { states.read(&format!("{part}.confusion"))? } else { vec![] };
     Ok((f64::from(sum[0]) / rows as f64, confusion))
@@ -103,6 +119,7 @@ impl Evaluator {
         loss: Loss,
         net: &Mlp,
     ) -> Result<Evaluator, TrainError> {
+        let loss = loss.plain();
         check_fit(net, loss, data)?;
         upload(states, part, data, loss, net)?;
         let rows = data.rows();
@@ -145,7 +162,9 @@ impl Evaluator {
 /// Coefficient of determination, 1 - residual / total variance, averaged over outputs as scikit-learn does.
 fn r2(outputs: &[f32], targets: &[f32], width: usize) -> f64 {
     let rows = (outputs.len() / width) as f64;
-    let column = |v: &[f32], k: usize| -> Vec<f64> { v.iter().skip(k).step_by(width).map(|&x| f64::from(x)).collect() };
+    let column = |v: &[f32], k: usize| -> Vec<f64> {
+        v.iter().skip(k).step_by(width).map(|&x| f64::from(x)).collect()
+    };
     let each = (0..width).map(|k| {
         let (p, t) = (column(outputs, k), column(targets, k));
         let mean = t.iter().sum::<f64>() / rows;

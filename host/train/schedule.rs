@@ -28,7 +28,11 @@ pub enum Schedule {
 impl std::str::FromStr for Schedule {
     type Err = String;
     fn from_str(s: &str) -> Result<Schedule, String> {
-        let bad = || format!("unknown schedule '{s}': use constant, step:EVERY:GAMMA (as step:10:0.5), cosine or one-cycle");
+        let bad = || {
+            format!(
+                "unknown schedule '{s}': use constant, step:EVERY:GAMMA (as step:10:0.5), cosine or one-cycle"
+            )
+        };
         match s {
             "constant" => Ok(Schedule::Constant),
             "cosine" => Ok(Schedule::Cosine),
@@ -64,8 +68,13 @@ impl Schedule {
             Schedule::OneCycle => {
                 let (start, end) = (1.0 / 25.0, 1.0 / 25.0e4);
                 let peak = 0.3 * length;
-                let along = |from: f64, to: f64, t: f64| to + (from - to) * 0.5 * (1.0 + (PI * t.min(1.0)).cos());
-                if done < peak { along(start, 1.0, done / peak) } else { along(1.0, end, (done - peak) / (length - peak)) }
+                let along =
+                    |from: f64, to: f64, t: f64| to + (from - to) * 0.5 * (1.0 + (PI * t.min(1.0)).cos());
+                if done < peak {
+                    along(start, 1.0, done / peak)
+                } else {
+                    along(1.0, end, (done - peak) / (length - peak))
+                }
             }
         }
     }

@@ -45,6 +45,14 @@ impl Loss {
         }
     }
 
+    /// What evaluations measure: the same loss without label smoothing, which is a means of training.
+    pub fn plain(self) -> Loss {
+        match self {
+            Loss::CrossEntropy { .. } => Loss::CrossEntropy { smoothing: 0.0 },
+            other => other,
+        }
+    }
+
     /// Whether the target is class labels (`u32[batch]`), not values (`f32[batch, outputs]`).
     pub fn takes_labels(&self) -> bool {
         matches!(self, Loss::CrossEntropy { .. })
@@ -71,7 +79,8 @@ fn minibatch(
     let order = graph.state(&format!("{part}.order"), TensorType::u32([rows]))?;
     let index = graph.batch_rows(order, step, batch)?;
     let xs = graph.gather_rows(x, index)?;
-    let ys = if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
+    let ys =
+        if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
     Ok((xs, ys))
 }
 

@@ -15,7 +15,10 @@ fn train_says_what_the_contract_names() {
     let run = cli(dir.path(), &format!("train iris {SHORT} --seed 5 --validation 0.2 --json")).ok();
     let json = run.json();
     assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
-    has(&json, &["epochs", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "samples_per_second"]);
+    has(
+        &json,
+        &["epochs", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "samples_per_second"],
+    );
     has(&json, &["seed", "parameters", "seconds", "val_loss", "val_accuracy", "train_rows", "test_rows"]);
     assert_eq!(json["device"], "cpu");
     assert_eq!(json["seed"], 5);
@@ -83,7 +86,8 @@ fn eval_predict_devices_and_bench_end_with_an_object() {
     let json = cli(dir.path(), line).ok().json();
     has(&json, &["samples_per_second", "us_per_step", "gflops", "parameters"]);
     assert_eq!(json["dims"], serde_json::json!([8, 16, 3]));
-    let (rate, us) = (json["samples_per_second"].as_f64().unwrap_or(0.0), json["us_per_step"].as_f64().unwrap_or(0.0));
+    let (rate, us) =
+        (json["samples_per_second"].as_f64().unwrap_or(0.0), json["us_per_step"].as_f64().unwrap_or(0.0));
     assert!((rate * us / 16e6 - 1.0).abs() < 1e-6, "{json}");
     let json = cli(dir.path(), "bench op softmax --device cpu --max-dim 64 --json").ok().json();
     let instances = json["instances"].as_array().expect("instances");
@@ -128,7 +132,8 @@ fn kernels_shows_what_the_assembler_says() {
     crate::write(&path, script);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let json = finish(program(dir.path()).args(["kernels", "--json"]).env("PTXAS", &path)).ok().json();
-    let found = json["kernels"].as_array().and_then(|k| k.iter().find(|k| k["name"] == kernel)).expect("the kernel");
+    let found =
+        json["kernels"].as_array().and_then(|k| k.iter().find(|k| k["name"] == kernel)).expect("the kernel");
     let facts = &found["targets"]["sm_80"];
     assert_eq!((&facts["registers"], &facts["stack_bytes"]), (&77.into(), &8.into()));
     assert_eq!((&facts["spill_store_bytes"], &facts["spill_load_bytes"]), (&24.into(), &40.into()));
@@ -138,17 +143,32 @@ fn kernels_shows_what_the_assembler_says() {
     crate::write(&path, "#!/bin/sh\necho 'ptxas fatal: no' >&2\nexit 255\n");
     let refused = finish(program(dir.path()).arg("kernels").env("PTXAS", &path));
     refused.fails(1, &["ptxas", "sm_80", "ptxas fatal: no"]);
-    finish(program(dir.path()).arg("kernels").env("PTXAS", "/nowhere/ptxas")).fails(1, &["/nowhere/ptxas", "PTXAS"]);
+    finish(program(dir.path()).arg("kernels").env("PTXAS", "/nowhere/ptxas"))
+        .fails(1, &["/nowhere/ptxas", "PTXAS"]);
 }
 
 #[test]
 fn every_help_has_examples() {
     let dir = temp();
-    let commands =
-        ["", "train", "eval", "predict", "devices", "kernels", "bench", "bench mlp", "bench op", "completions"];
+    let commands = [
+        "",
+        "train",
+        "eval",
+        "predict",
+        "devices",
+        "kernels",
+        "bench",
+        "bench mlp",
+        "bench op",
+        "completions",
+    ];
     for command in commands {
         let help = cli(dir.path(), &format!("{command} --help")).ok();
-        assert!(help.stdout.contains("Examples:\n  ironwarp ") || command == "kernels", "{command}: {}", help.stdout);
+        assert!(
+            help.stdout.contains("Examples:\n  ironwarp ") || command == "kernels",
+            "{command}: {}",
+            help.stdout
+        );
         assert!(help.stdout.contains(&format!("ironwarp {command}")), "{command}: {}", help.stdout);
         assert!(help.stderr.is_empty(), "{}", help.stderr);
     }
@@ -226,7 +246,7 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --test-fraction 1.5", &["--test-fraction 1.5", "[0, 1)"]),
         ("train iris --clip-norm -1", &["norm", "-1", "positive"]),
         ("train iris --weight-decay -1", &["weight_decay -1"]),
-        ("train iris --batch 5000 --device cpu", &["batch of 5000", "120 rows", "at most 120"]),
+        ("train iris --batch 5000 --device cpu --quiet", &["batch of 5000", "120 rows", "at most 120"]),
         ("train iris --device gpu", &["'gpu'", "cpu, sim, cuda"]),
         ("train iris --device cuda:x", &["'cuda:x'"]),
         ("train iriss", &["'iriss'", "digits, iris, wine"]),

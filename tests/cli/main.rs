@@ -33,7 +33,8 @@ impl Run {
     #[track_caller]
     fn json(&self) -> Value {
         let line = self.stdout.lines().last().unwrap_or_default();
-        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}\n{}", self.stderr));
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}\n{}", self.stderr));
         assert!(value.is_object(), "{line}");
         value
     }

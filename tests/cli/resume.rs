@@ -81,7 +81,10 @@ fn ctrl_c_saves_and_the_run_goes_on() {
     assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
     assert!(!dir.path().join("stopped/model.safetensors").exists());
     cli(dir.path(), &format!("{TRAINING} --resume --out stopped")).ok();
-    assert!(read(&dir.path().join("stopped/model.safetensors")) == want, "the resumed run ends with other bits");
+    assert!(
+        read(&dir.path().join("stopped/model.safetensors")) == want,
+        "the resumed run ends with other bits"
+    );
 }
 
 #[test]

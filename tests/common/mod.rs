@@ -84,7 +84,9 @@ pub fn draw_data(input: &SampleInput, rng: &mut Rng) -> Data {
         }
         (DType::U32, Domain::Exactly(x)) => Data::U32(vec![x as u32; n]),
         (DType::U32, _) => Data::U32((0..n).map(|_| rng.u64() as u32).collect()),
-        (DType::F16, _) => Data::Half((0..n).map(|_| half::f16::from_f32(rng.range(-8.0, 8.0)).to_bits()).collect()),
+        (DType::F16, _) => {
+            Data::Half((0..n).map(|_| half::f16::from_f32(rng.range(-8.0, 8.0)).to_bits()).collect())
+        }
         (DType::Bf16, _) => {
             Data::Half((0..n).map(|_| half::bf16::from_f32(rng.range(-8.0, 8.0)).to_bits()).collect())
         }
@@ -131,7 +133,12 @@ pub fn feed(data: &[Data]) -> HashMap<String, HostTensor> {
 }
 
 /// Runs the one-operation graph on `device`.
-pub fn run_on(device: &Device, graph: &Graph, outputs: &[Value], data: &[Data]) -> Result<Vec<Data>, DeviceError> {
+pub fn run_on(
+    device: &Device,
+    graph: &Graph,
+    outputs: &[Value],
+    data: &[Data],
+) -> Result<Vec<Data>, DeviceError> {
     let plan = Plan::new(graph).expect("one operation plans");
     let states = States::new(device);
     let mut exec = Executor::new(&plan, &states)?;
@@ -203,7 +210,8 @@ pub fn close(got: f32, want: f64, tolerance: Tolerance) -> bool {
     let rounded = want as f32;
     if rounded.is_infinite() || got.is_infinite() {
         // Just below the largest float either answer is a rounding away.
-        return got == rounded || (want.abs() > 0.999 * f64::from(f32::MAX) && f64::from(got).signum() == want.signum());
+        return got == rounded
+            || (want.abs() > 0.999 * f64::from(f32::MAX) && f64::from(got).signum() == want.signum());
     }
     let floor = if tolerance.constant == 0.0 { 0.0 } else { 4.0 * f64::from(f32::from_bits(1)) };
     let want = if tolerance.constant == 0.0 { f64::from(rounded) } else { want };

@@ -9,7 +9,7 @@
 //!
 //! Line tables keep their `.file` and `.loc`; the DWARF sections after the code go, for ptxas rejects LLVM's.
 //!
-//! LLVM calls C's `memcmp` to compare bytes; nobody provides it on a GPU, so a module that calls it gets [one](MEMCMP).
+//! LLVM calls C's `memcmp` to compare bytes; nobody provides it on a GPU, so a module that calls it gets one.
 //!
 //! And the text is made a function of the sources alone: symbols lose the hashes that depend on the checkout's path and
 //! on the compiler's version, and lines lose trailing space. Nothing else is changed.

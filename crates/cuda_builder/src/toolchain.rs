@@ -64,7 +64,8 @@ impl Places {
 }
 
 impl Toolchain {
-    /// The first compiler in the order of the [module's docs](self) that has its sources.
+    /// The first compiler that has its sources, among: the one that `IRONWARP_PTX_RUSTC` names, then no other; the current
+    /// one; the other toolchains of rustup; the distribution's.
     pub fn find() -> Result<Self, CudaBuilderError> {
         Self::find_in(&Places::from_env())
     }

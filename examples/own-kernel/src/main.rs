@@ -3,13 +3,20 @@
 use ironwarp::device::{Device, DeviceError, Launch, PtxModule};
 
 /// The kernel's PTX; `sm_80` runs on Hopper too.
-static MODULE: PtxModule =
-    PtxModule { name: "own-kernel", sm_80: include_str!(env!("OWN_PTX")), sm_90a: include_str!(env!("OWN_PTX")) };
+static MODULE: PtxModule = PtxModule {
+    name: "own-kernel",
+    sm_80: include_str!(env!("OWN_PTX")),
+    sm_90a: include_str!(env!("OWN_PTX")),
+};
 
 fn softsign(device: &Device, x: &[f32]) -> Result<Vec<f32>, DeviceError> {
     let n = x.len() as u32;
     let (x, mut y) = (device.buffer(x)?, device.alloc::<f32>(x.len())?);
-    device.launch(ironwarp::kernel!(own_kernel_kernels::softsign in MODULE), Launch::linear(n), (n, &x, &mut y))?;
+    device.launch(
+        ironwarp::kernel!(own_kernel_kernels::softsign in MODULE),
+        Launch::linear(n),
+        (n, &x, &mut y),
+    )?;
     y.to_vec()
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use ironwarp::data::permutation;
-use ironwarp::graph::{Executor, Plan, States};
+use ironwarp::graph::{Executor, Plan, States, on_workers};
 use ironwarp::nn;
 use ironwarp::ops::TensorType;
 use ironwarp::ops::activation::Activation;
@@ -63,7 +63,8 @@ pub fn run(args: &Args) -> Result<()> {
         let widest = dims.iter().max().copied().unwrap_or(1);
         rows.checked_mul(widest).is_some_and(|n| u32::try_from(n).is_ok())
     });
-    let rows = rows.ok_or_else(|| usage_error(format!("--batch {} is too large for these --dims", args.batch)))?;
+    let rows =
+        rows.ok_or_else(|| usage_error(format!("--batch {} is too large for these --dims", args.batch)))?;
     let device = args.device.open()?;
     let optimizer = args.optimizer.build(None, None)?;
     let options = Options { optimizer, seed: 1, ..Options::default() };
@@ -79,7 +80,8 @@ pub fn run(args: &Args) -> Result<()> {
     states.write("train.y", &TensorType::u32([rows]), &y)?;
     states.write("train.order", &TensorType::u32([rows]), &permutation(rows, options.seed, 0))?;
 
-    let graph = step::training_step(&net, &options, loss, rows, args.batch, false).map_err(TrainError::from)?;
+    let graph =
+        step::training_step(&net, &options, loss, rows, args.batch, false).map_err(TrainError::from)?;
     let plan = Plan::new(&graph.fuse()).map_err(TrainError::from)?;
     let summary = plan.summary();
     let mut exec = Executor::new(&plan, &states)?;
@@ -98,8 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
         exec.read(output, &mut value)?;
         Ok(())
     };
-    run((args.steps / 10).clamp(3, 200))?;
-    let seconds = median_seconds(args.steps, &mut run)?;
+    let seconds = on_workers(|| {
+        run((args.steps / 10).clamp(3, 200))?;
+        median_seconds(args.steps, &mut run)
+    })?;
     let rate = args.batch as f64 / seconds;
     let gflops = summary.flop as f64 / seconds / 1e9;
     if args.json {

@@ -23,7 +23,7 @@ Examples:
 /// Instances that are drawn.
 const DRAWN: usize = 2000;
 
-/// Instances that are measured: the largest, each with attributes of its own.
+/// Instances that are measured.
 const SHOWN: usize = 6;
 
 /// About how long one instance is measured, in seconds.
@@ -59,7 +59,11 @@ pub fn run(args: &Args) -> Result<()> {
         let mut names: Vec<&str> = entries.iter().map(|e| e.name).collect();
         names.sort_unstable();
         names.dedup();
-        return Err(usage_error(format!("there is no operation '{}'; there are {}", args.name, names.join(", "))));
+        return Err(usage_error(format!(
+            "there is no operation '{}'; there are {}",
+            args.name,
+            names.join(", ")
+        )));
     };
     if args.max_dim == Some(0) {
         return Err(usage_error("--max-dim is 0: give at least 1"));
@@ -79,7 +83,9 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let instances: Vec<Value> = timings.iter().map(instance).collect();
         let device = device.kind().to_string();
-        return out::print_json(&json!({"command": "bench op", "op": entry.name, "device": device, "instances": instances}));
+        return out::print_json(
+            &json!({"command": "bench op", "op": entry.name, "device": device, "instances": instances}),
+        );
     }
     let row = |t: &Timing| {
         let (gflops, gbytes) = rates(t);
@@ -101,7 +107,7 @@ fn cost(sample: &Sample) -> Result<Cost> {
     Ok(sample.op.cost(&inputs, &outputs))
 }
 
-/// The largest instances by traffic, no two with the same attributes.
+/// The largest instances by traffic: one for each set of attributes, then other shapes.
 fn largest(entry: &OpEntry, max_dim: usize) -> Result<Vec<Sample>> {
     let mut random = Random(1);
     let mut drawn = vec![];
@@ -111,10 +117,15 @@ fn largest(entry: &OpEntry, max_dim: usize) -> Result<Vec<Sample>> {
         drawn.push((cost(&sample)?.bytes, sample));
     }
     drawn.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    // Where attributes are few, further shapes fill the table.
     let mut chosen: Vec<Sample> = vec![];
-    for (_, sample) in drawn {
-        if chosen.len() < SHOWN && chosen.iter().all(|c| c.op.attributes() != sample.op.attributes()) {
-            chosen.push(sample);
+    let by_attributes = |a: &Sample, b: &Sample| a.op.attributes() != b.op.attributes();
+    let by_shape = |a: &Sample, b: &Sample| types(a) != types(b);
+    for differ in [&by_attributes as &dyn Fn(&Sample, &Sample) -> bool, &by_shape] {
+        for (_, sample) in &drawn {
+            if chosen.len() < SHOWN && chosen.iter().all(|c| differ(c, sample)) {
+                chosen.push(sample.clone());
+            }
         }
     }
     Ok(chosen)
@@ -150,8 +161,21 @@ fn time(device: &Device, sample: &Sample) -> Result<Timing> {
     let once = began.elapsed().as_secs_f64().max(1e-9);
     let repeats = ((TIME / once) as usize).clamp(1, 1_000_000);
     let seconds = median_seconds(if repeats < BLOCKS { 1 } else { repeats }, run)?;
-    let inputs = types(sample).iter().map(TensorType::to_string).collect::<Vec<_>>().join(" ");
-    Ok(Timing { attributes: sample.op.attributes(), inputs, cost: cost(sample)?, seconds })
+    Ok(Timing { attributes: sample.op.attributes(), inputs: inputs(sample), cost: cost(sample)?, seconds })
+}
+
+/// The types of the inputs, each kind once with its number: `4x f32[100] f32[8]`.
+fn inputs(sample: &Sample) -> String {
+    let mut kinds: Vec<(String, usize)> = vec![];
+    for ty in types(sample) {
+        let ty = ty.to_string();
+        match kinds.iter_mut().find(|(kind, _)| *kind == ty) {
+            Some((_, n)) => *n += 1,
+            None => kinds.push((ty, 1)),
+        }
+    }
+    let text = |(kind, n): &(String, usize)| if *n == 1 { kind.clone() } else { format!("{n}x {kind}") };
+    kinds.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 /// Random elements of the input's domain.
@@ -176,7 +200,9 @@ fn fill(states: &States, name: &str, input: &SampleInput, random: &mut Random) -
             let mut element = || match input.domain {
                 Domain::Uniform(lo, hi) => random.range(lo, hi),
                 // One side of the kink is enough here.
-                Domain::Away { lo, hi, kink, gap } if kink + gap < hi => random.range((kink + gap).max(lo), hi),
+                Domain::Away { lo, hi, kink, gap } if kink + gap < hi => {
+                    random.range((kink + gap).max(lo), hi)
+                }
                 Domain::Exactly(x) => x,
                 Domain::Index(bound) => random.below(bound) as f32,
                 _ => random.range(-1.0, 1.0),

@@ -35,20 +35,32 @@ pub struct Args {
     #[command(flatten)]
     pub reading: DataArgs,
     /// Share of the rows held out for the test, in [0, 1); a file with a test part of its own keeps that.
-    #[arg(long, value_name = "F", default_value_t = 0.2, allow_negative_numbers = true, help_heading = "Reading the data")]
+    #[arg(
+        long,
+        value_name = "F",
+        default_value_t = 0.2,
+        allow_negative_numbers = true,
+        help_heading = "Reading the data"
+    )]
     pub test_fraction: f64,
     /// How columns of numbers are scaled, by statistics of the training rows.
     #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = "Reading the data")]
     pub scale: ScaleArg,
 
     /// Widths of the hidden layers; 'none' for a linear model.
-    #[arg(long, value_name = "N,N,...", default_value = "64,64", value_parser = widths, help_heading = "Network")]
+    #[arg(long, value_name = "N,N,...", default_value = "128,64", value_parser = widths, help_heading = "Network")]
     pub hidden: Widths,
     /// Activation of the hidden layers, such as relu, gelu, tanh, leaky_relu(0.2).
     #[arg(long, value_name = "NAME", default_value = "relu", value_parser = activation, help_heading = "Network")]
     pub activation: Activation,
     /// Probability of dropping a hidden unit while training, in [0, 1).
-    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Network")]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.2,
+        allow_negative_numbers = true,
+        help_heading = "Network"
+    )]
     pub dropout: f32,
     /// Initialiser of the weights.
     #[arg(long, value_enum, default_value_t = InitArg::Torch, help_heading = "Network")]
@@ -76,19 +88,37 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "one-cycle", help_heading = "Training")]
     schedule: Schedule,
     /// Epochs of linear warm-up before the schedule.
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "EPOCHS",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        help_heading = "Training"
+    )]
     warmup: f64,
     /// Loss: cross-entropy, mse, mae, huber or huber:DELTA [default: cross-entropy for classes, mse for numbers].
     #[arg(long, value_name = "NAME", value_parser = loss_name, help_heading = "Training")]
     loss: Option<LossArg>,
     /// Label smoothing of cross-entropy, in [0, 1).
-    #[arg(long, value_name = "F", default_value_t = Options::default().smoothing, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "F",
+        default_value_t = 0.1,
+        allow_negative_numbers = true,
+        help_heading = "Training"
+    )]
     smoothing: f32,
     /// Scale gradients down to this norm over all parameters.
     #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Training")]
     clip_norm: Option<f32>,
     /// Share of the training rows set aside to watch, in [0, 1).
-    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "F",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        help_heading = "Training"
+    )]
     validation: f64,
     /// Stop after this many epochs without progress on the validation rows, and keep the best epoch's model.
     #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
@@ -179,7 +209,9 @@ impl OptimizerArg {
         };
         if momentum.is_some() && matches!(self, OptimizerArg::Adam | OptimizerArg::Adamw) {
             let name = base.name();
-            return Err(usage_error(format!("--momentum is for sgd, momentum, nesterov and rmsprop; {name} has none")));
+            return Err(usage_error(format!(
+                "--momentum is for sgd, momentum, nesterov and rmsprop; {name} has none"
+            )));
         }
         let with_momentum = momentum.map_or(base, |m| base.with_momentum(m));
         let optimizer = weight_decay.map_or(with_momentum, |w| with_momentum.with_weight_decay(w));
@@ -248,7 +280,10 @@ impl Args {
         };
         options.validate()?;
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(usage_error(format!("--dropout {}: give a probability in [0, 1), such as 0.1", self.dropout)));
+            return Err(usage_error(format!(
+                "--dropout {}: give a probability in [0, 1), such as 0.1",
+                self.dropout
+            )));
         }
         Ok(options)
     }
@@ -257,9 +292,9 @@ impl Args {
     pub fn loss(&self, task: Option<Task>) -> Result<Option<Loss>> {
         match (self.loss, task) {
             (None, _) => Ok(None),
-            (Some(LossArg::CrossEntropy), Some(Task::Regression)) => {
-                Err(usage_error("--loss cross-entropy is for classes, and the target is numbers; use mse, mae or huber"))
-            }
+            (Some(LossArg::CrossEntropy), Some(Task::Regression)) => Err(usage_error(
+                "--loss cross-entropy is for classes, and the target is numbers; use mse, mae or huber",
+            )),
             (Some(LossArg::Values(_)), Some(Task::Classification)) => {
                 let text = "this --loss is for numbers, and the target is classes; use cross-entropy, or --task regression";
                 Err(usage_error(text))

@@ -1,5 +1,5 @@
 //! The C mathematics library. Errors are those of the crate `libm` (below 1 ulp for most; see `cuda_std::float`) and of
-//! [`special`](super::special).
+//! [`special`].
 
 use super::special;
 
