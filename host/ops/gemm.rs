@@ -454,3 +454,52 @@ pub(super) fn entries() -> Vec<OpEntry> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_takes_bias_and_activation_and_nothing_more() {
+        let mut g = Graph::new();
+        let x = g.input("x", TensorType::f32([5, 3])).expect("an input");
+        let w = g.input("w", TensorType::f32([3, 4])).expect("an input");
+        let b = g.input("b", TensorType::f32([4])).expect("an input");
+        let product = g.matmul(x, w).expect("shapes fit");
+        let sum = g.add_bias(product, b).expect("shapes fit");
+        let y = g.relu(sum).expect("any shape");
+        let z = g.tanh(y).expect("any shape");
+        g.output("z", z);
+        let fused = g.fuse();
+        let names: Vec<&str> = fused.nodes.iter().map(|n| n.op.name()).collect();
+        assert_eq!(names, ["linear", "activation"]);
+        assert!(
+            fused.nodes[0].op.attributes().contains("activation=relu"),
+            "{}",
+            fused.nodes[0].op.attributes()
+        );
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused_by_name() {
+        let mut g = Graph::new();
+        let a = g.input("a", TensorType::f32([5, 3])).expect("an input");
+        let b = g.input("b", TensorType::f32([4, 2])).expect("an input");
+        let error = g.matmul(a, b).expect_err("3 columns, 4 rows").to_string();
+        assert!(error.contains("3 columns") && error.contains("4 rows"), "{error}");
+        let bias = g.input("bias", TensorType::f32([3])).expect("an input");
+        let w = g.input("w", TensorType::f32([4, 3])).expect("an input");
+        let error = g.linear(a, w, Some(bias)).expect_err("a bias of 3 for 4 columns").to_string();
+        assert!(error.contains("[4]"), "{error}");
+    }
+
+    #[test]
+    fn tiles_grow_with_the_product() {
+        let dims = |m, n| Dims { batch: None, m, n, k: 64 };
+        assert_eq!(tile(dims(64, 64)), kernels::SMALL);
+        assert_eq!(tile(dims(1024, 1024)), kernels::MEDIUM);
+        assert_eq!(tile(dims(4096, 4096)), kernels::LARGE);
+        // Many small products fill the device as one large one does.
+        assert_eq!(tile(Dims { batch: Some(200), ..dims(128, 128) }), kernels::LARGE);
+    }
+}

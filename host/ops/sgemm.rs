@@ -391,3 +391,112 @@ simd! {
         each!(Relu Selu Gelu GeluTanh Silu Mish Sigmoid Tanh Softplus HardSwish)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in [-1, 1) from a linear congruential generator.
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut s = seed;
+        let mut next = || {
+            s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    /// Calls `body` with products of many shapes, strides and epilogues: (product, C before, C after as the sum in f64).
+    fn cases(mut body: impl FnMut(&Product<'_>, &[f32], &[f64])) {
+        let shapes =
+            [(1, 1, 1), (3, 5, 7), (14, 32, 256), (13, 33, 257), (70, 10, 64), (29, 67, 600), (300, 20, 40)];
+        for (case, (m, n, k)) in shapes.into_iter().enumerate() {
+            for t in 0..4 {
+                let seed = (4 * case + t) as u32;
+                let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 100));
+                let (c, bias) = (numbers(m * n, seed + 200), numbers(n, seed + 300));
+                let (a_row, a_k) = if t & 1 == 0 { (k, 1) } else { (1, m) };
+                let (b_k, b_col) = if t & 2 == 0 { (n, 1) } else { (1, k) };
+                let (alpha, beta) = [(1.0, 0.0), (0.5, 1.0), (1.0, -0.25), (-1.5, 0.0)][t];
+                let bias = (case % 2 == 0).then_some(&bias[..]);
+                let activation = if case % 3 == 0 { Activation::Relu } else { Activation::Identity };
+                let (a, b) = (&a[..], &b[..]);
+                let x = Product { m, n, k, a, a_row, a_k, b, b_k, b_col, alpha, beta, bias, activation };
+                let mut want = vec![0.0; m * n];
+                for i in 0..m {
+                    for j in 0..n {
+                        let terms = (0..k)
+                            .map(|p| f64::from(a[i * a_row + p * a_k]) * f64::from(b[p * b_k + j * b_col]));
+                        let sum =
+                            f64::from(alpha) * terms.sum::<f64>() + f64::from(beta) * f64::from(c[i * n + j]);
+                        want[i * n + j] = activation.apply(sum + bias.map_or(0.0, |b| f64::from(b[j])));
+                    }
+                }
+                body(&x, &c, &want);
+            }
+        }
+    }
+
+    fn check(x: &Product<'_>, got: &[f32], want: &[f64], what: &str) {
+        for (e, (got, want)) in got.iter().zip(want).enumerate() {
+            // k roundings of partial sums of magnitude sqrt(k), as a random walk; alpha is at most 1.5.
+            let bound = f64::from(f32::EPSILON) * 4.0 * (x.k as f64 + 1.0);
+            assert!((f64::from(*got) - want).abs() <= bound, "{what} {}x{}x{}: element {e}", x.m, x.n, x.k);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_of_this_machine_computes_the_product() {
+        type Blocks = unsafe fn(&Product<'_>, Out, Part, &mut [f32]);
+        let mut sets: Vec<(&str, Blocks)> = vec![("portable", blocks::<Portable>)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                sets.push(("avx2", avx2));
+            }
+            if is_x86_feature_detected!("avx512f") {
+                sets.push(("avx512", avx512));
+            }
+        }
+        for (name, run) in sets {
+            cases(|x, before, want| {
+                let mut c = before.to_vec();
+                // Stale workspace must not matter.
+                let mut space = vec![f32::NAN; workspace(x.m, x.n, x.k)];
+                let part = Part { i0: 0, i1: x.m, j0: 0, j1: x.n };
+                // SAFETY: the instruction set is there, the product is well formed, `c` and `space` are ours alone.
+                unsafe { run(x, Out(c.as_mut_ptr()), part, &mut space) };
+                check(x, &c, want, name);
+            });
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() {
+        cases(|x, before, want| {
+            let mut one = before.to_vec();
+            let part = Part { i0: 0, i1: x.m, j0: 0, j1: x.n };
+            let copies = if by_rows(x.m, x.n) { ROW_PARTS } else { 1 };
+            let mut space = vec![f32::NAN; copies * depth(x.k) * x.n.next_multiple_of(PANEL)];
+            split(x, Out(one.as_mut_ptr()), part, &mut space, 1);
+            check(x, &one, want, "split");
+            let most = if by_rows(x.m, x.n) { ROW_PARTS } else { x.n.div_ceil(PANEL) };
+            for parts in 2..=most {
+                let mut many = before.to_vec();
+                split(x, Out(many.as_mut_ptr()), part, &mut space, parts);
+                assert!(one.iter().zip(&many).all(|(a, b)| a.to_bits() == b.to_bits()), "{parts} parts");
+            }
+        });
+    }
+
+    #[test]
+    fn with_beta_zero_c_is_not_read() {
+        cases(|x, before, want| {
+            if x.beta == 0.0 {
+                let mut c = vec![f32::NAN; before.len()];
+                sgemm(x, &mut c, &mut vec![0.0; workspace(x.m, x.n, x.k)]);
+                check(x, &c, want, "beta 0");
+            }
+        });
+    }
+}
