@@ -55,24 +55,26 @@ impl From<ScaleArg> for Scaling {
     }
 }
 
+/// Heading of these options in the help.
+pub const READING: &str = "Reading the data";
+
 /// How a data file is to be read.
 #[derive(clap::Args, Clone, Default)]
-#[command(next_help_heading = "Reading the data")]
 pub struct DataArgs {
     /// Column to predict, by name or index from 0 [default: the last one].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = READING)]
     pub target: Option<String>,
     /// What kind of target it is [default: found out, and reported].
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = READING)]
     pub task: Option<TaskArg>,
     /// The first row is a header [default: found out].
-    #[arg(long, overrides_with = "no_header")]
+    #[arg(long, overrides_with = "no_header", help_heading = READING)]
     pub header: bool,
     /// The first row is data.
-    #[arg(long)]
+    #[arg(long, help_heading = READING)]
     pub no_header: bool,
     /// Character between cells: one ASCII character, or 'tab' [default: comma, semicolon or tab, found out].
-    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter, help_heading = READING)]
     pub delimiter: Option<char>,
 }
 

@@ -49,6 +49,7 @@ impl Progress {
                     bar.set_length(*epochs as u64 * steps_per_epoch);
                     bar.set_position(*epoch as u64 * steps_per_epoch);
                     bar.reset_eta();
+                    bar.set_message(format!("epoch {}/{epochs}", (epoch + 1).min(*epochs)));
                 }
                 if *epoch > 0 && !matches!(self.style, Style::Silent) {
                     self.line(&format!("resumed: {epoch} of {epochs} epochs were done"));

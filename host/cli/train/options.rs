@@ -10,7 +10,7 @@ use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
 use ironwarp::train::{Loss, Options, Schedule};
 
-use crate::cli::args::{DataArgs, DeviceArg, ScaleArg, Widths, widths};
+use crate::cli::args::{DataArgs, DeviceArg, READING, ScaleArg, Widths, widths};
 use crate::cli::fail::usage_error;
 
 const EXAMPLES: &str = "\
@@ -40,11 +40,11 @@ pub struct Args {
         value_name = "F",
         default_value_t = 0.2,
         allow_negative_numbers = true,
-        help_heading = "Reading the data"
+        help_heading = READING
     )]
     pub test_fraction: f64,
     /// How columns of numbers are scaled, by statistics of the training rows.
-    #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = "Reading the data")]
+    #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = READING)]
     pub scale: ScaleArg,
 
     /// Widths of the hidden layers; 'none' for a linear model.
