@@ -12,7 +12,11 @@ const TARGET: &str = "nvptx64-nvidia-cuda";
 
 /// rustc's flags for `arch`, without paths: they are part of the lock's hash.
 pub(crate) fn flags(builder: &CudaBuilder, arch: NvvmArch) -> Vec<String> {
-    let mut llvm = vec![format!("-nvptx-fma-level={}", u8::from(builder.fma_contraction))];
+    let mut llvm = vec![
+        format!("-nvptx-fma-level={}", u8::from(builder.fma_contraction)),
+        // Loops over an accumulator array must unroll fully: what is indexed by a variable lands in local memory.
+        "-unroll-threshold=1200".into(),
+    ];
     if builder.fast_sqrt {
         llvm.push("-nvptx-prec-sqrtf32=0".into());
     }

@@ -1,1 +1,34 @@
-//! PTX simulator.
+#![doc = include_str!("../README.md")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "lanes index several arrays at once, and such loops vectorise"
+)]
+
+mod access;
+mod alu;
+mod arena;
+pub mod ast;
+mod block;
+mod collective;
+mod decode;
+mod error;
+mod isa;
+mod lanes;
+mod lex;
+mod link;
+mod memory;
+mod module;
+pub mod parse;
+mod print;
+mod printf;
+mod race;
+mod sim;
+mod stats;
+mod step;
+mod warp;
+
+pub use error::{ErrorKind, Report, SimError};
+pub use module::{KernelInfo, Module, ParamInfo};
+pub use parse::ParseError;
+pub use sim::{Arg, Checks, LaunchConfig, MAX_SHARED, MAX_THREADS, Sim, SimBuilder};
+pub use stats::{Class, LaunchStats};

@@ -1,0 +1,534 @@
+//! Decoding of one instruction: control flow, predicates, packing, warp-level and barrier instructions here; memory in
+//! [`super::memory`]; all the rest is looked up in [`crate::alu`].
+
+use super::{Decoder, Result, Symbol};
+use crate::alu::{self, Opcode};
+use crate::ast::Operand;
+use crate::isa::*;
+use crate::lanes::{CONST, File, NEGATED};
+use crate::module::type_bytes;
+use crate::stats::Class;
+
+/// The special register of that name.
+pub(super) fn special(name: &str) -> Option<Special> {
+    let axis = |rest: &str| match rest {
+        ".x" => Some(0u8),
+        ".y" => Some(1),
+        ".z" => Some(2),
+        _ => None,
+    };
+    let (head, rest) = match name.find('.') {
+        Some(i) => name.split_at(i),
+        None => (name, ""),
+    };
+    Some(match head {
+        "%tid" => Special::Tid(axis(rest)?),
+        "%ntid" => Special::Ntid(axis(rest)?),
+        "%ctaid" => Special::Ctaid(axis(rest)?),
+        "%nctaid" => Special::Nctaid(axis(rest)?),
+        "%laneid" => Special::LaneId,
+        "%warpid" => Special::WarpId,
+        "%nwarpid" => Special::NWarpId,
+        "%smid" => Special::SmId,
+        "%nsmid" => Special::NSmId,
+        "%gridid" => Special::GridId,
+        "%lanemask_eq" => Special::LaneMaskEq,
+        "%lanemask_lt" => Special::LaneMaskLt,
+        "%lanemask_le" => Special::LaneMaskLe,
+        "%lanemask_gt" => Special::LaneMaskGt,
+        "%lanemask_ge" => Special::LaneMaskGe,
+        "%clock" | "%clock_hi" | "%clock64" | "%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi" => {
+            Special::Clock
+        }
+        "%dynamic_smem_size" => Special::DynamicShared,
+        "%total_smem_size" | "%aggr_smem_size" => Special::TotalShared,
+        // One block per cluster: rank 0 of 1.
+        "%clusterid" => Special::Ctaid(axis(rest)?),
+        "%nclusterid" => Special::Nctaid(axis(rest)?),
+        "%cluster_ctaid" | "%cluster_ctarank" | "%is_explicit_cluster" => Special::Fixed(0),
+        "%cluster_nctaid" | "%cluster_nctarank" => Special::Fixed(1),
+        _ => return None,
+    })
+}
+
+impl<'a> Decoder<'a, '_> {
+    /// Decodes one instruction; `false` when the simulator does not know it.
+    pub(super) fn decode(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if op.has("async") || op.has("bulk") || op.has("reduce") {
+            return Ok(false);
+        }
+        match op.base {
+            "ld" | "ldu" => self.load(op, operands),
+            "st" => self.store(op, operands),
+            "atom" | "red" => self.atom(op, operands),
+            "cvta" => self.cvta(op, operands),
+            "isspacep" => self.isspacep(op, operands),
+            "mov" => self.mov(op, operands),
+            "bra" => {
+                let [t] = operands else { return Err("takes one label".into()) };
+                let t = self.label(t)?;
+                self.push(Op::Branch(t), Class::Control);
+                Ok(true)
+            }
+            "brx" => {
+                let [i, Operand::Name(list)] = operands else {
+                    return Err("takes an index and a list".into());
+                };
+                let Some(Symbol::Targets(names)) = self.find(list) else {
+                    return Err(format!("`{list}` is not a list of branch targets"));
+                };
+                let targets =
+                    names.iter().map(|n| self.label(&Operand::Name(n))).collect::<Result<Box<[u32]>>>()?;
+                let i = self.src(i, File::R32)?;
+                self.push(Op::BranchIndexed(i, targets), Class::Control);
+                Ok(true)
+            }
+            "call" => self.call(operands),
+            "ret" => self.plain(Op::Return, Class::Control),
+            "exit" => self.plain(Op::Exit, Class::Control),
+            "trap" => self.plain(Op::Trap, Class::Control),
+            "brkpt" | "nanosleep" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" => {
+                self.plain(Op::Nop, Class::Control)
+            }
+            "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
+            "bar" | "barrier" => self.barrier(op, operands),
+            "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => self.collective(op, operands),
+            "setp" | "set" => self.setp(op, operands),
+            "and" | "or" | "xor" | "not" if op.ty() == "pred" => self.predicate(op, operands),
+            "testp" => self.arithmetic(op, operands),
+            "lop3" if op.mods.first().is_some_and(|m| matches!(*m, "or" | "and")) => {
+                self.lop3_pred(op, operands)
+            }
+            _ => self.arithmetic(op, operands),
+        }
+    }
+
+    fn plain(&mut self, op: Op, class: Class) -> Result<bool> {
+        self.push(op, class);
+        Ok(true)
+    }
+
+    fn arithmetic(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let Some((spec, class)) = alu::lookup(op) else { return Ok(false) };
+        // The destination's type is the first of two, and the last of one.
+        let target = match op.mods[..] {
+            [.., a, _] if op.base == "cvt" || op.base == "set" => a,
+            _ => op.ty(),
+        };
+        // An optional `f32x2`-style trailing operand never occurs here; `shf`/`prmt` modes are part of the opcode.
+        self.emit(spec, class, operands, target.starts_with('s'))?;
+        Ok(true)
+    }
+
+    fn pred_dst(&mut self, name: &'a str) -> Result<u32> {
+        if name == "_" {
+            return self.fresh(File::Pred, 1);
+        }
+        match self.find(name) {
+            Some(Symbol::Reg(File::Pred, i)) => Ok(i),
+            _ => Err(format!("`{name}` is not a predicate register")),
+        }
+    }
+
+    fn pred_op(&mut self, f: fn(u32, u32) -> u32, d: u32, a: u32, b: u32) {
+        self.push(Op::Pred(f, [d, a, b]), Class::Move);
+        self.wrote(File::Pred, d);
+    }
+
+    fn predicate(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let (Some(Operand::Name(d)), Some(a)) = (operands.first(), operands.get(1)) else {
+            return Err("takes a destination and sources".into());
+        };
+        let a = self.src(a, File::Pred)?;
+        let b = match operands.get(2) {
+            Some(b) => self.src(b, File::Pred)?,
+            None => CONST,
+        };
+        let d = self.pred_dst(d)?;
+        let f: fn(u32, u32) -> u32 = match op.base {
+            "and" => |a, b| a & b,
+            "or" => |a, b| a | b,
+            "xor" => |a, b| a ^ b,
+            "not" => |a, _| !a,
+            _ => |a, _| a,
+        };
+        self.pred_op(f, d, a, b);
+        Ok(true)
+    }
+
+    /// `setp.cmp[.bool].type p[|q], a, b[, c]` and `set.cmp[.bool].dtype.stype d, a, b[, c]`.
+    fn setp(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let [d, a, b, rest @ ..] = operands else { return Err("takes a destination and two sources".into()) };
+        let ty = op.ty();
+        let cmp = op.mods.first().copied().unwrap_or("");
+        let pair = matches!(ty, "f16x2" | "bf16x2");
+        if pair {
+            return self.setp_pair(cmp, ty, d, a, b);
+        }
+        let Some(spec) = alu::compare(cmp, ty, op.flags()) else { return Ok(false) };
+        let t = self.fresh(File::Pred, 1)?;
+        let a = self.src(a, spec.files[1])?;
+        let b = self.src(b, spec.files[2])?;
+        self.push(Op::Alu(spec.f, [t, a, b, 0, spec.flags]), Class::Move);
+        self.wrote(File::Pred, t);
+        let c = match rest {
+            [c] => self.src(c, File::Pred)?,
+            _ => NONE,
+        };
+        let combine: fn(u32, u32) -> u32 = match op.mods.get(1).copied() {
+            Some("and") => |a, b| a & b,
+            Some("or") => |a, b| a | b,
+            Some("xor") => |a, b| a ^ b,
+            _ => |a, _| a,
+        };
+        let other = if c == NONE { CONST } else { c };
+        if op.base == "set" {
+            let [.., dtype, _] = op.mods[..] else { return Ok(false) };
+            let p = self.fresh(File::Pred, 1)?;
+            self.pred_op(combine, p, t, other);
+            let yes = if dtype == "f32" { Const::Value(1f32.to_bits() as u64) } else { Const::Value(!0) };
+            let (one, zero) = (self.constant(File::R32, yes), self.constant(File::R32, Const::Value(0)));
+            let (row, into) = self.dst(d, File::R32)?;
+            self.push(Op::Alu(crate::lanes::select::<u32>, [row, one, zero, p, 0]), Class::Move);
+            self.finish(File::R32, row, into, dtype == "s32");
+            return Ok(true);
+        }
+        let (p, q) = match d {
+            Operand::Name(p) => (self.pred_dst(p)?, NONE),
+            Operand::Pair(p, q) => (self.pred_dst(p)?, self.pred_dst(q)?),
+            _ => return Err(format!("`{d}` is not a predicate")),
+        };
+        if q == NONE && c == NONE {
+            // The plain case compares straight into the destination.
+            if let Some(Op::Alu(_, o)) = self.func.code.last_mut().map(|i| &mut i.op) {
+                o[0] = p;
+            }
+            if let Some(u) = self.uses.last_mut() {
+                u.writes = vec![(File::Pred, p)];
+            }
+            return Ok(true);
+        }
+        // `c` may be the very register that `p` is.
+        let held = self.fresh(File::Pred, 1)?;
+        self.pred_op(|a, _| a, held, other, CONST);
+        self.pred_op(combine, p, t, held);
+        if q != NONE {
+            self.pred_op(combine, q, t ^ NEGATED, held);
+        }
+        Ok(true)
+    }
+
+    fn setp_pair(
+        &mut self,
+        cmp: &str,
+        ty: &str,
+        d: &Operand<'a>,
+        a: &Operand<'a>,
+        b: &Operand<'a>,
+    ) -> Result<bool> {
+        let Some(spec) = alu::compare(cmp, ty.trim_end_matches("x2"), 0) else { return Ok(false) };
+        let Operand::Pair(p, q) = d else { return Err("needs two predicates `p|q`".into()) };
+        let (p, q) = (self.pred_dst(p)?, self.pred_dst(q)?);
+        let (a, b) = (self.src(a, File::R32)?, self.src(b, File::R32)?);
+        let (ha, hb) = (self.fresh(File::R32, 1)?, self.fresh(File::R32, 1)?);
+        let high = crate::lanes::alu!(|a: u32| -> u32 { a >> 16 });
+        self.push(Op::Alu(high.f, [ha, a, 0, 0, 0]), Class::Move);
+        self.wrote(File::R32, ha);
+        self.push(Op::Alu(high.f, [hb, b, 0, 0, 0]), Class::Move);
+        self.wrote(File::R32, hb);
+        self.push(Op::Alu(spec.f, [p, a, b, 0, 0]), Class::Move);
+        self.wrote(File::Pred, p);
+        self.push(Op::Alu(spec.f, [q, ha, hb, 0, 0]), Class::Move);
+        self.wrote(File::Pred, q);
+        Ok(true)
+    }
+
+    /// `lop3.or.b32 d|p, a, b, c, lut, q`.
+    fn lop3_pred(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let [Operand::Pair(d, p), a, b, c, lut, q] = operands else {
+            return Err("takes `d|p, a, b, c, lut, q`".into());
+        };
+        let plain = Opcode::new("lop3.b32");
+        let p = self.pred_dst(p)?;
+        let value = match *d {
+            "_" => {
+                let t = self.fresh(File::R32, 1)?;
+                let Some((spec, _)) = alu::lookup(&plain) else { return Ok(false) };
+                let mut o = [t, 0, 0, 0, 0];
+                for (k, s) in [a, b, c, lut].into_iter().enumerate() {
+                    o[k + 1] = self.src(s, File::R32)?;
+                }
+                self.push(Op::Alu(spec.f, o), Class::Integer);
+                self.wrote(File::R32, t);
+                t
+            }
+            d => {
+                let list = [Operand::Name(d), a.clone(), b.clone(), c.clone(), lut.clone()];
+                self.arithmetic(&plain, &list)?;
+                self.src(&Operand::Name(d), File::R32)?
+            }
+        };
+        let t = self.fresh(File::Pred, 1)?;
+        let test = crate::lanes::alu!(|a: u32| -> bool { a != 0 });
+        self.push(Op::Alu(test.f, [t, value, 0, 0, 0]), Class::Move);
+        self.wrote(File::Pred, t);
+        let q = self.src(q, File::Pred)?;
+        let f: fn(u32, u32) -> u32 = if op.has("or") { |a, b| a | b } else { |a, b| a & b };
+        self.pred_op(f, p, t, q);
+        Ok(true)
+    }
+
+    fn mov(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let [d, s] = operands else { return Err("takes a destination and a source".into()) };
+        let bytes = type_bytes(op.ty());
+        match (d, s) {
+            _ if op.ty() == "pred" => {
+                let done = self.predicate(op, operands)?;
+                if let Some(u) = self.uses.last_mut() {
+                    u.copies = true;
+                }
+                return Ok(done);
+            }
+            (Operand::Vector(parts), s) => {
+                let file = if bytes == 8 { File::R64 } else { File::R32 };
+                let from = self.value_slot(s, file)?;
+                let mut slots = Vec::new();
+                for p in parts {
+                    let Operand::Name(n) = p else { return Err(format!("`{p}` cannot be a destination")) };
+                    slots.push(self.slot(n, false)?);
+                }
+                let bits = 8 * bytes / slots.len().max(1) as u32;
+                self.push(Op::Unpack(slots.clone().into(), from, bits), Class::Move);
+                slots.into_iter().for_each(|s| self.wrote_slot(s));
+                return Ok(true);
+            }
+            (Operand::Name(n), Operand::Vector(parts)) => {
+                let bits = 8 * bytes / parts.len().max(1) as u32;
+                let file = if bits == 64 { File::R64 } else { File::R32 };
+                let mut slots = Vec::new();
+                for p in parts {
+                    slots.push(self.value_slot(p, file)?);
+                }
+                let d = self.slot(n, false)?;
+                self.push(Op::Pack(d, slots.into(), bits), Class::Move);
+                self.wrote_slot(d);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        // A special register goes straight into its destination.
+        if let (Operand::Name(d), Operand::Name(s)) = (d, s)
+            && s.starts_with('%')
+            && self.find(s).is_none()
+            && let Some(which) = special(s)
+        {
+            let d = self.slot(d, false)?;
+            self.push(Op::Special(which, d), Class::Move);
+            self.wrote_slot(d);
+            return Ok(true);
+        }
+        self.arithmetic(op, operands)?;
+        if let Some(u) = self.uses.last_mut() {
+            u.copies = u.reads.len() == 1 && !u.guarded;
+        }
+        Ok(true)
+    }
+
+    /// `call[.uni] [(returns),] callee [, (args)] [, prototype]`.
+    fn call(&mut self, operands: &[Operand<'a>]) -> Result<bool> {
+        let (returns, rest) = match operands {
+            [Operand::List(r), rest @ ..] => (r.as_slice(), rest),
+            rest => (&[][..], rest),
+        };
+        let [Operand::Name(callee), rest @ ..] = rest else { return Err("takes a function".into()) };
+        let args = match rest {
+            [Operand::List(a), ..] => a.as_slice(),
+            _ => &[],
+        };
+        let places = |d: &Self, list: &[Operand<'a>]| {
+            list.iter()
+                .map(|o| match o {
+                    Operand::Name(n) => match d.find(n) {
+                        Some(Symbol::Frame(at)) => Ok(at),
+                        _ => Err(format!("`{n}` is not a `.param` variable")),
+                    },
+                    _ => Err(format!("`{o}` is not a `.param` variable")),
+                })
+                .collect::<Result<Box<[u32]>>>()
+        };
+        let (args, returns) = (places(self, args)?, places(self, returns)?);
+        let callee = match self.find(callee) {
+            Some(Symbol::Reg(File::R64, i)) => {
+                self.pending_reads.push((File::R64, i, callee));
+                self.func.indirect = true;
+                Callee::Register(i)
+            }
+            _ => match self.module.func_names.get(*callee) {
+                Some(&f) => {
+                    self.func.calls.push(f);
+                    Callee::Function(f)
+                }
+                None => return Err(format!("`{callee}` is not a function")),
+            },
+        };
+        self.push(Op::Call(Box::new(Call { callee, args, returns })), Class::Control);
+        Ok(true)
+    }
+
+    fn barrier(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if op.has("cluster") {
+            // One block per cluster: an arrival is already a completed wait, and a wait behaves as a block barrier.
+            return self.plain(Op::Nop, Class::Sync);
+        }
+        if op.has("warp") {
+            let [m] = operands else { return Err("takes a member mask".into()) };
+            let members = self.src(m, File::R32)?;
+            let w = Warp {
+                kind: Collective::Sync,
+                dst: NONE,
+                pred: NONE,
+                a: NONE,
+                b: 0,
+                c: 0,
+                members,
+                source: NONE,
+            };
+            self.push(Op::Collective(Box::new(w)), Class::Sync);
+            return Ok(true);
+        }
+        let aligned = op.base == "bar" || op.has("aligned");
+        let kind = if op.has("arrive") {
+            BarKind::Arrive
+        } else if op.has("popc") {
+            BarKind::Popc
+        } else if op.has("red") && op.has("and") {
+            BarKind::And
+        } else if op.has("red") {
+            BarKind::Or
+        } else {
+            BarKind::Sync
+        };
+        let reduces = matches!(kind, BarKind::Popc | BarKind::And | BarKind::Or);
+        let (d, rest) =
+            if reduces { (operands.first(), operands.get(1..).unwrap_or(&[])) } else { (None, operands) };
+        let (rest, source) = match rest {
+            [rest @ .., p] if reduces => (rest, self.src(p, File::Pred)?),
+            rest => (rest, NONE),
+        };
+        let [id, count @ ..] = rest else { return Err("takes a barrier number".into()) };
+        let id = self.src(id, File::R32)?;
+        let count = match count {
+            [c, ..] => self.src(c, File::R32)?,
+            [] => NONE,
+        };
+        let (dst, write) = match d {
+            Some(Operand::Name(n)) if kind == BarKind::Popc => {
+                let s = self.slot(n, false)?;
+                (s, Some((File::R32, s)))
+            }
+            Some(Operand::Name(n)) => {
+                let p = self.pred_dst(n)?;
+                (p, Some((File::Pred, p)))
+            }
+            _ => (NONE, None),
+        };
+        self.push(Op::Bar(Box::new(Bar { kind, aligned, id, count, dst, source })), Class::Sync);
+        if let Some((file, i)) = write {
+            self.wrote(file, i);
+        }
+        Ok(true)
+    }
+
+    fn collective(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if op.base == "activemask" {
+            let [Operand::Name(d)] = operands else { return Err("takes a destination".into()) };
+            let d = self.slot(d, false)?;
+            self.push(Op::Special(Special::ActiveMask, d), Class::Sync);
+            self.wrote_slot(d);
+            return Ok(true);
+        }
+        if op.base != "elect" && !op.has("sync") {
+            return Err("the form without `.sync` is gone since sm_70".into());
+        }
+        let mut w = Warp {
+            kind: Collective::Sync,
+            dst: NONE,
+            pred: NONE,
+            a: NONE,
+            b: CONST,
+            c: CONST,
+            members: 0,
+            source: NONE,
+        };
+        w.kind = match (op.base, op.mods.get(1).copied().unwrap_or("")) {
+            ("shfl", "up") => Collective::ShflUp,
+            ("shfl", "down") => Collective::ShflDown,
+            ("shfl", "bfly") => Collective::ShflBfly,
+            ("shfl", "idx") => Collective::ShflIdx,
+            ("vote", "all") => Collective::VoteAll,
+            ("vote", "any") => Collective::VoteAny,
+            ("vote", "uni") => Collective::VoteUni,
+            ("vote", "ballot") => Collective::Ballot,
+            ("elect", _) => Collective::Elect,
+            _ if op.base == "match" => {
+                if op.has("any") {
+                    Collective::MatchAny
+                } else {
+                    Collective::MatchAll
+                }
+            }
+            _ if op.base == "redux" => match (op.mods.get(1).copied().unwrap_or(""), op.ty()) {
+                ("add", _) => Collective::ReduxAdd,
+                ("min", "s32") => Collective::ReduxMinS,
+                ("max", "s32") => Collective::ReduxMaxS,
+                ("min", "u32") => Collective::ReduxMinU,
+                ("max", "u32") => Collective::ReduxMaxU,
+                ("and", _) => Collective::ReduxAnd,
+                ("or", _) => Collective::ReduxOr,
+                ("xor", _) => Collective::ReduxXor,
+                _ => return Ok(false),
+            },
+            _ => return Ok(false),
+        };
+        let [d, rest @ ..] = operands else { return Err("takes a destination".into()) };
+        let (d, p) = match d {
+            Operand::Name(d) => (*d, "_"),
+            Operand::Pair(d, p) => (*d, *p),
+            _ => return Err(format!("`{d}` cannot be a destination")),
+        };
+        let [inputs @ .., members] = rest else { return Err("takes a member mask".into()) };
+        w.members = self.src(members, File::R32)?;
+        match op.base {
+            "shfl" => {
+                let [a, b, c] = inputs else { return Err("takes a value, a lane and a clamp".into()) };
+                w.a = self.value_slot(a, File::R32)?;
+                w.b = self.src(b, File::R32)?;
+                w.c = self.src(c, File::R32)?;
+            }
+            "vote" => {
+                let [s] = inputs else { return Err("takes one predicate".into()) };
+                w.source = self.src(s, File::Pred)?;
+            }
+            "match" | "redux" => {
+                let [a] = inputs else { return Err("takes one value".into()) };
+                w.a = self.value_slot(a, if op.ty() == "b64" { File::R64 } else { File::R32 })?;
+            }
+            _ => {}
+        }
+        let votes = matches!(w.kind, Collective::VoteAll | Collective::VoteAny | Collective::VoteUni);
+        if votes {
+            w.pred = self.pred_dst(d)?;
+        } else {
+            w.dst = self.slot(d, false)?;
+            if p != "_" {
+                w.pred = self.pred_dst(p)?;
+            }
+        }
+        self.push(Op::Collective(Box::new(w)), Class::Sync);
+        self.wrote_slot(w.dst);
+        if w.pred != NONE {
+            self.wrote(File::Pred, w.pred);
+        }
+        Ok(true)
+    }
+}

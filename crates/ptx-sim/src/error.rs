@@ -1,0 +1,183 @@
+//! What can go wrong in a launch: the kinds, and the report that places a finding in kernel, source and thread.
+
+use std::fmt;
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Access outside every allocation (or across the end of one).
+    OutOfBounds,
+    /// Address not a multiple of the access size.
+    Misaligned,
+    /// Access to, or release of, a buffer already freed.
+    UseAfterFree,
+    /// Read of global memory nobody wrote.
+    UninitialisedGlobal,
+    /// Read of shared memory nobody wrote in this block.
+    UninitialisedShared,
+    /// Read of local memory this thread did not write.
+    UninitialisedLocal,
+    /// Read of a register this thread did not write.
+    UninitialisedRegister,
+    /// Write to constant or parameter memory.
+    ReadOnly,
+    /// A barrier that part of a warp or block cannot reach.
+    DivergentBarrier,
+    /// A warp-level instruction (`shfl.sync`, ...) whose member lanes cannot all reach it.
+    DivergentCollective,
+    /// No warp of the block can run.
+    Deadlock,
+    /// Two accesses to one shared-memory byte without a barrier between them, at least one a write.
+    SharedRace,
+    /// The instruction budget is used up.
+    InstructionBudget,
+    /// `trap` was executed.
+    Trap,
+    /// `__assertfail` was called.
+    AssertionFailed,
+    /// An instruction the simulator does not execute.
+    UnsupportedInstruction,
+    /// A call to a function without a body, or through something that is no function.
+    BadCall,
+    /// The call stack outgrew its limit.
+    StackOverflow,
+    /// No kernel of that name.
+    NoSuchKernel,
+    /// The number or size of the arguments does not match the kernel's parameters.
+    BadArguments,
+    /// A grid, block or shared-memory size outside the limits, or against the kernel's launch bounds.
+    BadLaunch,
+    /// A host-side access outside an allocation, or a release of an address that is no buffer.
+    BadAddress,
+    /// The module cannot be decoded (for example an undeclared register).
+    InvalidModule,
+}
+
+/// Everything known about a finding; fields that do not apply are `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Name of the kernel that ran.
+    pub kernel: String,
+    /// 1-based line of the PTX text.
+    pub line: Option<u32>,
+    /// Source file and 1-based line, from `.loc`.
+    pub source: Option<(String, u32)>,
+    /// The instruction's text.
+    pub instruction: String,
+    /// Block index in the grid.
+    pub block: Option<[u32; 3]>,
+    /// Thread index in the block.
+    pub thread: Option<[u32; 3]>,
+    /// Device address concerned.
+    pub address: Option<u64>,
+    /// What happened, and what the address is near to.
+    pub message: String,
+}
+
+/// A failed launch or host-side memory operation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SimError {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// Where and how.
+    pub report: Box<Report>,
+}
+
+impl SimError {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        SimError { kind, report: Box::new(Report { message: message.into(), ..Report::default() }) }
+    }
+
+    pub(crate) fn at(mut self, address: u64) -> Self {
+        self.report.address = Some(address);
+        self
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ErrorKind::OutOfBounds => "out-of-bounds access",
+            ErrorKind::Misaligned => "misaligned access",
+            ErrorKind::UseAfterFree => "use of a freed buffer",
+            ErrorKind::UninitialisedGlobal => "read of uninitialised global memory",
+            ErrorKind::UninitialisedShared => "read of uninitialised shared memory",
+            ErrorKind::UninitialisedLocal => "read of uninitialised local memory",
+            ErrorKind::UninitialisedRegister => "read of an uninitialised register",
+            ErrorKind::ReadOnly => "write to read-only memory",
+            ErrorKind::DivergentBarrier => "divergent barrier",
+            ErrorKind::DivergentCollective => "divergent warp-level instruction",
+            ErrorKind::Deadlock => "deadlock",
+            ErrorKind::SharedRace => "race in shared memory",
+            ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
+            ErrorKind::Trap => "trap",
+            ErrorKind::AssertionFailed => "assertion failed",
+            ErrorKind::UnsupportedInstruction => "unsupported instruction",
+            ErrorKind::BadCall => "bad call",
+            ErrorKind::StackOverflow => "stack overflow",
+            ErrorKind::NoSuchKernel => "no such kernel",
+            ErrorKind::BadArguments => "bad kernel arguments",
+            ErrorKind::BadLaunch => "bad launch configuration",
+            ErrorKind::BadAddress => "bad device address",
+            ErrorKind::InvalidModule => "invalid module",
+        })
+    }
+}
+
+impl fmt::Display for SimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let r = &*self.report;
+        write!(f, "{}", self.kind)?;
+        if !r.kernel.is_empty() {
+            write!(f, " in kernel `{}`", r.kernel)?;
+        }
+        if let Some([x, y, z]) = r.block {
+            write!(f, ", block ({x}, {y}, {z})")?;
+        }
+        if let Some([x, y, z]) = r.thread {
+            write!(f, ", thread ({x}, {y}, {z})")?;
+        }
+        if let Some(a) = r.address {
+            write!(f, ", address {a:#x}")?;
+        }
+        if !r.message.is_empty() {
+            write!(f, ": {}", r.message)?;
+        }
+        if let Some(l) = r.line {
+            write!(f, "\n  at PTX line {l}")?;
+            if !r.instruction.is_empty() {
+                write!(f, ": {}", r.instruction)?;
+            }
+        }
+        if let Some((file, l)) = &r.source {
+            write!(f, "\n  from {file}:{l}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SimError {}
+
+/// A finding before it is placed: raised deep in execution, completed by the warp that runs.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub kind: ErrorKind,
+    pub lane: Option<u32>,
+    pub address: Option<u64>,
+    pub message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Box<Self> {
+        Box::new(Fault { kind, lane: None, address: None, message: message.into() })
+    }
+
+    pub(crate) fn lane(kind: ErrorKind, lane: u32, address: u64, message: impl Into<String>) -> Box<Self> {
+        Box::new(Fault { kind, lane: Some(lane), address: Some(address), message: message.into() })
+    }
+}
+
+pub(crate) type Step<T = ()> = Result<T, Box<Fault>>;

@@ -1,0 +1,319 @@
+//! The dense form a function is decoded into, once: registers are indices, immediates rows of a constant table, labels
+//! program counters.
+
+use crate::lanes::{Alu, File, Ops};
+use crate::stats::Class;
+
+/// No guard, no register, no frame.
+pub(crate) const NONE: u32 = u32::MAX;
+/// Bit of a [`Slot`]: the register lies in the 64-bit file.
+pub(crate) const WIDE: u32 = 1 << 29;
+
+/// A data register of either file, or `NONE` for the sink `_`.
+pub(crate) type Slot = u32;
+
+/// Address of the shared window in the generic address space; shared addresses are offsets into it.
+pub(crate) const SHARED_BASE: u64 = 0x7000_0000_0000;
+/// Address of the local window.
+pub(crate) const LOCAL_BASE: u64 = 0x7100_0000_0000;
+/// Address of the kernel-parameter window.
+pub(crate) const PARAM_BASE: u64 = 0x7200_0000_0000;
+/// Address of the first function; function `i` is at `FUNC_BASE + 16 * i`.
+pub(crate) const FUNC_BASE: u64 = 0x7300_0000_0000;
+/// Size of each window.
+pub(crate) const WINDOW: u64 = 1 << 40;
+
+/// State spaces as execution sees them; constant memory is global memory that is read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    Param,
+}
+
+/// Where an address comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Base {
+    R64(u32),
+    R32(u32),
+    /// The frame's local memory.
+    Frame,
+    /// Zero: the offset is the address.
+    Abs,
+}
+
+/// A load or store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mem {
+    pub space: Space,
+    /// Bytes per element.
+    pub size: u8,
+    /// Elements per lane.
+    pub count: u8,
+    /// Loads of signed types extend their sign into wider registers.
+    pub signed: bool,
+    pub base: Base,
+    pub offset: i64,
+    pub regs: [Slot; 8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtomOp {
+    Add,
+    Min,
+    Max,
+    And,
+    Or,
+    Xor,
+    Exch,
+    Cas,
+    Inc,
+    Dec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtomType {
+    U32,
+    S32,
+    U64,
+    S64,
+    B16,
+    F32,
+    F64,
+    F16,
+    Bf16,
+    F16x2,
+    Bf16x2,
+}
+
+impl AtomType {
+    pub(crate) fn bytes(self) -> u8 {
+        match self {
+            AtomType::U64 | AtomType::S64 | AtomType::F64 => 8,
+            AtomType::B16 | AtomType::F16 | AtomType::Bf16 => 2,
+            _ => 4,
+        }
+    }
+}
+
+/// An atomic (`atom`) or reduction (`red`, without destination).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Atom {
+    pub space: Space,
+    pub op: AtomOp,
+    pub ty: AtomType,
+    /// Element of a vector form this is; all elements share base and offset.
+    pub base: Base,
+    pub offset: i64,
+    pub dst: Slot,
+    pub b: Slot,
+    pub c: Slot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Collective {
+    ShflUp,
+    ShflDown,
+    ShflBfly,
+    ShflIdx,
+    VoteAll,
+    VoteAny,
+    VoteUni,
+    Ballot,
+    MatchAny,
+    MatchAll,
+    ReduxAdd,
+    ReduxMinU,
+    ReduxMaxU,
+    ReduxMinS,
+    ReduxMaxS,
+    ReduxAnd,
+    ReduxOr,
+    ReduxXor,
+    /// `bar.warp.sync`.
+    Sync,
+    Elect,
+}
+
+/// A warp-level instruction with a member mask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Warp {
+    pub kind: Collective,
+    pub dst: Slot,
+    /// Predicate destination.
+    pub pred: u32,
+    pub a: Slot,
+    pub b: u32,
+    pub c: u32,
+    pub members: u32,
+    /// Predicate source of a vote.
+    pub source: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BarKind {
+    Sync,
+    Arrive,
+    Popc,
+    And,
+    Or,
+}
+
+/// A block barrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bar {
+    pub kind: BarKind,
+    pub aligned: bool,
+    pub id: u32,
+    /// Thread count operand, or `NONE`.
+    pub count: u32,
+    pub dst: u32,
+    pub source: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Tid(u8),
+    Ntid(u8),
+    Ctaid(u8),
+    Nctaid(u8),
+    LaneId,
+    WarpId,
+    NWarpId,
+    SmId,
+    NSmId,
+    GridId,
+    LaneMaskEq,
+    LaneMaskLt,
+    LaneMaskLe,
+    LaneMaskGt,
+    LaneMaskGe,
+    Clock,
+    DynamicShared,
+    TotalShared,
+    /// Cluster and other registers whose value is fixed without clusters.
+    Fixed(u32),
+    ActiveMask,
+}
+
+/// Who is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Callee {
+    Function(u32),
+    Register(u32),
+}
+
+/// A call; offsets are into the caller's frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub callee: Callee,
+    pub args: Box<[u32]>,
+    pub returns: Box<[u32]>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Alu(Alu, Ops),
+    /// `d = f(a, b)` on predicate masks.
+    Pred(fn(u32, u32) -> u32, [u32; 3]),
+    Special(Special, Slot),
+    /// Address of the frame's local memory plus an offset.
+    FrameAddr(Slot, u32),
+    /// `dst = {parts}`, each of so many bits.
+    Pack(Slot, Box<[Slot]>, u32),
+    Unpack(Box<[Slot]>, Slot, u32),
+    Load(Box<Mem>),
+    Store(Box<Mem>),
+    Atom(Box<Atom>),
+    Collective(Box<Warp>),
+    Bar(Box<Bar>),
+    Branch(u32),
+    BranchIndexed(u32, Box<[u32]>),
+    Call(Box<Call>),
+    Return,
+    Exit,
+    Trap,
+    Nop,
+    Unsupported(Box<str>),
+}
+
+/// A decoded instruction.
+#[derive(Clone, Debug)]
+pub(crate) struct Inst {
+    pub op: Op,
+    /// Predicate operand, or `NONE`.
+    pub guard: u32,
+    pub class: Class,
+    /// Reads or writes registers that may be uninitialised: see [`Track`].
+    pub tracked: bool,
+    /// Not the first dense instruction of its PTX instruction: not counted.
+    pub extra: bool,
+}
+
+/// Run-time checks of an instruction whose registers definite assignment could not clear.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Track {
+    /// Tracked registers read, with their names.
+    pub reads: Vec<(u32, Box<str>)>,
+    pub writes: Vec<u32>,
+    /// A plain move: it copies whether its source is initialised instead of complaining.
+    pub copies: bool,
+}
+
+/// A row of the constant table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Const {
+    Value(u64),
+    /// Address of module variable `.0` plus an offset.
+    Global(u32, i64),
+    /// Shared address of shared variable `.0` plus an offset.
+    Shared(u32, i64),
+}
+
+/// A shared variable; ids are unique in the module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SharedVar {
+    pub id: u32,
+    pub name: String,
+    pub size: u64,
+    pub align: u32,
+    /// `.extern .shared x[]`: placed behind the static ones, as large as the launch says.
+    pub dynamic: bool,
+}
+
+/// A formal parameter's place in the frame, or in kernel parameter memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Formal {
+    pub offset: u32,
+    pub size: u32,
+}
+
+/// A decoded function.
+#[derive(Debug, Default)]
+pub(crate) struct Func {
+    pub name: String,
+    pub code: Vec<Inst>,
+    /// PTX line and `.loc` (file, line) of each instruction.
+    pub lines: Vec<(u32, u32, u32)>,
+    pub n32: usize,
+    pub n64: usize,
+    pub preds: usize,
+    pub c32: Vec<Const>,
+    pub c64: Vec<Const>,
+    pub tracks: std::collections::HashMap<u32, Track>,
+    /// Tracked registers, by (file, index).
+    pub tracked: Vec<(File, u32)>,
+    pub frame_bytes: u32,
+    pub params: Vec<Formal>,
+    pub returns: Vec<Formal>,
+    /// Functions it may call, by index.
+    pub calls: Vec<u32>,
+    /// Takes function addresses or calls through registers.
+    pub indirect: bool,
+    /// Shared variables it names.
+    pub shared: Vec<SharedVar>,
+    /// Module variables it names.
+    pub globals: Vec<u32>,
+}

@@ -1,0 +1,527 @@
+//! The simulator as its users see it: buffers, launches, options.
+
+use crate::access::{Placed, Shared};
+use crate::block::{BlockRun, Grid};
+use crate::isa::{FUNC_BASE, SharedVar};
+use crate::link::Program;
+use crate::memory::Global;
+use crate::stats::LaunchStats;
+use crate::warp::Warp;
+use crate::{ErrorKind, Module, SimError};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Most shared memory of a block, static and dynamic: what Hopper offers (227 KiB).
+pub const MAX_SHARED: u32 = 232_448;
+/// Most threads of a block.
+pub const MAX_THREADS: u32 = 1024;
+
+/// Which checks a simulator makes. All are on by default; switched-off accesses read poison and write nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checks {
+    /// Accesses outside every allocation or across the end of one.
+    pub out_of_bounds: bool,
+    /// Addresses that are not a multiple of the access size.
+    pub misaligned: bool,
+    /// Accesses to freed buffers.
+    pub use_after_free: bool,
+    /// Reads of global memory nobody wrote, byte by byte.
+    pub uninitialised_global: bool,
+    /// Reads of shared memory nobody wrote.
+    pub uninitialised_shared: bool,
+    /// Reads of local memory the thread did not write.
+    pub uninitialised_local: bool,
+    /// Reads of registers the thread did not write.
+    pub uninitialised_registers: bool,
+    /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
+    pub barriers: bool,
+    /// Races between threads of a block in shared memory.
+    pub shared_races: bool,
+}
+
+impl Checks {
+    /// Every check.
+    pub fn all() -> Self {
+        Checks {
+            out_of_bounds: true,
+            misaligned: true,
+            use_after_free: true,
+            uninitialised_global: true,
+            uninitialised_shared: true,
+            uninitialised_local: true,
+            uninitialised_registers: true,
+            barriers: true,
+            shared_races: true,
+        }
+    }
+
+    /// No check. Accesses outside memory still touch nothing else.
+    pub fn none() -> Self {
+        Checks {
+            out_of_bounds: false,
+            misaligned: false,
+            use_after_free: false,
+            uninitialised_global: false,
+            uninitialised_shared: false,
+            uninitialised_local: false,
+            uninitialised_registers: false,
+            barriers: false,
+            shared_races: false,
+        }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Checks::all()
+    }
+}
+
+/// Grid, block and dynamic shared memory of a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaunchConfig {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+}
+
+impl LaunchConfig {
+    /// A launch without dynamic shared memory.
+    pub fn new(grid: [u32; 3], block: [u32; 3]) -> Self {
+        LaunchConfig { grid, block, shared_bytes: 0 }
+    }
+
+    /// Enough blocks of `block` threads for `n` threads in x.
+    pub fn linear(n: u32, block: u32) -> Self {
+        LaunchConfig::new([n.div_ceil(block.max(1)).max(1), 1, 1], [block, 1, 1])
+    }
+
+    /// Sets the bytes of dynamic shared memory.
+    pub fn shared(mut self, bytes: u32) -> Self {
+        self.shared_bytes = bytes;
+        self
+    }
+}
+
+/// A kernel argument. Pointers are `U64`; structs and arrays by value are `Bytes`.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names are the types")]
+pub enum Arg {
+    U8(u8),
+    I8(i8),
+    U16(u16),
+    I16(i16),
+    U32(u32),
+    I32(i32),
+    U64(u64),
+    I64(i64),
+    F32(f32),
+    F64(f64),
+    Bytes(Vec<u8>),
+}
+
+impl Arg {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Arg::U8(v) => v.to_le_bytes().to_vec(),
+            Arg::I8(v) => v.to_le_bytes().to_vec(),
+            Arg::U16(v) => v.to_le_bytes().to_vec(),
+            Arg::I16(v) => v.to_le_bytes().to_vec(),
+            Arg::U32(v) => v.to_le_bytes().to_vec(),
+            Arg::I32(v) => v.to_le_bytes().to_vec(),
+            Arg::U64(v) => v.to_le_bytes().to_vec(),
+            Arg::I64(v) => v.to_le_bytes().to_vec(),
+            Arg::F32(v) => v.to_le_bytes().to_vec(),
+            Arg::F64(v) => v.to_le_bytes().to_vec(),
+            Arg::Bytes(v) => v.clone(),
+        }
+    }
+}
+
+/// Options of a simulator.
+#[derive(Clone, Debug)]
+pub struct SimBuilder {
+    checks: Checks,
+    seed: Option<u64>,
+    budget: u64,
+}
+
+impl SimBuilder {
+    /// Which checks to make (default: all).
+    pub fn checks(mut self, checks: Checks) -> Self {
+        self.checks = checks;
+        self
+    }
+
+    /// Shuffles the order of blocks, and of warps between barriers, by this seed. Without one both run in order.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Warp instructions a launch may execute before it counts as an infinite loop (default: 2^36).
+    pub fn instruction_budget(mut self, warp_instructions: u64) -> Self {
+        self.budget = warp_instructions;
+        self
+    }
+
+    /// The simulator.
+    pub fn build(self) -> Sim {
+        Sim {
+            checks: self.checks,
+            seed: self.seed,
+            budget: self.budget,
+            global: Global::default(),
+            modules: HashMap::new(),
+            programs: HashMap::new(),
+            warps: Vec::new(),
+            shared: Shared::default(),
+        }
+    }
+}
+
+/// A simulated device: memory, and the means to launch kernels.
+///
+/// ```
+/// use ptx_sim::{Arg, LaunchConfig, Module, Sim};
+///
+/// let module = Module::parse(
+///     ".version 7.0 .target sm_80 .visible .entry double(.param .u64 p) {
+///        .reg .b32 %r<3>; .reg .b64 %d<3>;
+///        ld.param.u64 %d0, [p];  mov.u32 %r0, %tid.x;  mul.wide.u32 %d1, %r0, 4;  add.s64 %d2, %d0, %d1;
+///        ld.global.f32 %r1, [%d2];  add.rn.f32 %r2, %r1, %r1;  st.global.f32 [%d2], %r2;  ret; }",
+/// )?;
+/// let mut sim = Sim::builder().build();
+/// let x = sim.alloc(8);
+/// sim.write(x, &[1.5f32.to_le_bytes(), (-2f32).to_le_bytes()].concat())?;
+/// sim.launch(&module, "double", &LaunchConfig::new([1, 1, 1], [2, 1, 1]), &[Arg::U64(x)])?;
+/// let mut out = [0; 8];
+/// sim.read(x, &mut out)?;
+/// assert_eq!(out, [3f32.to_le_bytes(), (-4f32).to_le_bytes()].concat()[..]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Sim {
+    checks: Checks,
+    seed: Option<u64>,
+    budget: u64,
+    pub(crate) global: Global,
+    /// Addresses of each module's variables.
+    modules: HashMap<u64, Vec<u64>>,
+    programs: HashMap<(u64, String), Arc<Program>>,
+    warps: Vec<Warp>,
+    shared: Shared,
+}
+
+impl Sim {
+    /// Options with their defaults.
+    pub fn builder() -> SimBuilder {
+        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+    }
+
+    /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
+    pub fn alloc(&mut self, bytes: usize) -> u64 {
+        self.global.alloc(bytes)
+    }
+
+    /// Releases a buffer by its first address.
+    pub fn free(&mut self, addr: u64) -> Result<(), SimError> {
+        self.global.free(addr)
+    }
+
+    /// Copies host bytes into a buffer and marks them initialised.
+    pub fn write(&mut self, addr: u64, data: &[u8]) -> Result<(), SimError> {
+        let i = self.global.host(addr, data.len())?;
+        let a = self.global.get_mut(i);
+        let at = (addr - a.base) as usize;
+        a.arena.bytes[at..at + data.len()].copy_from_slice(data);
+        a.arena.init.set(at, data.len());
+        Ok(())
+    }
+
+    /// Copies device bytes to the host. Bytes nobody wrote read as 0xff.
+    pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), SimError> {
+        let a = self.global.get(self.global.host(addr, out.len())?);
+        let at = (addr - a.base) as usize;
+        out.copy_from_slice(&a.arena.bytes[at..at + out.len()]);
+        Ok(())
+    }
+
+    /// [`Sim::read`], but an error when a byte of the range was never written.
+    pub fn read_checked(&self, addr: u64, out: &mut [u8]) -> Result<(), SimError> {
+        let a = self.global.get(self.global.host(addr, out.len())?);
+        let at = (addr - a.base) as usize;
+        if !a.arena.init.complete()
+            && let Some(missing) = a.arena.init.first_missing(at, out.len())
+        {
+            let address = a.base + missing as u64;
+            return Err(SimError::new(
+                ErrorKind::UninitialisedGlobal,
+                format!(
+                    "the host reads {} bytes, this one was never written: {}",
+                    out.len(),
+                    self.global.describe(address)
+                ),
+            )
+            .at(address));
+        }
+        self.read(addr, out)
+    }
+
+    /// Copies between buffers; uninitialised bytes stay uninitialised.
+    pub fn copy(&mut self, dst: u64, src: u64, bytes: usize) -> Result<(), SimError> {
+        let (s, d) = (self.global.host(src, bytes)?, self.global.host(dst, bytes)?);
+        let from = self.global.get(s);
+        let at = (src - from.base) as usize;
+        let data = from.arena.bytes[at..at + bytes].to_vec();
+        let missing: Vec<usize> = match from.arena.init.complete() {
+            true => Vec::new(),
+            false => (0..bytes).filter(|i| !from.arena.init.test(at + i, 1)).collect(),
+        };
+        let to = self.global.get_mut(d);
+        let at = (dst - to.base) as usize;
+        to.arena.bytes[at..at + bytes].copy_from_slice(&data);
+        to.arena.init.set(at, bytes);
+        let len = to.size as usize;
+        for i in missing {
+            to.arena.init.unset(at + i, 1, len);
+        }
+        Ok(())
+    }
+
+    /// Sets every byte of a range.
+    pub fn fill(&mut self, addr: u64, byte: u8, bytes: usize) -> Result<(), SimError> {
+        let i = self.global.host(addr, bytes)?;
+        let a = self.global.get_mut(i);
+        let at = (addr - a.base) as usize;
+        a.arena.bytes[at..at + bytes].fill(byte);
+        a.arena.init.set(at, bytes);
+        Ok(())
+    }
+
+    /// Forgets that a range was written, for sub-allocators that hand it out again.
+    pub fn poison(&mut self, addr: u64, bytes: usize) -> Result<(), SimError> {
+        let i = self.global.host(addr, bytes)?;
+        let a = self.global.get_mut(i);
+        let at = (addr - a.base) as usize;
+        a.arena.bytes[at..at + bytes].fill(crate::memory::POISON);
+        let len = a.size as usize;
+        a.arena.init.unset(at, bytes, len);
+        Ok(())
+    }
+
+    /// Runs a kernel to its end. On an error memory keeps what was written before it.
+    pub fn launch(
+        &mut self,
+        module: &Module,
+        kernel: &str,
+        config: &LaunchConfig,
+        args: &[Arg],
+    ) -> Result<LaunchStats, SimError> {
+        self.launch_inner(module, kernel, config, args).map_err(|mut e| {
+            if e.report.kernel.is_empty() {
+                e.report.kernel = kernel.to_string();
+            }
+            e
+        })
+    }
+
+    fn launch_inner(
+        &mut self,
+        module: &Module,
+        kernel: &str,
+        config: &LaunchConfig,
+        args: &[Arg],
+    ) -> Result<LaunchStats, SimError> {
+        let info = module.kernel(kernel).ok_or_else(|| {
+            let names: Vec<&str> = module.kernels().map(|k| k.name.as_str()).take(8).collect();
+            SimError::new(ErrorKind::NoSuchKernel, format!("the module's kernels are {}", names.join(", ")))
+        })?;
+        let bad = |m: String| Err(SimError::new(ErrorKind::BadLaunch, m));
+        let [x, y, z] = config.block;
+        let threads = x as u64 * y as u64 * z as u64;
+        if threads == 0 || threads > MAX_THREADS as u64 || z > 64 {
+            return bad(format!("a block of {x}x{y}x{z} threads; 1 to {MAX_THREADS} are possible, 64 in z"));
+        }
+        let [gx, gy, gz] = config.grid;
+        if gx == 0 || gy == 0 || gz == 0 || gx > i32::MAX as u32 || gy > 65535 || gz > 65535 {
+            return bad(format!(
+                "a grid of {gx}x{gy}x{gz} blocks; 1 to 2147483647 in x and 65535 in y and z are possible"
+            ));
+        }
+        if let Some(r) = info.required_threads.filter(|r| *r != config.block) {
+            return bad(format!(
+                "the kernel requires blocks of {r:?} threads, the launch has {:?}",
+                config.block
+            ));
+        }
+        if let Some(m) = info.max_threads.filter(|m| threads > m.iter().map(|&v| v as u64).product()) {
+            return bad(format!(
+                "the kernel allows blocks of at most {m:?} threads, the launch has {:?}",
+                config.block
+            ));
+        }
+        let params = pack(info, args)?;
+        let program = self.program(module, kernel)?;
+        let (placed, total) = program.place(config.shared_bytes);
+        if program.shared_bytes(config.shared_bytes) > MAX_SHARED as u64 {
+            return bad(format!(
+                "{} bytes of shared memory; a block has at most {MAX_SHARED}",
+                program.shared_bytes(config.shared_bytes)
+            ));
+        }
+        let mut stats = LaunchStats::default();
+        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
+        let mut budget = self.budget;
+        let blocks = gx as u64 * gy as u64 * gz as u64;
+        let order = order(blocks, self.seed);
+        for n in 0..blocks {
+            let b = order.as_ref().map_or(n, |o| o[n as usize] as u64);
+            let index = [
+                (b % gx as u64) as u32,
+                (b / gx as u64 % gy as u64) as u32,
+                (b / gx as u64 / gy as u64) as u32,
+            ];
+            let run = BlockRun {
+                module: &module.inner,
+                program: &program,
+                grid: &grid,
+                checks: &self.checks,
+                global: &mut self.global,
+                shared: &mut self.shared,
+                stats: &mut stats,
+                budget: &mut budget,
+                index,
+                linear: b,
+            };
+            run.run(&mut self.warps)?;
+        }
+        Ok(stats)
+    }
+
+    fn program(&mut self, module: &Module, kernel: &str) -> Result<Arc<Program>, SimError> {
+        let key = (module.inner.id, kernel.to_string());
+        if let Some(p) = self.programs.get(&key) {
+            return Ok(p.clone());
+        }
+        self.load(module);
+        let addresses = &self.modules[&module.inner.id];
+        let p = Arc::new(Program::link(&module.inner, kernel, addresses)?);
+        self.programs.insert(key, p.clone());
+        Ok(p)
+    }
+
+    /// Allocates and initialises a module's variables, once.
+    fn load(&mut self, module: &Module) {
+        let m = &module.inner;
+        if self.modules.contains_key(&m.id) {
+            return;
+        }
+        let mut addresses = Vec::new();
+        for v in &m.globals {
+            let addr = self.global.alloc(v.size as usize);
+            if let Some(i) = self.global.index(addr) {
+                let a = self.global.get_mut(i);
+                a.name = v.name.clone();
+                a.read_only = v.read_only;
+                a.arena.bytes.fill(0);
+                let n = v.data.len().min(a.arena.bytes.len());
+                a.arena.bytes[..n].copy_from_slice(&v.data[..n]);
+                a.arena.init = crate::arena::InitBits::full();
+            }
+            addresses.push(addr);
+        }
+        for (v, &addr) in m.globals.iter().zip(&addresses) {
+            for (at, bytes, shift, name, addend) in &v.pointers {
+                let target = match (m.global_names.get(name), m.func_names.get(name)) {
+                    (Some(&g), _) => addresses[g as usize],
+                    (_, Some(&f)) => FUNC_BASE + 16 * f as u64,
+                    _ => 0,
+                };
+                let value = (target.wrapping_add(*addend as u64) >> shift).to_le_bytes();
+                if let Some(i) = self.global.index(addr)
+                    && let Some(slot) = self.global.get_mut(i).arena.bytes.get_mut(*at..at + *bytes as usize)
+                {
+                    for (d, s) in slot.iter_mut().zip(value) {
+                        *d = s;
+                    }
+                }
+            }
+        }
+        self.modules.insert(m.id, addresses);
+    }
+}
+
+/// Argument bytes in the layout of the kernel's parameters.
+fn pack(info: &crate::KernelInfo, args: &[Arg]) -> Result<Vec<u8>, SimError> {
+    if args.len() != info.params.len() {
+        return Err(SimError::new(
+            ErrorKind::BadArguments,
+            format!("the kernel has {} parameters, the launch {} arguments", info.params.len(), args.len()),
+        ));
+    }
+    let mut out = vec![0; info.params.last().map_or(0, |p| (p.offset + p.size) as usize)];
+    for (i, (p, a)) in info.params.iter().zip(args).enumerate() {
+        let bytes = a.bytes();
+        if bytes.len() != p.size as usize {
+            return Err(SimError::new(
+                ErrorKind::BadArguments,
+                format!(
+                    "parameter {i} `{}` ({}) has {} bytes, the argument {}",
+                    p.name,
+                    p.ty,
+                    p.size,
+                    bytes.len()
+                ),
+            ));
+        }
+        out[p.offset as usize..p.offset as usize + bytes.len()].copy_from_slice(&bytes);
+    }
+    Ok(out)
+}
+
+/// One step of SplitMix64.
+pub(crate) fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Fisher-Yates.
+pub(crate) fn shuffle<T>(list: &mut [T], state: &mut u64) {
+    for i in (1..list.len()).rev() {
+        list.swap(i, (random(state) % (i as u64 + 1)) as usize);
+    }
+}
+
+/// A seeded order of blocks; grids too large to list run in order.
+fn order(blocks: u64, seed: Option<u64>) -> Option<Vec<u32>> {
+    let mut state = seed?;
+    if blocks > 1 << 22 {
+        return None;
+    }
+    let mut v: Vec<u32> = (0..blocks as u32).collect();
+    shuffle(&mut v, &mut state);
+    Some(v)
+}
+
+/// Where shared variables go: in order, each at its alignment, with a gap that catches overruns.
+pub(crate) fn place(vars: &[SharedVar], dynamic: u32) -> (Vec<Placed>, u64) {
+    let mut at = crate::link::SHARED_FIRST;
+    let mut out = Vec::new();
+    for v in vars.iter().filter(|v| !v.dynamic).chain(vars.iter().filter(|v| v.dynamic)) {
+        let size = if v.dynamic { dynamic as u64 } else { v.size };
+        let start = at.next_multiple_of(v.align.max(16) as u64);
+        out.push(Placed { name: v.name.clone(), start, end: start + size });
+        // All `.extern .shared` arrays are one and the same memory.
+        at = if v.dynamic { at } else { start + size + crate::link::SHARED_GAP };
+    }
+    let end = out.iter().map(|p| p.end).max().unwrap_or(at);
+    (out, end)
+}

@@ -1,0 +1,405 @@
+//! General matrix product with a fused epilogue, f32:
+//!
+//! ```text
+//! C[b] <- act(alpha * op(A[b]) * op(B[b]) + beta * C[b] + bias)        op(X) = X or its transpose
+//! ```
+//!
+//! op(A) is M x K, op(B) is K x N, C is M x N, all row-major; `bias` has one element a column and may be null. With
+//! beta = 0, C is not read. Every sum runs over k in increasing order in one register, whatever the tile: the result does
+//! not depend on the grid and is the same from run to run.
+//!
+//! # The tile
+//!
+//! A block computes a `BM x BN` tile of C. It walks K in steps of `BK`: the two operand panels of the next step travel
+//! from global memory to registers (128 bits at a time where alignment allows) while the current ones, in shared memory,
+//! are multiplied; two buffers, so one barrier a step. Panels lie in shared memory with k outermost, each row padded by
+//! 4 floats: rows stay aligned for 128-bit loads, and the transposing stores of a K-contiguous operand meet no bank
+//! conflict in [`LARGE`] and a two-way one in the smaller tiles. A thread owns `TM x TN` elements as quads: 4 consecutive rows or columns out of each of `TM / 4`
+//! (`TN / 4`) equal parts of the tile, so that the lanes of a warp, laid out 4 x 8, read whole rows of a panel.
+//!
+//! Three tiles are instantiated for each of the four transpose cases: [`LARGE`] for throughput, [`MEDIUM`] and [`SMALL`]
+//! to give every multiprocessor a block when C is small. The host (`ops/gemm.rs`) picks.
+#![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
+
+use crate::activation;
+use crate::ptx::tile::{fma, is_aligned4, ld_shared4, shared_address, st_shared, st_shared4, Float4};
+use cuda_std::prelude::*;
+use cuda_std::shared_array;
+
+/// The sizes of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of C a block computes.
+    pub bm: u32,
+    /// Columns of C a block computes.
+    pub bn: u32,
+    /// Depth of a panel.
+    pub bk: u32,
+    /// Rows a thread computes.
+    pub tm: u32,
+    /// Columns a thread computes.
+    pub tn: u32,
+}
+
+impl Tile {
+    /// Threads of a block.
+    pub const fn threads(self) -> u32 {
+        (self.bm / self.tm) * (self.bn / self.tn)
+    }
+    /// Floats of shared memory: two buffers of both panels.
+    pub const fn shared(self) -> usize {
+        2 * self.bk as usize * ((self.bm + PAD) + (self.bn + PAD)) as usize
+    }
+}
+
+/// Floats between the rows of a panel in shared memory.
+const PAD: u32 = 4;
+
+/// For matrices that fill the GPU: 256 threads, 64 accumulators each.
+pub const LARGE: Tile = Tile { bm: 128, bn: 128, bk: 8, tm: 8, tn: 8 };
+/// For hundreds of rows and columns: 256 threads, 16 accumulators each.
+pub const MEDIUM: Tile = Tile { bm: 64, bn: 64, bk: 16, tm: 4, tn: 4 };
+/// For tiny networks: 64 threads, 16 accumulators each.
+pub const SMALL: Tile = Tile { bm: 32, bn: 32, bk: 16, tm: 4, tn: 4 };
+
+/// One operand: op(X) is `rows x K` seen from the tile, where "rows" are M for A and N for B.
+#[derive(Clone, Copy)]
+struct Operand {
+    data: *const f32,
+    /// Distance of consecutive rows of the stored matrix.
+    ld: u32,
+    rows: u32,
+    k: u32,
+    /// Whether every quad of a stored row that starts at a multiple of 4 is aligned to 16 bytes.
+    vector: bool,
+}
+
+impl Operand {
+    /// Four consecutive elements of a stored row: along k if `KC` (K-contiguous), else along the rows; 0 outside.
+    #[inline(always)]
+    unsafe fn quad<const KC: bool>(&self, row: u32, k: u32) -> [f32; 4] {
+        // (outer, inner): where the quad starts in the stored matrix; its extents.
+        let (outer, inner, outers, inners) =
+            if KC { (row, k, self.rows, self.k) } else { (k, row, self.k, self.rows) };
+        let mut v = [0.0f32; 4];
+        if outer < outers {
+            let p = self.data.add(outer as usize * self.ld as usize + inner as usize);
+            if self.vector && inner + 3 < inners {
+                v = (*(p as *const Float4)).0;
+            } else {
+                if inner < inners {
+                    v[0] = *p;
+                }
+                if inner + 1 < inners {
+                    v[1] = *p.add(1);
+                }
+                if inner + 2 < inners {
+                    v[2] = *p.add(2);
+                }
+                if inner + 3 < inners {
+                    v[3] = *p.add(3);
+                }
+            }
+        }
+        v
+    }
+}
+
+/// The part of a panel that one thread moves: `V` quads of a `BK x ROWS` panel starting at (`row0`, `k0`).
+#[inline(always)]
+unsafe fn fetch<const KC: bool, const ROWS: u32, const BK: u32, const THREADS: u32, const V: usize>(
+    x: &Operand,
+    row0: u32,
+    k0: u32,
+    t: u32,
+) -> [[f32; 4]; V] {
+    let mut quads = [[0.0f32; 4]; V];
+    let mut v = 0;
+    while v < V {
+        let q = t + v as u32 * THREADS;
+        let (row, k) =
+            if KC { (q / (BK / 4), q % (BK / 4) * 4) } else { (q % (ROWS / 4) * 4, q / (ROWS / 4)) };
+        quads[v] = x.quad::<KC>(row0 + row, k0 + k);
+        v += 1;
+    }
+    quads
+}
+
+/// Stores what [`fetch`] got into the panel at shared address `panel`, k outermost.
+#[inline(always)]
+unsafe fn stash<const KC: bool, const ROWS: u32, const BK: u32, const THREADS: u32, const V: usize>(
+    panel: u32,
+    quads: &[[f32; 4]; V],
+    t: u32,
+) {
+    let ld = ROWS + PAD;
+    let mut v = 0;
+    while v < V {
+        let q = t + v as u32 * THREADS;
+        if KC {
+            let (row, k) = (q / (BK / 4), q % (BK / 4) * 4);
+            let at = panel + 4 * (k * ld + row);
+            st_shared(at, quads[v][0]);
+            st_shared(at + 4 * ld, quads[v][1]);
+            st_shared(at + 8 * ld, quads[v][2]);
+            st_shared(at + 12 * ld, quads[v][3]);
+        } else {
+            let (row, k) = (q % (ROWS / 4) * 4, q / (ROWS / 4));
+            st_shared4(panel + 4 * (k * ld + row), quads[v]);
+        }
+        v += 1;
+    }
+}
+
+/// The epilogue's operands.
+#[derive(Clone, Copy)]
+struct Epilogue {
+    alpha: f32,
+    beta: f32,
+    c: *mut f32,
+    ldc: u32,
+    m: u32,
+    n: u32,
+    bias: *const f32,
+    activation: u32,
+    parameter: f32,
+    /// As [`Operand::vector`], for C.
+    vector: bool,
+}
+
+impl Epilogue {
+    /// The finished element `j` of the quad at `p`, column `col`; what it reads of C and bias is inside.
+    #[inline(always)]
+    unsafe fn finish(&self, p: *mut f32, col: u32, j: u32, sum: f32) -> f32 {
+        let inside = col + j < self.n;
+        let mut x = self.alpha * sum;
+        if self.beta != 0.0 && inside {
+            x = fma(self.beta, *p.add(j as usize), x);
+        }
+        if !self.bias.is_null() && inside {
+            x += *self.bias.add((col + j) as usize);
+        }
+        activation::apply(self.activation, self.parameter, x)
+    }
+
+    /// Finishes four consecutive elements of a row and stores those inside C.
+    #[inline(always)]
+    unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]) {
+        if row >= self.m || col >= self.n {
+            return;
+        }
+        let p = self.c.add(row as usize * self.ldc as usize + col as usize);
+        let whole = col + 3 < self.n;
+        // Written out: a loop with this body stays a loop, and then `out` lands in local memory.
+        let out = [
+            self.finish(p, col, 0, sum[0]),
+            self.finish(p, col, 1, sum[1]),
+            self.finish(p, col, 2, sum[2]),
+            self.finish(p, col, 3, sum[3]),
+        ];
+        if whole && self.vector {
+            *(p as *mut Float4) = Float4(out);
+        } else {
+            *p = out[0];
+            if col + 1 < self.n {
+                *p.add(1) = out[1];
+            }
+            if col + 2 < self.n {
+                *p.add(2) = out[2];
+            }
+            if whole {
+                *p.add(3) = out[3];
+            }
+        }
+    }
+}
+
+/// One tile of C: see the module's docs. `AKC` and `BKC` say which operands are K-contiguous (A not transposed,
+/// B transposed); `VA`, `VB` are the quads of each panel a thread moves, `QUADS` those of C it owns.
+#[inline(always)]
+unsafe fn tile<
+    const AKC: bool,
+    const BKC: bool,
+    const BM: u32,
+    const BN: u32,
+    const BK: u32,
+    const TM: u32,
+    const TN: u32,
+    const VA: usize,
+    const VB: usize,
+    const QUADS: usize,
+    const THREADS: u32,
+>(
+    a: Operand,
+    b: Operand,
+    out: Epilogue,
+    row0: u32,
+    col0: u32,
+    shared: u32,
+) {
+    let t = thread::thread_idx_x();
+    // Warps of 4 x 8 threads tile the block's threads.
+    let (lane, warp) = (t % 32, t / 32);
+    let warps_n = BN / TN / 8;
+    let ty = warp / warps_n * 4 + lane / 8;
+    let tx = warp % warps_n * 8 + lane % 8;
+    let (lda, ldb) = (BM + PAD, BN + PAD);
+    let (bytes_a, bytes_b) = (4 * BK * lda, 4 * BK * ldb);
+    let (panel_a, panel_b) = (shared, shared + 2 * bytes_a);
+    let mut acc = [[0.0f32; 4]; QUADS];
+
+    let first_a = fetch::<AKC, BM, BK, THREADS, VA>(&a, row0, 0, t);
+    let first_b = fetch::<BKC, BN, BK, THREADS, VB>(&b, col0, 0, t);
+    stash::<AKC, BM, BK, THREADS, VA>(panel_a, &first_a, t);
+    stash::<BKC, BN, BK, THREADS, VB>(panel_b, &first_b, t);
+    thread::sync_threads();
+
+    let k = a.k;
+    let mut k0 = 0;
+    let mut current = 0;
+    while k0 < k {
+        let next = k0 + BK;
+        let mut next_a = [[0.0f32; 4]; VA];
+        let mut next_b = [[0.0f32; 4]; VB];
+        if next < k {
+            next_a = fetch::<AKC, BM, BK, THREADS, VA>(&a, row0, next, t);
+            next_b = fetch::<BKC, BN, BK, THREADS, VB>(&b, col0, next, t);
+        }
+        let (at_a, at_b) = (panel_a + current * bytes_a + 16 * ty, panel_b + current * bytes_b + 16 * tx);
+        let mut kk = 0;
+        while kk < BK {
+            let mut rows = [[0.0f32; 4]; 2];
+            let mut cols = [[0.0f32; 4]; 2];
+            rows[0] = ld_shared4(at_a + 4 * kk * lda);
+            cols[0] = ld_shared4(at_b + 4 * kk * ldb);
+            if TM == 8 {
+                rows[1] = ld_shared4(at_a + 4 * (kk * lda + BM / 2));
+            }
+            if TN == 8 {
+                cols[1] = ld_shared4(at_b + 4 * (kk * ldb + BN / 2));
+            }
+            let mut i = 0;
+            while i < TM as usize {
+                let mut q = 0;
+                while q < TN as usize / 4 {
+                    let (x, w, s) = (rows[i / 4][i % 4], cols[q], &mut acc[i * (TN as usize / 4) + q]);
+                    s[0] = fma(x, w[0], s[0]);
+                    s[1] = fma(x, w[1], s[1]);
+                    s[2] = fma(x, w[2], s[2]);
+                    s[3] = fma(x, w[3], s[3]);
+                    q += 1;
+                }
+                i += 1;
+            }
+            kk += 1;
+        }
+        current ^= 1;
+        if next < k {
+            stash::<AKC, BM, BK, THREADS, VA>(panel_a + current * bytes_a, &next_a, t);
+            stash::<BKC, BN, BK, THREADS, VB>(panel_b + current * bytes_b, &next_b, t);
+        }
+        thread::sync_threads();
+        k0 = next;
+    }
+
+    // The quads move through acc[0], so that this loop need not be unrolled: the epilogue is code-heavy, and registers
+    // cannot be indexed.
+    let per_row = TN / 4;
+    let mut q = 0;
+    while q < QUADS as u32 {
+        let (i, part) = (q / per_row, q % per_row);
+        let row = row0 + i / 4 * (BM / 2) + ty * 4 + i % 4;
+        let col = col0 + part * (BN / 2) + tx * 4;
+        out.store(row, col, acc[0]);
+        let mut j = 1;
+        while j < QUADS {
+            acc[j - 1] = acc[j];
+            j += 1;
+        }
+        q += 1;
+    }
+}
+
+/// The kernels of one tile size: the four transpose cases.
+macro_rules! kernels {
+    ($tile:ident: $($name:ident $akc:literal $bkc:literal $what:literal;)*) => {$(
+        #[doc = concat!("`C <- act(alpha ", $what, " + beta C + bias)` with the tile [`", stringify!($tile), "`].")]
+        ///
+        /// Grid: x = tiles of C, column by column within a row of tiles; y = batches (any number: blocks stride over
+        /// them). Block: the tile's [`threads`](Tile::threads). Strides are in elements from one batch to the next.
+        ///
+        /// # Safety
+        /// - Each batch of `a`, `b`, `c` covers its matrix at the given leading dimension and stride; `c` overlaps
+        ///   neither `a` nor `b`, and its batches do not overlap.
+        /// - `bias` is null or has `n` elements.
+        /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n`, `k` below 2^31.
+        #[kernel]
+        #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), 2))]
+        pub unsafe fn $name(
+            m: u32, n: u32, k: u32, batch: u32, alpha: f32,
+            a: *const f32, lda: u32, stride_a: u64,
+            b: *const f32, ldb: u32, stride_b: u64,
+            beta: f32, c: *mut f32, ldc: u32, stride_c: u64,
+            bias: *const f32, activation: u32, parameter: f32,
+        ) {
+            const T: Tile = $tile;
+            let shared = shared_address(shared_array![f32; $tile.shared()]);
+            let tiles_n = n.div_ceil(T.bn).max(1);
+            let (row0, col0) = (thread::block_idx_x() / tiles_n * T.bm, thread::block_idx_x() % tiles_n * T.bn);
+            let mut z = thread::block_idx_y();
+            while z < batch {
+                let a = a.add(z as usize * stride_a as usize);
+                let b = b.add(z as usize * stride_b as usize);
+                let c = c.add(z as usize * stride_c as usize);
+                let a = Operand { data: a, ld: lda, rows: m, k, vector: is_aligned4(a) && lda % 4 == 0 };
+                let b = Operand { data: b, ld: ldb, rows: n, k, vector: is_aligned4(b) && ldb % 4 == 0 };
+                let vector = is_aligned4(c) && ldc % 4 == 0;
+                let out = Epilogue { alpha, beta, c, ldc, m, n, bias, activation, parameter, vector };
+                tile::<$akc, $bkc, { T.bm }, { T.bn }, { T.bk }, { T.tm }, { T.tn },
+                    { (T.bm * T.bk / 4 / T.threads()) as usize },
+                    { (T.bn * T.bk / 4 / T.threads()) as usize },
+                    { (T.tm * T.tn / 4) as usize },
+                    { T.threads() }>(a, b, out, row0, col0, shared);
+                z += thread::grid_dim_y();
+            }
+        }
+    )*};
+}
+
+kernels! { LARGE:
+    gemm_nn_128 true false "A B";
+    gemm_nt_128 true true "A B^T";
+    gemm_tn_128 false false "A^T B";
+    gemm_tt_128 false true "A^T B^T";
+}
+kernels! { MEDIUM:
+    gemm_nn_64 true false "A B";
+    gemm_nt_64 true true "A B^T";
+    gemm_tn_64 false false "A^T B";
+    gemm_tt_64 false true "A^T B^T";
+}
+kernels! { SMALL:
+    gemm_nn_32 true false "A B";
+    gemm_nt_32 true true "A B^T";
+    gemm_tn_32 false false "A^T B";
+    gemm_tt_32 false true "A^T B^T";
+}
+
+/// Threads of a block of [`add_bias`].
+pub const BLOCK: u32 = 256;
+
+/// `y[i, j] <- x[i, j] + b[j]`, for `n` elements in rows of `cols`. Any grid in x: threads stride over the elements.
+///
+/// # Safety
+/// - `x` and `y` have `n` elements, `b` has `cols >= 1`; `y` overlaps neither.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+pub unsafe fn add_bias(n: u32, cols: u32, x: *const f32, b: *const f32, y: *mut f32) {
+    let step = thread::grid_dim_x() as usize * thread::block_dim_x() as usize;
+    let mut i =
+        thread::block_idx_x() as usize * thread::block_dim_x() as usize + thread::thread_idx_x() as usize;
+    while i < n as usize {
+        *y.add(i) = *x.add(i) + *b.add((i as u32 % cols.max(1)) as usize);
+        i += step;
+    }
+}

@@ -1,0 +1,340 @@
+//! Optimiser steps and the global gradient norm over lists of tensors, one launch a list.
+//!
+//! The tensors lie anywhere in device memory. The host cuts each into chunks of [`CHUNK`] elements and writes a table of
+//! [`UPDATE_WORDS`] (optimisers) or [`NORM_WORDS`] (norm) 64-bit words a chunk; block `b` handles chunk `b`. Numbers that
+//! change from step to step come from `hyper`, a tensor of [`HYPER_LEN`] numbers that the host computes in f64:
+//!
+//! | index | meaning |
+//! |---|---|
+//! | [`LR`] | learning rate |
+//! | [`STEP_SIZE`] | learning rate / (1 - beta1^t) |
+//! | [`INV_SQRT_BIAS2`] | 1 / sqrt(1 - beta2^t) |
+//! | [`DECAY`] | 1 - learning rate * decoupled weight decay |
+//! | [`GRAD_WEIGHT`] | weight of the gradient in SGD's momentum buffer: 1 at the first step, then 1 - dampening |
+//!
+//! All arithmetic is fused multiply-adds and correctly rounded operations in a fixed order; the norm's sums are fixed trees.
+
+use cuda_std::prelude::*;
+use cuda_std::shared_array;
+#[cfg(target_arch = "nvptx64")]
+use cuda_std::GpuFloat;
+
+use crate::quad::Quad;
+
+/// Threads of a block of every kernel here.
+pub const OPTIM_BLOCK: u32 = 256;
+/// Elements of a chunk: what one block handles.
+pub const CHUNK: u32 = 4096;
+/// Words of a chunk in an optimiser's table: addresses of parameter, gradient, first and second moment (0 where the
+/// rule has none), and the number of elements.
+pub const UPDATE_WORDS: usize = 5;
+/// Words of a chunk in the norm's table: address of the gradient, and the number of elements.
+pub const NORM_WORDS: usize = 2;
+
+/// Numbers in `hyper`.
+pub const HYPER_LEN: usize = 8;
+/// Learning rate.
+pub const LR: usize = 0;
+/// Learning rate / (1 - beta1^t).
+pub const STEP_SIZE: usize = 1;
+/// 1 / sqrt(1 - beta2^t).
+pub const INV_SQRT_BIAS2: usize = 2;
+/// 1 - learning rate * decoupled weight decay.
+pub const DECAY: usize = 3;
+/// Weight of the gradient in SGD's momentum buffer.
+pub const GRAD_WEIGHT: usize = 4;
+
+/// Runs `rule(parameter, gradient, first, second) -> (parameter, first, second)` over this block's chunk, with `MOMENTS`
+/// of the two moments in memory.
+///
+/// # Safety
+/// - `table` covers [`UPDATE_WORDS`] words a block; each chunk's tensors cover its length and do not overlap.
+#[inline(always)]
+unsafe fn update<const MOMENTS: u32>(
+    table: *const u64,
+    scale: *const f32,
+    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32),
+) {
+    // SAFETY: table covers this block's words; scale is null or one number (the kernel's contract).
+    let (p, g, m, v, len, scale) = unsafe {
+        let chunk = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
+        let scale = if scale.is_null() { 1.0 } else { *scale };
+        (*chunk, *chunk.add(1), *chunk.add(2), *chunk.add(3), *chunk.add(4) as u32, scale)
+    };
+    // Quads where all tensors are aligned, the rest one by one.
+    let quads = if (p | g | m | v) & 15 == 0 { len / 4 } else { 0 };
+    let (p, g, m, v) = (p as *mut f32, g as *const f32, m as *mut f32, v as *mut f32);
+    let mut q = thread::thread_idx_x();
+    while q < quads {
+        // SAFETY: 4 q + 3 < len, the tensors cover len elements and are aligned.
+        unsafe {
+            let at = q as usize;
+            let (p, g) = ((p as *mut Quad).add(at), *(g as *const Quad).add(at));
+            let (m, v) = ((m as *mut Quad).add(at), (v as *mut Quad).add(at));
+            let zero = Quad(0.0, 0.0, 0.0, 0.0);
+            let mut ps = *p;
+            let mut ms = if MOMENTS > 0 { *m } else { zero };
+            let mut vs = if MOMENTS > 1 { *v } else { zero };
+            (ps.0, ms.0, vs.0) = rule(ps.0, g.0 * scale, ms.0, vs.0);
+            (ps.1, ms.1, vs.1) = rule(ps.1, g.1 * scale, ms.1, vs.1);
+            (ps.2, ms.2, vs.2) = rule(ps.2, g.2 * scale, ms.2, vs.2);
+            (ps.3, ms.3, vs.3) = rule(ps.3, g.3 * scale, ms.3, vs.3);
+            *p = ps;
+            if MOMENTS > 0 {
+                *m = ms;
+            }
+            if MOMENTS > 1 {
+                *v = vs;
+            }
+        }
+        q += OPTIM_BLOCK;
+    }
+    let mut i = 4 * quads + thread::thread_idx_x();
+    while i < len {
+        // SAFETY: i < len, and the tensors cover len elements.
+        unsafe {
+            let at = i as usize;
+            let m0 = if MOMENTS > 0 { *m.add(at) } else { 0.0 };
+            let v0 = if MOMENTS > 1 { *v.add(at) } else { 0.0 };
+            let (p1, m1, v1) = rule(*p.add(at), *g.add(at) * scale, m0, v0);
+            *p.add(at) = p1;
+            if MOMENTS > 0 {
+                *m.add(at) = m1;
+            }
+            if MOMENTS > 1 {
+                *v.add(at) = v1;
+            }
+        }
+        i += OPTIM_BLOCK;
+    }
+}
+
+/// SGD without momentum: `p -= lr (g + weight_decay p)`.
+///
+/// # Safety
+/// - `table` is as the module says, a chunk a block, without moments; `hyper` covers [`HYPER_LEN`] numbers; `scale` is null or one
+///   number that multiplies the gradients.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn sgd_step(table: *const u64, hyper: *const f32, scale: *const f32, weight_decay: f32) {
+    // SAFETY: the kernel's contract.
+    unsafe {
+        let lr = *hyper.add(LR);
+        update::<0>(table, scale, |p, g, _, _| {
+            let g = weight_decay.mul_add(p, g);
+            ((-lr).mul_add(g, p), 0.0, 0.0)
+        });
+    }
+}
+
+/// SGD with momentum: `b = momentum b + grad_weight g`, then `p -= lr b`, or with Nesterov `p -= lr (g + momentum b)`.
+///
+/// # Safety
+/// - As [`sgd_step`], with the first moment `b`.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn sgd_momentum_step(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    weight_decay: f32,
+    momentum: f32,
+    nesterov: u32,
+) {
+    // SAFETY: the kernel's contract.
+    unsafe {
+        let lr = *hyper.add(LR);
+        let weight = *hyper.add(GRAD_WEIGHT);
+        update::<1>(table, scale, |p, g, b, _| {
+            let g = weight_decay.mul_add(p, g);
+            let b = momentum.mul_add(b, weight * g);
+            let d = if nesterov != 0 { momentum.mul_add(b, g) } else { b };
+            ((-lr).mul_add(d, p), b, 0.0)
+        });
+    }
+}
+
+/// RMSprop: `v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps)`.
+///
+/// # Safety
+/// - As [`sgd_step`], with the first moment `v`.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn rmsprop_step(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    weight_decay: f32,
+    alpha: f32,
+    one_minus_alpha: f32,
+    eps: f32,
+) {
+    // SAFETY: the kernel's contract.
+    unsafe {
+        let lr = *hyper.add(LR);
+        update::<1>(table, scale, |p, g, v, _| {
+            let g = weight_decay.mul_add(p, g);
+            let v = alpha.mul_add(v, one_minus_alpha * g * g);
+            let d = g / (v.sqrt() + eps);
+            ((-lr).mul_add(d, p), v, 0.0)
+        });
+    }
+}
+
+/// RMSprop with momentum: as [`rmsprop_step`], with `b = momentum b + g / (sqrt(v) + eps); p -= lr b`.
+///
+/// # Safety
+/// - As [`sgd_step`], with the first moment `v` and the second `b`.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn rmsprop_momentum_step(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    weight_decay: f32,
+    alpha: f32,
+    one_minus_alpha: f32,
+    eps: f32,
+    momentum: f32,
+) {
+    // SAFETY: the kernel's contract.
+    unsafe {
+        let lr = *hyper.add(LR);
+        update::<2>(table, scale, |p, g, v, b| {
+            let g = weight_decay.mul_add(p, g);
+            let v = alpha.mul_add(v, one_minus_alpha * g * g);
+            let b = momentum.mul_add(b, g / (v.sqrt() + eps));
+            ((-lr).mul_add(b, p), v, b)
+        });
+    }
+}
+
+/// Adam (`decay` in `hyper` is 1) and AdamW (`weight_decay` is 0):
+/// `m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; p = decay p - step_size m / (sqrt(v) inv_sqrt_bias2 + eps)`.
+///
+/// # Safety
+/// - As [`sgd_step`], with the moments `m` and `v`.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn adam_step(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    weight_decay: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    eps: f32,
+) {
+    // SAFETY: the kernel's contract.
+    unsafe {
+        let step_size = *hyper.add(STEP_SIZE);
+        let inv_sqrt_bias2 = *hyper.add(INV_SQRT_BIAS2);
+        let decay = *hyper.add(DECAY);
+        update::<2>(table, scale, |p, g, m, v| {
+            let g = weight_decay.mul_add(p, g);
+            let m = one_minus_beta1.mul_add(g - m, m);
+            let v = beta2.mul_add(v, one_minus_beta2 * g * g);
+            let d = m / v.sqrt().mul_add(inv_sqrt_bias2, eps);
+            ((-step_size).mul_add(d, decay * p), m, v)
+        });
+    }
+}
+
+/// The sum of `value` over the block's threads, by a tree of halves, in thread 0.
+///
+/// # Safety
+/// - Every thread of the block of [`OPTIM_BLOCK`] calls it.
+#[inline(always)]
+unsafe fn block_sum(value: f32) -> f32 {
+    let sums = shared_array![f32; 256];
+    let t = thread::thread_idx_x() as usize;
+    // SAFETY: t < 256, the block's size; barriers separate the writes of one level from the reads of the next, and every
+    // thread takes part in each.
+    unsafe {
+        *sums.add(t) = value;
+        thread::sync_threads();
+        let mut half = OPTIM_BLOCK as usize / 2;
+        while half > 0 {
+            if t < half {
+                *sums.add(t) += *sums.add(t + half);
+            }
+            thread::sync_threads();
+            half /= 2;
+        }
+        *sums
+    }
+}
+
+/// `partial[b]` = the sum of squares of chunk `b`.
+///
+/// # Safety
+/// - `table` is as the module says, [`NORM_WORDS`] words a block; `partial` covers a number a block.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn global_norm_partial(table: *const u64, partial: *mut f32) {
+    let block = thread::block_idx_x() as usize;
+    // SAFETY: table covers this block's words (the kernel's contract).
+    let (address, len) =
+        unsafe { (*table.add(block * NORM_WORDS), *table.add(block * NORM_WORDS + 1) as u32) };
+    let quads = if address & 15 == 0 { len / 4 } else { 0 };
+    let x = address as *const f32;
+    let mut sum = 0.0f32;
+    let mut q = thread::thread_idx_x();
+    while q < quads {
+        // SAFETY: 4 q + 3 < len, and x covers len elements and is aligned.
+        let v = unsafe { *(x as *const Quad).add(q as usize) };
+        sum = v.0.mul_add(v.0, sum);
+        sum = v.1.mul_add(v.1, sum);
+        sum = v.2.mul_add(v.2, sum);
+        sum = v.3.mul_add(v.3, sum);
+        q += OPTIM_BLOCK;
+    }
+    let mut i = 4 * quads + thread::thread_idx_x();
+    while i < len {
+        // SAFETY: i < len, and x covers len elements.
+        let v = unsafe { *x.add(i as usize) };
+        sum = v.mul_add(v, sum);
+        i += OPTIM_BLOCK;
+    }
+    // SAFETY: every thread reaches this; partial covers a number a block.
+    unsafe {
+        let sum = block_sum(sum);
+        if thread::thread_idx_x() == 0 {
+            *partial.add(block) = sum;
+        }
+    }
+}
+
+/// From the partial sums of squares: `norm = sqrt(sum)` and `scale = min(1, max_norm / (norm + 1e-6))`. One block.
+///
+/// # Safety
+/// - `partial` covers `count` numbers, `scale` and `norm` one each.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
+pub unsafe fn global_norm_finish(
+    count: u32,
+    partial: *const f32,
+    max_norm: f32,
+    scale: *mut f32,
+    norm: *mut f32,
+) {
+    let mut sum = 0.0;
+    let mut i = thread::thread_idx_x() as usize;
+    while i < count as usize {
+        // SAFETY: i < count.
+        sum += unsafe { *partial.add(i) };
+        i += OPTIM_BLOCK as usize;
+    }
+    // SAFETY: every thread reaches this; scale and norm are one number each.
+    unsafe {
+        let sum = block_sum(sum);
+        if thread::thread_idx_x() == 0 {
+            let length = sum.sqrt();
+            let factor = max_norm / (length + 1e-6);
+            *norm = length;
+            // Written so that NaN stays: a diverged step must not look like a clipped one.
+            *scale = if factor > 1.0 { 1.0 } else { factor };
+        }
+    }
+}

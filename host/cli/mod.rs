@@ -1,0 +1,89 @@
+//! The command line: one file for each command.
+//!
+//! Contract for scripts: results on stdout, progress and reports on stderr; with `--json` the last line of stdout is one
+//! JSON object. Exit codes: 0; 1 for a failure (files, data, divergence); 2 for usage (an option that does not exist, is out
+//! of its range or names nothing); 130 after Ctrl-C. A failure is one line, `error: ...`, on stderr: [`fail`] makes it.
+
+mod args;
+mod bench;
+mod completions;
+mod devices;
+mod eval;
+mod fail;
+mod interrupt;
+mod kernels;
+mod out;
+mod predict;
+mod progress;
+mod ptxas;
+mod report;
+mod run_dir;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  ironwarp train digits                          train on a built-in data set, save to runs/digits
+  ironwarp train data.csv --target price         train on a file
+  ironwarp eval runs/digits/model.safetensors digits --part test
+  ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
+  ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
+  ironwarp devices
+
+Built-in data sets: digits, iris, wine, breast_cancer, diabetes.
+Exit codes: 0, 1 failure, 2 usage, 130 interrupted.";
+
+/// Deep learning on NVIDIA GPUs, in Rust from end to end: on a GPU, on the CPU, or in a PTX simulator.
+#[derive(Parser)]
+#[command(name = "ironwarp", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Args>),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Devices(devices::Args),
+    Kernels(kernels::Args),
+    Bench(bench::Args),
+    Completions(completions::Args),
+}
+
+/// Parses, runs, and turns what went wrong into a line and an exit code.
+pub fn main() -> ExitCode {
+    fail::hook();
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return fail::usage(&error),
+    };
+    let done = match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail::report(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

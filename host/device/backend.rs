@@ -1,0 +1,50 @@
+//! What a device kind implements: untyped memory and launches. Private; users see [`Device`](super::Device).
+
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
+
+/// A recorded sequence of launches and copies that a device starts as one.
+pub(crate) trait Replay: Send {
+    /// Starts the sequence.
+    fn replay(&self) -> Result<(), DeviceError>;
+}
+
+/// One device kind. Addresses are device addresses (`cpu`: host addresses); copies are ordered with launches.
+pub(crate) trait Backend: Send + Sync {
+    /// Which kind.
+    fn kind(&self) -> DeviceKind;
+    /// `bytes` of uninitialised memory, aligned to 256 bytes.
+    fn alloc(&self, bytes: usize) -> Result<u64, DeviceError>;
+    /// Returns what `alloc(bytes)` gave.
+    fn free(&self, address: u64, bytes: usize);
+    /// Host to device.
+    fn upload(&self, dst: u64, src: &[u8]) -> Result<(), DeviceError>;
+    /// Device to host; waits for what was launched before.
+    fn download(&self, src: u64, dst: &mut [u8]) -> Result<(), DeviceError>;
+    /// Device to device; the ranges do not overlap.
+    fn copy(&self, dst: u64, src: u64, bytes: usize) -> Result<(), DeviceError>;
+    /// Starts a kernel.
+    fn launch(
+        &self,
+        module: &'static PtxModule,
+        kernel: &str,
+        launch: &Launch,
+        args: &[ArgValue],
+    ) -> Result<(), DeviceError>;
+    /// Waits, and returns deferred errors.
+    fn synchronize(&self) -> Result<(), DeviceError>;
+    /// Counters.
+    fn stats(&self) -> DeviceStats;
+    /// Whether tensors of a plan share one arena here (`false`: each its own allocation, so that the sanitizer sees
+    /// an access from one tensor into the next).
+    fn arena(&self) -> bool {
+        true
+    }
+    /// Records what `body` launches as one replayable unit, where the device can (CUDA graphs); else `None`, and
+    /// `body` has not run.
+    fn capture(
+        &self,
+        _body: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<Option<Box<dyn Replay>>, DeviceError> {
+        Ok(None)
+    }
+}

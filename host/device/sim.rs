@@ -1,0 +1,131 @@
+//! The `sim` device: the shipped PTX in `ptx_sim`, under every check.
+//!
+//! The `sm_80` variant is executed. Every tensor is an allocation of its own, so that an access past one is never an
+//! access into the next.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError};
+
+use super::backend::Backend;
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
+
+/// A simulator and the modules it has parsed.
+pub(super) struct Simulator {
+    pub sim: Sim,
+    modules: HashMap<*const PtxModule, Module>,
+    pub stats: DeviceStats,
+}
+
+// SAFETY: the raw pointers are only keys: addresses of statics, never dereferenced.
+unsafe impl Send for Simulator {}
+
+impl Simulator {
+    pub fn new(seed: u64) -> Simulator {
+        let sim = Sim::builder().checks(Checks::all()).seed(seed).build();
+        Simulator { sim, modules: HashMap::new(), stats: DeviceStats::default() }
+    }
+
+    pub fn launch(
+        &mut self,
+        module: &'static PtxModule,
+        kernel: &str,
+        launch: &Launch,
+        args: &[ArgValue],
+    ) -> Result<(), DeviceError> {
+        let parsed = match self.modules.get(&std::ptr::from_ref(module)) {
+            Some(parsed) => parsed.clone(),
+            None => {
+                let parsed = Module::parse(module.sm_80)
+                    .map_err(|e| DeviceError::Kernel(format!("module {}: {e}", module.name)))?;
+                self.modules.insert(module, parsed.clone());
+                parsed
+            }
+        };
+        let args: Vec<Arg> = args
+            .iter()
+            .map(|a| match *a {
+                ArgValue::U32(x) => Arg::U32(x),
+                ArgValue::I32(x) => Arg::I32(x),
+                ArgValue::U64(x) | ArgValue::Pointer(x) => Arg::U64(x),
+                ArgValue::F32(x) => Arg::F32(x),
+                ArgValue::F64(x) => Arg::F64(x),
+            })
+            .collect();
+        let config = LaunchConfig::new(launch.grid, launch.block).shared(launch.shared);
+        self.stats.launches += 1;
+        self.sim.launch(&parsed, kernel, &config, &args).map(drop).map_err(kernel_error)
+    }
+}
+
+fn kernel_error(e: SimError) -> DeviceError {
+    DeviceError::Kernel(e.to_string())
+}
+
+/// The simulator as a device.
+pub(super) struct SimDevice(Mutex<Simulator>);
+
+impl SimDevice {
+    pub fn new(seed: u64) -> SimDevice {
+        SimDevice(Mutex::new(Simulator::new(seed)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Simulator> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Backend for SimDevice {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Sim
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64, DeviceError> {
+        let mut s = self.lock();
+        s.stats.allocations += 1;
+        s.stats.bytes_in_use += bytes;
+        Ok(s.sim.alloc(bytes))
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        let mut s = self.lock();
+        s.stats.bytes_in_use -= bytes;
+        // Buffers free what they allocated, once; the simulator can only agree.
+        let _ = s.sim.free(address);
+    }
+
+    fn upload(&self, dst: u64, src: &[u8]) -> Result<(), DeviceError> {
+        self.lock().sim.write(dst, src).map_err(kernel_error)
+    }
+
+    fn download(&self, src: u64, dst: &mut [u8]) -> Result<(), DeviceError> {
+        self.lock().sim.read(src, dst).map_err(kernel_error)
+    }
+
+    fn copy(&self, dst: u64, src: u64, bytes: usize) -> Result<(), DeviceError> {
+        self.lock().sim.copy(dst, src, bytes).map_err(kernel_error)
+    }
+
+    fn launch(
+        &self,
+        module: &'static PtxModule,
+        kernel: &str,
+        launch: &Launch,
+        args: &[ArgValue],
+    ) -> Result<(), DeviceError> {
+        self.lock().launch(module, kernel, launch, args)
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn stats(&self) -> DeviceStats {
+        self.lock().stats
+    }
+
+    fn arena(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,456 @@
+//! Matrix products, with bias and activation in one pass.
+//!
+//! | operation                          | formula                                                       |
+//! |------------------------------------|---------------------------------------------------------------|
+//! | [`MatMul`] (`matmul`, `linear`)    | `y = act(op(a) op(b) + bias)`, op(x) = x or its transpose     |
+//! | [`Addmm`](super::addmm) (`addmm`)  | `y = beta c + alpha op(a) op(b)`, in place of c                |
+//! | [`AddBias`](super::addmm)          | `y[i, j] = x[i, j] + b[j]`                                     |
+//!
+//! Shapes: op(a) is `[M, K]`, op(b) `[K, N]`, y `[M, N]`; with a leading batch axis on both, a product for each. A linear
+//! layer is `x wᵀ + b` with w `[out, in]`, as in PyTorch.
+//!
+//! Gradients, for `y = op(a) op(b)` and `dy`: `d op(a) = dy op(b)ᵀ` and `d op(b) = op(a)ᵀ dy`, transposed where the operand
+//! was: products again, by `grad_a` and `grad_b`; nothing is transposed in memory. The bias gets the column sums of dy.
+//! Activations are merged by [`Graph::fuse`] after differentiation, so a `MatMul` with one has no gradient of its own.
+//!
+//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape; on `cpu` see `ops/sgemm.rs`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use gpu_kernels::gemm::{self as kernels, Tile};
+
+use super::activation::{self, Activate, Activation};
+use super::sgemm::{self, Product};
+use super::{
+    Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
+};
+use crate::device::{DType, DeviceError, DevicePtr, Launch};
+use crate::graph::{Graph, Value, Vjp};
+use crate::kernel;
+
+/// Extents of a product: op(a) is `m x k`, op(b) `k x n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// How many products; `None` for two plain matrices.
+    pub batch: Option<usize>,
+    /// Rows of y.
+    pub m: usize,
+    /// Columns of y.
+    pub n: usize,
+    /// Length of the sums.
+    pub k: usize,
+}
+
+impl Dims {
+    pub(super) fn count(&self) -> usize {
+        self.batch.unwrap_or(1)
+    }
+    pub(super) fn output(&self) -> TensorType {
+        TensorType::f32(self.batch.into_iter().chain([self.m, self.n]).collect::<Vec<_>>())
+    }
+    pub(super) fn cost(&self, extra: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        let products = 2 * (self.count() * self.m * self.n * self.k) as u64;
+        Cost::streaming(products + extra * outputs[0].len() as u64, inputs, outputs)
+    }
+}
+
+/// The extents, or which rule `a` and `b` break.
+pub(super) fn dims(op: &'static str, ta: bool, tb: bool, inputs: &[TensorType]) -> Result<Dims, OpError> {
+    let err = |reason: &str| Err(OpError::shape(op, reason, inputs));
+    let (Some(a), Some(b)) = (inputs.first(), inputs.get(1)) else { return err("needs two matrices") };
+    if inputs.iter().any(|t| t.dtype != DType::F32) {
+        return err("operands must be f32");
+    }
+    let (batch_a, r, c, batch_b, s, t) = match (a.shape.as_slice(), b.shape.as_slice()) {
+        (&[r, c], &[s, t]) => (None, r, c, None, s, t),
+        (&[x, r, c], &[y, s, t]) => (Some(x), r, c, Some(y), s, t),
+        _ => return err("operands must be two matrices, or two batches of matrices"),
+    };
+    let (m, k) = if ta { (c, r) } else { (r, c) };
+    let (k2, n) = if tb { (t, s) } else { (s, t) };
+    if batch_a != batch_b {
+        return err("the batches differ");
+    }
+    if k != k2 {
+        let (of_a, of_b) = (if ta { "rows" } else { "columns" }, if tb { "columns" } else { "rows" });
+        return err(&format!("the first operand has {k} {of_a}, the second {k2} {of_b}"));
+    }
+    if [m, n, k].iter().any(|&d| d >= 1 << 31) {
+        return err("extents must be below 2^31");
+    }
+    Ok(Dims { batch: batch_a, m, n, k })
+}
+
+/// As [`dims`], and the same as when the operation was made.
+pub(super) fn check(
+    op: &'static str,
+    want: Dims,
+    ta: bool,
+    tb: bool,
+    inputs: &[TensorType],
+) -> Result<(), OpError> {
+    let got = dims(op, ta, tb, inputs)?;
+    if got == want {
+        return Ok(());
+    }
+    Err(OpError::shape(op, format!("made for {want:?}"), inputs))
+}
+
+/// Multiprocessors that a tile should fill before a larger one is better: those of an H100.
+const FILL: usize = 132;
+
+/// The largest tile whose blocks still fill a GPU, else the smallest.
+pub(super) fn tile(d: Dims) -> Tile {
+    let blocks = |t: Tile| d.count() * d.m.div_ceil(t.bm as usize) * d.n.div_ceil(t.bn as usize);
+    if blocks(kernels::LARGE) >= FILL {
+        kernels::LARGE
+    } else if blocks(kernels::MEDIUM) >= FILL {
+        kernels::MEDIUM
+    } else {
+        kernels::SMALL
+    }
+}
+
+/// What a product does beyond multiplying.
+#[derive(Clone, Copy)]
+pub(super) struct Extras<'a, T> {
+    pub ta: bool,
+    pub tb: bool,
+    pub alpha: f32,
+    pub beta: f32,
+    pub bias: Option<&'a [T]>,
+    pub activation: Activation,
+}
+
+/// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
+pub(super) fn product_f32(
+    d: Dims,
+    x: Extras<'_, f32>,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    space: &mut [f32],
+) {
+    let Dims { m, n, k, .. } = d;
+    for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
+        let (a_row, a_k) = if x.ta { (1, m) } else { (k, 1) };
+        let (b_k, b_col) = if x.tb { (1, k) } else { (n, 1) };
+        let Extras { alpha, beta, bias, activation, .. } = x;
+        let product = Product { m, n, k, a, a_row, a_k, b, b_k, b_col, alpha, beta, bias, activation };
+        sgemm::sgemm(&product, c, space);
+    }
+}
+
+/// The same in f64, term by term: the oracle.
+pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
+    let Dims { m, n, k, .. } = d;
+    for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
+        for (i, row) in c.chunks_exact_mut(n).enumerate() {
+            for (j, y) in row.iter_mut().enumerate() {
+                let at = |p: usize| if x.ta { a[p * m + i] } else { a[i * k + p] };
+                let bt = |p: usize| if x.tb { b[j * k + p] } else { b[p * n + j] };
+                let mut sum: f64 = f64::from(x.alpha) * (0..k).map(|p| at(p) * bt(p)).sum::<f64>();
+                if x.beta != 0.0 {
+                    sum += f64::from(x.beta) * *y;
+                }
+                *y = x.activation.apply(sum + x.bias.map_or(0.0, |b| b[j]));
+            }
+        }
+    }
+}
+
+/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0.
+pub(super) fn launch(
+    ctx: &KernelCtx<'_>,
+    d: Dims,
+    x: Extras<'_, f32>,
+    t: Tile,
+    bias: Option<usize>,
+) -> Result<(), DeviceError> {
+    let (batch, Dims { m, n, k, .. }) = (d.count(), d);
+    let (lda, ldb) = (if x.ta { m } else { k }, if x.tb { k } else { n });
+    let tiles = m.div_ceil(t.bm as usize) * n.div_ceil(t.bn as usize);
+    let grid = u32::try_from(tiles).ok().filter(|&g| g < 1 << 31);
+    let (Some(grid), Ok(count)) = (grid, u32::try_from(batch)) else {
+        let reason =
+            format!("{batch} products of {m} x {n} are more blocks than a grid has; split the batch");
+        return Err(DeviceError::InvalidLaunch { kernel: "gemm".into(), reason });
+    };
+    let shape = Launch::new((grid, count.min(65_535)), t.threads());
+    let args = (
+        m as u32,
+        n as u32,
+        k as u32,
+        count,
+        x.alpha,
+        ctx.input::<f32>(0),
+        lda as u32,
+        (m * k) as u64,
+        ctx.input::<f32>(1),
+        ldb as u32,
+        (k * n) as u64,
+        x.beta,
+        ctx.output::<f32>(0),
+        n as u32,
+        (m * n) as u64,
+        bias.map_or(DevicePtr::new(0), |i| ctx.input::<f32>(i)),
+        x.activation.kind(),
+        x.activation.param(),
+    );
+    macro_rules! pick {
+        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
+            match (x.ta, x.tb) {
+                (false, false) => ctx.launch(kernel!(gemm::$nn), shape, args),
+                (false, true) => ctx.launch(kernel!(gemm::$nt), shape, args),
+                (true, false) => ctx.launch(kernel!(gemm::$tn), shape, args),
+                (true, true) => ctx.launch(kernel!(gemm::$tt), shape, args),
+            }
+        };
+    }
+    if t == kernels::LARGE {
+        pick!(gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128)
+    } else if t == kernels::MEDIUM {
+        pick!(gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64)
+    } else {
+        pick!(gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32)
+    }
+}
+
+/// The gradient of a stored `a`, from dy and b.
+pub(super) fn grad_a(g: &mut Graph, dy: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+    if ta { g.product(b, dy, tb, true) } else { g.product(dy, b, false, !tb) }
+}
+
+/// The gradient of a stored `b`, from dy and a.
+pub(super) fn grad_b(g: &mut Graph, dy: Value, a: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+    if tb { g.product(dy, a, true, ta) } else { g.product(a, dy, !ta, false) }
+}
+
+/// `y = act(op(a) op(b) + bias)`. Inputs: a, b, and the bias `[N]` if there is one; output: y.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MatMul {
+    /// The extents it is made for.
+    pub dims: Dims,
+    /// Whether a is stored transposed.
+    pub ta: bool,
+    /// Whether b is stored transposed.
+    pub tb: bool,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl MatMul {
+    fn extras<'a, T>(&self, bias: Option<&'a [T]>) -> Extras<'a, T> {
+        Extras { ta: self.ta, tb: self.tb, alpha: 1.0, beta: 0.0, bias, activation: self.activation }
+    }
+}
+
+impl Op for MatMul {
+    fn name(&self) -> &'static str {
+        if self.bias || self.activation != Activation::Identity { "linear" } else { "matmul" }
+    }
+    fn attributes(&self) -> String {
+        let mut text = format!("ta={} tb={}", self.ta, self.tb);
+        if self.bias {
+            text += " bias";
+        }
+        if self.activation != Activation::Identity {
+            text += &format!(" activation={}", self.activation);
+        }
+        text
+    }
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
+        check(self.name(), self.dims, self.ta, self.tb, inputs)?;
+        if inputs.len() != 2 + usize::from(self.bias) {
+            return Err(OpError::shape(self.name(), "takes two matrices, and a bias if it has one", inputs));
+        }
+        if self.bias && inputs[2].shape != [self.dims.n] {
+            return Err(OpError::shape(self.name(), format!("the bias must be [{}]", self.dims.n), inputs));
+        }
+        Ok(vec![self.dims.output()])
+    }
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        self.dims.cost(u64::from(self.bias) + self.activation.flop(), inputs, outputs)
+    }
+    fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
+        sgemm::workspace(self.dims.m, self.dims.n, self.dims.k)
+    }
+    fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
+        let x = self.extras(self.bias.then(|| ctx.input(2)));
+        product_f32(self.dims, x, ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());
+    }
+    fn run_f64(&self, ctx: &CpuCtx<'_, f64>) {
+        let x = self.extras(self.bias.then(|| ctx.input(2)));
+        product_f64(self.dims, x, ctx.input(0), ctx.input(1), ctx.output(0));
+    }
+    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
+        launch(ctx, self.dims, self.extras(None), tile(self.dims), self.bias.then_some(2))
+    }
+    fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
+        let Some(dy) = vjp.grad(0) else { return Ok(()) };
+        if self.activation != Activation::Identity {
+            return Err(OpError::NotDifferentiable("a matrix product fused with its activation"));
+        }
+        let (a, b) = (vjp.input(0), vjp.input(1));
+        if vjp.needs(0) {
+            let da = grad_a(vjp.graph(), dy, b, self.ta, self.tb)?;
+            vjp.add(0, da)?;
+        }
+        if vjp.needs(1) {
+            let db = grad_b(vjp.graph(), dy, a, self.ta, self.tb)?;
+            vjp.add(1, db)?;
+        }
+        if self.bias && vjp.needs(2) {
+            let mut sums = vjp.graph().sum(dy, 0)?;
+            if self.dims.batch.is_some() {
+                sums = vjp.graph().sum(sums, 0)?;
+            }
+            vjp.add(2, sums)?;
+        }
+        Ok(())
+    }
+    fn absorb(&self, consumer: &dyn Op, arg: usize) -> Option<Arc<dyn Op>> {
+        if arg != 0 || self.activation != Activation::Identity {
+            return None;
+        }
+        let consumer = consumer.as_any();
+        if let Some(next) = consumer.downcast_ref::<Activate>() {
+            return Some(Arc::new(MatMul { activation: next.activation, ..*self }));
+        }
+        if !self.bias && consumer.is::<super::addmm::AddBias>() {
+            return Some(Arc::new(MatMul { bias: true, ..*self }));
+        }
+        None
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Graph {
+    /// op(a) op(b), for two matrices or two batches of them.
+    fn product(&mut self, a: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+        let dims = dims("matmul", ta, tb, &self.types(&[a, b]))?;
+        self.push1(MatMul { dims, ta, tb, bias: false, activation: Activation::Identity }, &[a, b])
+    }
+
+    /// The product of a `[M, K]` and b `[K, N]`: `[M, N]`.
+    pub fn matmul(&mut self, a: Value, b: Value) -> Result<Value, OpError> {
+        self.matmul_t(a, b, false, false)
+    }
+
+    /// The product of matrices a and b, each read transposed if `ta` (`tb`).
+    pub fn matmul_t(&mut self, a: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+        if self.shape(a).len() != 2 {
+            return Err(OpError::shape("matmul", "operands must be matrices", &self.types(&[a, b])));
+        }
+        self.product(a, b, ta, tb)
+    }
+
+    /// The products of a batch: a `[B, M, K]`, b `[B, K, N]` (each matrix read transposed if `ta`, `tb`) give `[B, M, N]`.
+    pub fn batch_matmul(&mut self, a: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+        if self.shape(a).len() != 3 {
+            return Err(OpError::shape(
+                "matmul",
+                "operands must be batches of matrices",
+                &self.types(&[a, b]),
+            ));
+        }
+        self.product(a, b, ta, tb)
+    }
+
+    /// A linear layer: x `[B, in]` times w `[out, in]` transposed, plus the bias `[out]`: `[B, out]`.
+    pub fn linear(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value, OpError> {
+        let Some(bias) = bias else { return self.matmul_t(x, w, false, true) };
+        let dims = dims("linear", false, true, &self.types(&[x, w]))?;
+        let op = MatMul { dims, ta: false, tb: true, bias: true, activation: Activation::Identity };
+        self.push1(op, &[x, w, bias])
+    }
+}
+
+/// Extents around the edges of every tile, operands of at most 20 000 elements, and batches now and then.
+pub(super) fn draw_dims(d: &mut Draw) -> Dims {
+    const MOST: usize = 20_000;
+    let (m, n) = (d.dim(), d.dim());
+    let k = d.dim_to(MOST / m.max(n));
+    let n = n.min(MOST / m).max(1);
+    let each = (m * k).max(k * n).max(m * n);
+    let batch = if d.below(3) == 0 { Some(1 + d.below((MOST / each).clamp(1, 5))) } else { None };
+    Dims { batch, m, n, k }
+}
+
+/// Stored operands with elements in [-1, 1].
+pub(super) fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
+    let matrix = |t: bool, r: usize, c: usize| {
+        let (r, c) = if t { (c, r) } else { (r, c) };
+        SampleInput::uniform(x.batch.into_iter().chain([r, c]).collect::<Vec<_>>(), -1.0, 1.0)
+    };
+    vec![matrix(ta, x.m, x.k), matrix(tb, x.k, x.n)]
+}
+
+/// A sum of k terms below 1 in magnitude is wrong by a random walk of k roundings of partial sums, themselves about
+/// sqrt(k): `eps sqrt(k) sqrt(k)` times a small constant; the absolute part has the second root.
+pub(super) fn tolerance(k: usize, factor: f64) -> Tolerance {
+    Tolerance::sum(2.0, k, factor * (k as f64).sqrt() + 1.0)
+}
+
+pub(super) const KERNELS: &[&str] = &[
+    "gemm_nn_32",
+    "gemm_nt_32",
+    "gemm_tn_32",
+    "gemm_tt_32",
+    "gemm_nn_64",
+    "gemm_nt_64",
+    "gemm_tn_64",
+    "gemm_tt_64",
+    "gemm_nn_128",
+    "gemm_nt_128",
+    "gemm_tn_128",
+    "gemm_tt_128",
+];
+
+fn sample_linear(d: &mut Draw, activation: Activation) -> Sample {
+    let (ta, tb) = d.pick(&[(false, true), (false, false), (true, false), (true, true)]);
+    let dims = draw_dims(d);
+    let bias = activation == Activation::Identity || d.coin();
+    let mut inputs = operands(dims, ta, tb);
+    if bias {
+        inputs.push(SampleInput::uniform([dims.n], -1.0, 1.0));
+    }
+    let op = MatMul { dims, ta, tb, bias, activation };
+    Sample::new(op, inputs, tolerance(dims.k, 2.0 * f64::from(activation.param().abs().max(1.0))))
+}
+
+pub(super) fn entries() -> Vec<OpEntry> {
+    vec![
+        OpEntry {
+            name: "matmul",
+            kernels: KERNELS,
+            sample: |d| {
+                let (ta, tb) = d.pick(&[(false, false), (false, true), (true, false), (true, true)]);
+                let dims = draw_dims(d);
+                let op = MatMul { dims, ta, tb, bias: false, activation: Activation::Identity };
+                Sample::new(op, operands(dims, ta, tb), tolerance(dims.k, 1.0))
+            },
+            differentiable: true,
+        },
+        OpEntry {
+            name: "linear",
+            kernels: KERNELS,
+            sample: |d| sample_linear(d, Activation::Identity),
+            differentiable: true,
+        },
+        OpEntry {
+            name: "linear_activation",
+            kernels: KERNELS,
+            sample: |d| {
+                let activation = activation::draw(d);
+                sample_linear(d, activation)
+            },
+            differentiable: false,
+        },
+    ]
+}

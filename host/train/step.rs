@@ -1,0 +1,162 @@
+//! The graphs of training: one whole step (gather, forward, loss, backward, clipping, optimiser, metrics) and one
+//! evaluation, over the same states.
+//!
+//! Data lives on the device as the states `PART.x` and `PART.y`; a step reads row numbers from the epoch's permutation
+//! `PART.order` at the offset that its `step` input carries, so a step needs no data from the host but two tiny inputs.
+
+use serde::{Deserialize, Serialize};
+
+use super::Options;
+use crate::graph::{Graph, Value};
+use crate::nn::{Mlp, Mode};
+use crate::ops::{OpError, TensorType};
+
+/// What a network is trained to minimise. All are means over a minibatch, as PyTorch's defaults are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Loss {
+    /// Softmax cross-entropy over class labels, with label smoothing in [0, 1).
+    CrossEntropy {
+        /// Probability spread over all classes.
+        smoothing: f32,
+    },
+    /// Binary cross-entropy on logits, each output a label of its own.
+    BceWithLogits,
+    /// Mean squared error.
+    Mse,
+    /// Mean absolute error.
+    Mae,
+    /// Huber loss.
+    Huber {
+        /// Where the quadratic part ends.
+        delta: f32,
+    },
+}
+
+impl Loss {
+    /// Appends the loss of `outputs` against `target`; a scalar.
+    pub fn append(&self, graph: &mut Graph, outputs: Value, target: Value) -> Result<Value, OpError> {
+        match *self {
+            Loss::CrossEntropy { smoothing } => graph.cross_entropy(outputs, target, smoothing),
+            Loss::BceWithLogits => graph.bce_with_logits(outputs, target),
+            Loss::Mse => graph.mse(outputs, target),
+            Loss::Mae => graph.mae(outputs, target),
+            Loss::Huber { delta } => graph.huber(outputs, target, delta),
+        }
+    }
+
+    /// What evaluations measure: the same loss without label smoothing, which is a means of training.
+    pub fn plain(self) -> Loss {
+        match self {
+            Loss::CrossEntropy { .. } => Loss::CrossEntropy { smoothing: 0.0 },
+            other => other,
+        }
+    }
+
+    /// Whether the target is class labels (`u32[batch]`), not values (`f32[batch, outputs]`).
+    pub fn takes_labels(&self) -> bool {
+        matches!(self, Loss::CrossEntropy { .. })
+    }
+}
+
+/// Type of the target of `rows` samples.
+pub(crate) fn target_type(loss: Loss, rows: usize, outputs: usize) -> TensorType {
+    if loss.takes_labels() { TensorType::u32([rows]) } else { TensorType::f32([rows, outputs]) }
+}
+
+/// The rows of one minibatch of part `part` of `rows` samples: (x, y).
+fn minibatch(
+    graph: &mut Graph,
+    net: &Mlp,
+    loss: Loss,
+    part: &str,
+    rows: usize,
+    batch: usize,
+    step: Value,
+) -> Result<(Value, Value), OpError> {
+    let x = graph.state(&format!("{part}.x"), TensorType::f32([rows, net.inputs]))?;
+    let y = graph.state(&format!("{part}.y"), target_type(loss, rows, net.outputs()))?;
+    let order = graph.state(&format!("{part}.order"), TensorType::u32([rows]))?;
+    let index = graph.batch_rows(order, step, batch)?;
+    let xs = graph.gather_rows(x, index)?;
+    let ys =
+        if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
+    Ok((xs, ys))
+}
+
+/// One training step on a minibatch of `batch` of the `rows` samples of part `train`.
+///
+/// Inputs `step` (`u32[4]`) and `hyper` (`f32[8]`); output `loss`. With `metrics`, the states `train.loss_sum` (sum of the
+/// losses times the batch) and, for class labels, `train.confusion` accumulate over the epoch.
+pub fn training_step(
+    net: &Mlp,
+    options: &Options,
+    loss: Loss,
+    rows: usize,
+    batch: usize,
+    metrics: bool,
+) -> Result<Graph, OpError> {
+    let mut graph = Graph::new();
+    let g = &mut graph;
+    let parameters = net.states(g)?;
+    let step = g.input("step", TensorType::u32([4]))?;
+    let hyper = g.input("hyper", TensorType::f32([8]))?;
+    let (x, y) = minibatch(g, net, loss, "train", rows, batch, step)?;
+    let logits = net.forward(g, x, &parameters, Mode::Training { seed: options.seed, step })?;
+    let value = loss.append(g, logits, y)?;
+    let gradients = g.gradients(value, &parameters)?;
+    let scale = match options.clip_norm {
+        Some(max) => Some(g.global_norm(&gradients, max)?.0),
+        None => None,
+    };
+    g.optimizer_step(&options.optimizer, &parameters, &gradients, hyper, scale)?;
+    g.output("loss", value);
+    if metrics {
+        let sum = g.state("train.loss_sum", TensorType::f32([1]))?;
+        let weighted = g.scale(value, batch as f32)?;
+        let total = g.add(sum, weighted)?;
+        g.assign(sum, total)?;
+        if loss.takes_labels() {
+            count(g, "train", logits, y, net.outputs())?;
+        }
+    }
+    Ok(graph)
+}
+
+/// Accumulates the confusion matrix of `part`.
+fn count(g: &mut Graph, part: &str, logits: Value, labels: Value, classes: usize) -> Result<(), OpError> {
+    let matrix = g.state(&format!("{part}.confusion"), TensorType::u32([classes, classes]))?;
+    let counted = g.confusion(logits, labels, matrix)?;
+    g.assign(matrix, counted)
+}
+
+/// The evaluation of `batch` of the `rows` samples of part `part`: states `PART.loss_sum` and, for class labels,
+/// `PART.confusion` accumulate; output `outputs` is what the network says.
+pub fn evaluation(net: &Mlp, loss: Loss, part: &str, rows: usize, batch: usize) -> Result<Graph, OpError> {
+    let mut graph = Graph::new();
+    let g = &mut graph;
+    let parameters = net.states(g)?;
+    let step = g.input("step", TensorType::u32([4]))?;
+    let (x, y) = minibatch(g, net, loss, part, rows, batch, step)?;
+    let outputs = net.forward(g, x, &parameters, Mode::Inference)?;
+    let value = loss.append(g, outputs, y)?;
+    let sum = g.state(&format!("{part}.loss_sum"), TensorType::f32([1]))?;
+    let weighted = g.scale(value, batch as f32)?;
+    let total = g.add(sum, weighted)?;
+    g.assign(sum, total)?;
+    if loss.takes_labels() {
+        count(g, part, outputs, y, net.outputs())?;
+    }
+    g.output("outputs", outputs);
+    Ok(graph)
+}
+
+/// The forward pass alone: input `x` `[batch, inputs]`, output `outputs`.
+pub fn inference(net: &Mlp, batch: usize) -> Result<Graph, OpError> {
+    let mut graph = Graph::new();
+    let parameters = net.states(&mut graph)?;
+    let x = graph.input("x", TensorType::f32([batch, net.inputs]))?;
+    let outputs = net.forward(&mut graph, x, &parameters, Mode::Inference)?;
+    graph.output("outputs", outputs);
+    Ok(graph)
+}
