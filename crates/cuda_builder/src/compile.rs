@@ -136,8 +136,8 @@ pub(crate) fn workspace_root(krate: &Path) -> PathBuf {
     krate.ancestors().find(is_root).unwrap_or(krate).to_owned()
 }
 
-/// Takes the outer cargo's settings from a nested one: they belong to the host program, its compiler and its flags.
-fn isolate(cargo: &mut Command) {
+/// Takes the outer cargo's settings from a nested command: they belong to the host program, its compiler and its flags.
+pub(crate) fn isolate(cargo: &mut Command) {
     const KEPT: [&str; 6] =
         ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
     const REMOVED: [&str; 12] = [
@@ -164,7 +164,7 @@ fn isolate(cargo: &mut Command) {
             cargo.env_remove(&key);
         }
     }
-    // The outer cargo puts its toolchain's libraries there; another rustc must find its own.
+    // The outer cargo puts its toolchain's libraries there; another rustc would load them, and look for its sysroot there.
     for variable in ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"] {
         if let Some(paths) = env::var_os(variable) {
             let foreign = |path: &PathBuf| {

@@ -42,7 +42,7 @@ pub enum CudaBuilderError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// `check` found sources that are newer than the committed PTX.
-    #[error("{} is not of these kernel sources; rebuild it with:  scripts/ptx-lock rebuild", .lock.display())]
+    #[error("{} is not of these kernel sources; rebuild it with:  IRONWARP_PTX=rebuild cargo build", .lock.display())]
     LockStale {
         /// The lock file.
         lock: PathBuf,
@@ -50,7 +50,7 @@ pub enum CudaBuilderError {
     /// `check` compiled something else than what is committed, with the recorded compiler.
     #[error(
         "{} differs from what rustc {rustc} makes of its sources, first at line {line}:\n  committed: {committed}\n  \
-         compiled:  {compiled}\nRebuild it with:  scripts/ptx-lock rebuild", .path.display()
+         compiled:  {compiled}\nRebuild it with:  IRONWARP_PTX=rebuild cargo build", .path.display()
     )]
     PtxDiffers {
         /// The committed file.

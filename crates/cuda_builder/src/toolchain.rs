@@ -4,6 +4,7 @@
 //! newest first; Debian's `/usr/bin/rustc`.
 
 use crate::CudaBuilderError;
+use crate::compile::isolate;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,7 +94,12 @@ impl Toolchain {
     /// Whether `rustc` can make PTX; the error says why not.
     fn inspect(rustc: &Path) -> Result<Self, String> {
         let ask = |args: &[&str]| -> Result<String, String> {
-            let out = Command::new(rustc).args(args).output().map_err(|e| format!("cannot be run ({e})"))?;
+            let mut command = Command::new(rustc);
+            // The current rustc may be rustup's proxy, which has to choose the current toolchain.
+            if rustc.components().count() > 1 {
+                isolate(&mut command);
+            }
+            let out = command.args(args).output().map_err(|e| format!("cannot be run ({e})"))?;
             if !out.status.success() {
                 return Err(format!("`{}` fails", args.join(" ")));
             }
