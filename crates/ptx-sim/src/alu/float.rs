@@ -34,14 +34,20 @@ fn output(x: f32, flags: u32) -> f32 {
     }
 }
 
+/// `x`, or the one NaN that PTX makes. In integers: to LLVM all NaNs are as good as one another, and it drops a choice
+/// between floats that only changes one into another (`x < 0 ? NaN : sqrt(x)` becomes `sqrt(x)`).
 #[inline(always)]
 pub(super) fn canonical(x: f32) -> f32 {
-    if x.is_nan() { NAN32 } else { x }
+    let bits = x.to_bits();
+    let nan = u32::from(bits & 0x7fff_ffff > 0x7f80_0000).wrapping_neg();
+    f32::from_bits(bits & !nan | NAN32.to_bits() & nan)
 }
 
 #[inline(always)]
 fn canonical64(x: f64) -> f64 {
-    if x.is_nan() { NAN64 } else { x }
+    let bits = x.to_bits();
+    let nan = u64::from(bits & (u64::MAX >> 1) > 0x7ff0_0000_0000_0000).wrapping_neg();
+    f64::from_bits(bits & !nan | NAN64.to_bits() & nan)
 }
 
 /// `value` moved to the neighbour with an odd last bit when the exact result is `value + error`, `error != 0`.
