@@ -152,7 +152,7 @@ pub unsafe fn elementwise_scale_by(n: u32, x: *const f32, s: *const f32, y: *mut
     }
 }
 
-/// y[i] = x[i mod cols]: a row (or, with `cols` 1, a number) repeated.
+/// `y[i] = x[i mod cols]`: a row (or, with `cols` 1, a number) repeated.
 ///
 /// # Safety
 /// - `x` holds `cols >= 1` elements and `y` holds `n`; they do not overlap.

@@ -46,6 +46,15 @@ impl Tile {
     pub const fn threads(self) -> u32 {
         (self.bm / self.tm) * (self.bn / self.tn)
     }
+    /// Blocks that a multiprocessor must hold at once. Two of the large tile would leave 128 registers a thread, and it
+    /// spills below 140.
+    pub const fn min_blocks(self) -> u32 {
+        if self.bm > 64 {
+            1
+        } else {
+            2
+        }
+    }
     /// Floats of shared memory: two buffers of both panels.
     pub const fn shared(self) -> usize {
         2 * self.bk as usize * ((self.bm + PAD) + (self.bn + PAD)) as usize
@@ -334,7 +343,7 @@ macro_rules! kernels {
         /// - `bias` is null or has `n` elements.
         /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n`, `k` below 2^31.
         #[kernel]
-        #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), 2))]
+        #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), $tile.min_blocks()))]
         pub unsafe fn $name(
             m: u32, n: u32, k: u32, batch: u32, alpha: f32,
             a: *const f32, lda: u32, stride_a: u64,
@@ -385,7 +394,7 @@ kernels! { SMALL:
     gemm_tt_32 false true "A^T B^T";
 }
 
-/// Threads of a block of [`add_bias`].
+/// Threads of a block of [`add_bias()`].
 pub const BLOCK: u32 = 256;
 
 /// `y[i, j] <- x[i, j] + b[j]`, for `n` elements in rows of `cols`. Any grid in x: threads stride over the elements.

@@ -15,11 +15,11 @@ use cuda_std::shared_array;
 pub const BLOCK: u32 = 256;
 /// Elements a thread moves at once where it can.
 pub const VECTOR: u32 = 4;
-/// Edge of a tile of [`transpose_2d`].
+/// Edge of a tile of [`transpose_2d()`].
 pub const TRANSPOSE_TILE: u32 = 32;
-/// Rows of threads of a block of [`transpose_2d`] (blocks are `TRANSPOSE_TILE x TRANSPOSE_ROWS`).
+/// Rows of threads of a block of [`transpose_2d()`] (blocks are `TRANSPOSE_TILE x TRANSPOSE_ROWS`).
 pub const TRANSPOSE_ROWS: u32 = 8;
-/// Highest rank of [`permute_f32`].
+/// Highest rank of [`permute_f32()`].
 pub const MAX_RANK: usize = 6;
 
 /// This thread's first element and the step to its next one, in a grid-stride loop.

@@ -130,7 +130,7 @@ pub unsafe fn sgd_step(table: *const u64, hyper: *const f32, scale: *const f32, 
 /// SGD with momentum: `b = momentum b + grad_weight g`, then `p -= lr b`, or with Nesterov `p -= lr (g + momentum b)`.
 ///
 /// # Safety
-/// - As [`sgd_step`], with the first moment `b`.
+/// - As [`sgd_step()`], with the first moment `b`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
 pub unsafe fn sgd_momentum_step(
@@ -157,7 +157,7 @@ pub unsafe fn sgd_momentum_step(
 /// RMSprop: `v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps)`.
 ///
 /// # Safety
-/// - As [`sgd_step`], with the first moment `v`.
+/// - As [`sgd_step()`], with the first moment `v`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
 pub unsafe fn rmsprop_step(
@@ -181,10 +181,10 @@ pub unsafe fn rmsprop_step(
     }
 }
 
-/// RMSprop with momentum: as [`rmsprop_step`], with `b = momentum b + g / (sqrt(v) + eps); p -= lr b`.
+/// RMSprop with momentum: as [`rmsprop_step()`], with `b = momentum b + g / (sqrt(v) + eps); p -= lr b`.
 ///
 /// # Safety
-/// - As [`sgd_step`], with the first moment `v` and the second `b`.
+/// - As [`sgd_step()`], with the first moment `v` and the second `b`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
 pub unsafe fn rmsprop_momentum_step(
@@ -213,7 +213,7 @@ pub unsafe fn rmsprop_momentum_step(
 /// `m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; p = decay p - step_size m / (sqrt(v) inv_sqrt_bias2 + eps)`.
 ///
 /// # Safety
-/// - As [`sgd_step`], with the moments `m` and `v`.
+/// - As [`sgd_step()`], with the moments `m` and `v`.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
 pub unsafe fn adam_step(

@@ -1,7 +1,7 @@
 //! Softmax and log-softmax over rows, with their gradients.
 //!
 //! A group of `1 << log2` threads a row: part of a warp for short rows, the block for long ones. Forward reads a row
-//! twice: once for the maximum and the sum of exponentials together ([`ExpSum`](crate::collective::ExpSum)), once to
+//! twice: once for the maximum and the sum of exponentials together ([`ExpSum`]), once to
 //! write. No exponential overflows, because the maximum is subtracted first. Minus infinity gives 0 (log: minus
 //! infinity); a row with NaN, with plus infinity, or of nothing but minus infinity is NaN throughout, as in PyTorch.
 

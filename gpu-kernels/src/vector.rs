@@ -3,7 +3,7 @@
 //! Thread `t` of the grid has elements `4 t .. 4 t + 4` ([`quad`]). Where all four exist and the address is a multiple of
 //! 16 the access is one `ld.global.v4.f32` or `st.global.v4.f32`; at the end of a tensor, or in a view that starts off a
 //! 16-byte boundary, it is up to four single accesses. The values are a struct, not an array, because an array indexed
-//! in a loop can end up in local memory; [`map4`] and [`zip4`] expand in place, so that nothing depends on a closure
+//! in a loop can end up in local memory; `map4` and `zip4` expand in place, so that nothing depends on a closure
 //! being inlined.
 
 use cuda_std::prelude::*;

@@ -2,12 +2,12 @@
 //!
 //! `acc = x; acc = step_1(acc, operand_1); ...; y = acc`, element by element. A [`Step`] is any unary or binary operation
 //! of [`elementwise`](super::elementwise), a multiplication by a scalar tensor, an activation or an activation's
-//! gradient. Fusion builds chains after differentiation ([`absorb`]), so a [`Chain`] needs no gradient of its own. Inputs:
+//! gradient. Fusion builds chains after differentiation (`absorb`), so a [`Chain`] needs no gradient of its own. Inputs:
 //! x, then the operands in the order of the steps that have one: of x's shape, or `[1]` for [`Step::ScaleBy`].
 //!
 //! Cost: the FLOP of its steps; every input and the output move once, instead of an intermediate result for each step.
 //!
-//! On the CPU all pointwise operations run here, a single operation being a chain of one step: blocks of [`BLOCK`]
+//! On the CPU all pointwise operations run here, a single operation being a chain of one step: blocks of `BLOCK`
 //! elements of the output stay in the first-level cache while each step's vectorised loop passes over them. Kernels
 //! interpret the steps with the accumulator in a register (`gpu_kernels::elementwise::elementwise_chain`).
 

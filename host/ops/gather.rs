@@ -26,7 +26,7 @@ use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 use crate::real::Real;
 
-/// y[i, :] = x[idx[i], :]. Inputs: x `[N, D..]`, idx u32 `[B]`; output: `[B, D..]`.
+/// `y[i, :] = x[idx[i], :]`. Inputs: x `[N, D..]`, idx u32 `[B]`; output: `[B, D..]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GatherRows;
 
@@ -77,7 +77,7 @@ impl Op for GatherRows {
     generic_cpu!();
 }
 
-/// y[i] = x[idx[i]] for labels. Inputs: x u32 `[N]`, idx u32 `[B]`; output: u32 `[B]`.
+/// `y[i] = x[idx[i]]` for labels. Inputs: x u32 `[N]`, idx u32 `[B]`; output: u32 `[B]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GatherLabels;
 

@@ -7,7 +7,7 @@
 //! | `cast`        | y = x rounded to the type: nearest even, NaN kept          | none: half types carry none     |
 //! | `reshape`     | the same elements under another shape, in place            | dy under the old shape          |
 //! | `transpose`   | y[.., j, i] = x[.., i, j]                                  | dy transposed                   |
-//! | `permute`     | axis a of y is axis axes[a] of x                           | dy by the inverse permutation   |
+//! | `permute`     | axis a of y is axis `axes[a]` of x                         | dy by the inverse permutation   |
 //!
 //! Cost: no FLOP; every element read and written once.
 
