@@ -9,7 +9,7 @@
 //! that softmax needs. Every `join` is symmetric in its bits (`join(a, b)` and `join(b, a)` round alike), so a butterfly
 //! leaves the same bits in every thread. The kernels of `reduce`, `softmax`, `loss` and `metrics` are the callers.
 
-use crate::ptx::reduce::shfl_xor;
+use crate::ptx::shfl_xor;
 use cuda_std::prelude::*;
 
 /// Threads of a block in every kernel that uses this file.

@@ -22,7 +22,8 @@
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
 use crate::activation;
-use crate::ptx::tile::{fma, is_aligned4, ld_shared4, shared_address, st_shared, st_shared4, Float4};
+use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};
+use crate::quad::{is_aligned4, Quad};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -94,7 +95,7 @@ impl Operand {
         if outer < outers {
             let p = self.data.add(outer as usize * self.ld as usize + inner as usize);
             if self.vector && inner + 3 < inners {
-                v = (*(p as *const Float4)).0;
+                v = (*(p as *const Quad)).into();
             } else {
                 if inner < inners {
                     v[0] = *p;
@@ -148,13 +149,13 @@ unsafe fn stash<const KC: bool, const ROWS: u32, const BK: u32, const THREADS: u
         if KC {
             let (row, k) = (q / (BK / 4), q % (BK / 4) * 4);
             let at = panel + 4 * (k * ld + row);
-            st_shared(at, quads[v][0]);
-            st_shared(at + 4 * ld, quads[v][1]);
-            st_shared(at + 8 * ld, quads[v][2]);
-            st_shared(at + 12 * ld, quads[v][3]);
+            st_shared_f32(at, quads[v][0]);
+            st_shared_f32(at + 4 * ld, quads[v][1]);
+            st_shared_f32(at + 8 * ld, quads[v][2]);
+            st_shared_f32(at + 12 * ld, quads[v][3]);
         } else {
             let (row, k) = (q % (ROWS / 4) * 4, q / (ROWS / 4));
-            st_shared4(panel + 4 * (k * ld + row), quads[v]);
+            st_shared_f32x4(panel + 4 * (k * ld + row), quads[v]);
         }
         v += 1;
     }
@@ -207,7 +208,7 @@ impl Epilogue {
             self.finish(p, col, 3, sum[3]),
         ];
         if whole && self.vector {
-            *(p as *mut Float4) = Float4(out);
+            *(p as *mut Quad) = out.into();
         } else {
             *p = out[0];
             if col + 1 < self.n {
@@ -279,13 +280,13 @@ unsafe fn tile<
         while kk < BK {
             let mut rows = [[0.0f32; 4]; 2];
             let mut cols = [[0.0f32; 4]; 2];
-            rows[0] = ld_shared4(at_a + 4 * kk * lda);
-            cols[0] = ld_shared4(at_b + 4 * kk * ldb);
+            rows[0] = ld_shared_f32x4(at_a + 4 * kk * lda);
+            cols[0] = ld_shared_f32x4(at_b + 4 * kk * ldb);
             if TM == 8 {
-                rows[1] = ld_shared4(at_a + 4 * (kk * lda + BM / 2));
+                rows[1] = ld_shared_f32x4(at_a + 4 * (kk * lda + BM / 2));
             }
             if TN == 8 {
-                cols[1] = ld_shared4(at_b + 4 * (kk * ldb + BN / 2));
+                cols[1] = ld_shared_f32x4(at_b + 4 * (kk * ldb + BN / 2));
             }
             let mut i = 0;
             while i < TM as usize {

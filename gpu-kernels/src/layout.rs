@@ -7,7 +7,7 @@
 //! buffer; that they are in range is checked on the host where they enter.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
-use crate::ptx::tile::{is_aligned4, Float4};
+use crate::quad::{is_aligned4, Quad};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -40,7 +40,7 @@ pub unsafe fn copy_f32(n: u32, x: *const f32, y: *mut f32) {
     let vectors = if is_aligned4(x) && is_aligned4(y) { n as usize / 4 } else { 0 };
     let mut i = start;
     while i < vectors {
-        *(y as *mut Float4).add(i) = *(x as *const Float4).add(i);
+        *(y as *mut Quad).add(i) = *(x as *const Quad).add(i);
         i += step;
     }
     let mut i = vectors * 4 + start;
@@ -58,7 +58,7 @@ unsafe fn fill(n: u32, value: u32, y: *mut u32) {
     let vectors = if is_aligned4(y as *const f32) { n as usize / 4 } else { 0 };
     let mut i = start;
     while i < vectors {
-        *(y as *mut Float4).add(i) = Float4([x, x, x, x]);
+        *(y as *mut Quad).add(i) = Quad(x, x, x, x);
         i += step;
     }
     let mut i = vectors * 4 + start;
@@ -271,7 +271,7 @@ pub unsafe fn gather_rows(rows: u32, d: u32, b: u32, x: *const f32, idx: *const 
         while i < b as usize * d as usize {
             let (row, col) = (i as u32 / d, i as u32 % d);
             let from = (*idx.add(row as usize)).min(last) as usize;
-            *(y as *mut Float4).add(i) = *(x as *const Float4).add(from * d as usize + col as usize);
+            *(y as *mut Quad).add(i) = *(x as *const Quad).add(from * d as usize + col as usize);
             i += step;
         }
     } else {

@@ -4,7 +4,7 @@
 //! threads as in `reduce`. Counts are integers, so atomics on them are exact in any order.
 
 use crate::collective::{group_all, ArgMax, Count, Fold, Sum, BLOCK, LOG2_BLOCK};
-use crate::ptx::metrics::atomic_add;
+use crate::ptx::atomic_add;
 use crate::softmax::my_row;
 use cuda_std::prelude::*;
 use cuda_std::shared_array;

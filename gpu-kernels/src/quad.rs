@@ -5,6 +5,26 @@
 #[repr(C, align(16))]
 pub(crate) struct Quad(pub f32, pub f32, pub f32, pub f32);
 
+impl From<[f32; 4]> for Quad {
+    #[inline(always)]
+    fn from([a, b, c, d]: [f32; 4]) -> Quad {
+        Quad(a, b, c, d)
+    }
+}
+
+impl From<Quad> for [f32; 4] {
+    #[inline(always)]
+    fn from(q: Quad) -> [f32; 4] {
+        [q.0, q.1, q.2, q.3]
+    }
+}
+
+/// Whether `p` may be accessed as a [`Quad`].
+#[inline(always)]
+pub(crate) fn is_aligned4(p: *const f32) -> bool {
+    (p as usize).is_multiple_of(16)
+}
+
 /// Loads `x[i..i + count]` (count from 1; at most four are read), zeros in the rest.
 ///
 /// # Safety

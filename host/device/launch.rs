@@ -5,6 +5,47 @@
 //! implemented for exactly the argument tuples whose elements fit `F`'s parameters: a scalar for a scalar, `&Buffer<T>`
 //! for `*const T`, `&mut Buffer<T>` for `*mut T`. A missing, surplus or wrongly typed argument does not compile.
 //!
+//! ```
+//! use ironwarp::{Device, device::Launch, kernel};
+//! let device = Device::sim();
+//! let (x, mut y) = (device.buffer(&[1f32, 2.0, 3.0])?, device.buffer(&[10f32, 20.0, 30.0])?);
+//! device.launch(kernel!(saxpy::saxpy), Launch::linear(3u32), (3u32, 2f32, &x, &mut y))?;
+//! assert_eq!(y.to_vec()?, [12.0, 24.0, 36.0]);
+//! # Ok::<(), ironwarp::device::DeviceError>(())
+//! ```
+//!
+//! A scalar of another type, a buffer of another element type, a shared buffer where the kernel writes, a missing
+//! argument: none of these compiles.
+//!
+//! ```compile_fail,E0277
+//! # use ironwarp::{Device, device::{DeviceError, Launch}, kernel};
+//! # fn f(device: Device) -> Result<(), DeviceError> {
+//! # let (x, mut y) = (device.alloc::<f32>(3)?, device.alloc::<f32>(3)?);
+//! device.launch(kernel!(saxpy::saxpy), Launch::linear(3u32), (3u32, 2f64, &x, &mut y)) // a is f32
+//! # }
+//! ```
+//! ```compile_fail,E0277
+//! # use ironwarp::{Device, device::{DeviceError, Launch}, kernel};
+//! # fn f(device: Device) -> Result<(), DeviceError> {
+//! # let (x, mut y) = (device.alloc::<f64>(3)?, device.alloc::<f32>(3)?);
+//! device.launch(kernel!(saxpy::saxpy), Launch::linear(3u32), (3u32, 2f32, &x, &mut y)) // x holds f32
+//! # }
+//! ```
+//! ```compile_fail,E0277
+//! # use ironwarp::{Device, device::{DeviceError, Launch}, kernel};
+//! # fn f(device: Device) -> Result<(), DeviceError> {
+//! # let (x, y) = (device.alloc::<f32>(3)?, device.alloc::<f32>(3)?);
+//! device.launch(kernel!(saxpy::saxpy), Launch::linear(3u32), (3u32, 2f32, &x, &y)) // y is written
+//! # }
+//! ```
+//! ```compile_fail,E0277
+//! # use ironwarp::{Device, device::{DeviceError, Launch}, kernel};
+//! # fn f(device: Device) -> Result<(), DeviceError> {
+//! # let x = device.alloc::<f32>(3)?;
+//! device.launch(kernel!(saxpy::saxpy), Launch::linear(3u32), (3u32, 2f32, &x)) // y is missing
+//! # }
+//! ```
+//!
 //! What the types cannot promise: that a grid covers the data, and that lengths passed as scalars match the buffers.
 //! The `sim` device checks both on every access; on `cuda` an access outside a buffer may corrupt other device memory,
 //! never host memory.

@@ -3,6 +3,7 @@
 //! that the builder says how to get one.
 
 use cuda_builder::{CudaBuilder, CudaBuilderError, NvvmArch, Toolchain};
+use ptx_sim::{Arg, LaunchConfig, Module, Sim};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -101,4 +102,28 @@ fn debug_builds_report_failures_with_kernel_and_line() {
     assert!(ptx.contains("panic_bounds_check") && ptx.contains("panic_const_add_overflow"));
     assert!(ptx.contains(".loc") && ptx.contains("\n.target sm_80\n"));
     assemble(&path);
+    failures_reach_the_host(&ptx);
+}
+
+/// Runs the kernel so that an assertion, a bounds check and an overflow check fail, and reads what the host is told.
+fn failures_reach_the_host(ptx: &str) {
+    let module = Module::parse(ptx).unwrap();
+    let one = LaunchConfig::new([1, 1, 1], [1, 1, 1]);
+    for (n, what, line) in
+        [(5u64, "n is five", 13), (257, "index out of bounds", 14), (6, "attempt to add with overflow", 14)]
+    {
+        let mut sim = Sim::builder().build();
+        let x = sim.alloc(32);
+        let error =
+            sim.launch(&module, "probe_checks", &one, &[Arg::U64(n), Arg::U64(x)]).unwrap_err().to_string();
+        for part in ["probe_checks", what, &format!("src/lib.rs:{line}")] {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+    }
+    let mut sim = Sim::builder().build();
+    let x = sim.alloc(32);
+    sim.launch(&module, "probe_checks", &one, &[Arg::U64(2), Arg::U64(x)]).unwrap();
+    let mut element = [0; 4];
+    sim.read(x + 8, &mut element).unwrap();
+    assert_eq!(f32::from_le_bytes(element), 252.0);
 }

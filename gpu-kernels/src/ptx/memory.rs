@@ -166,3 +166,18 @@ pub unsafe fn st_global_f32x4(pointer: *mut f32, [a, b, c, d]: [f32; 4]) {
         options(nostack, preserves_flags),
     );
 }
+
+/// Adds `value` to the counter at `at` (`red.global.add.u32`); the old value is not returned. Exact in any order.
+///
+/// # Safety
+/// - `at` points to global memory that other threads touch only through this function while the kernel runs.
+#[inline(always)]
+#[gpu_only]
+pub unsafe fn atomic_add(at: *mut u32, value: u32) {
+    asm!(
+        "{{ .reg .u64 a; cvta.to.global.u64 a, {at}; red.relaxed.gpu.global.add.u32 [a], {value}; }}",
+        at = in(reg64) at,
+        value = in(reg32) value,
+        options(nostack, preserves_flags),
+    );
+}

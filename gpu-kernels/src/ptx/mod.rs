@@ -3,8 +3,7 @@
 //! * [`warp`]: shuffles, votes and reductions across the lanes of a warp;
 //! * [`math`]: approximate and fused f32 arithmetic, integer helpers;
 //! * [`memory`]: loads and stores with an explicit state space and width;
-//! * [`convert`]: f16 and bf16;
-//! * [`metrics`], [`reduce`], [`tile`]: what one kernel family alone needs.
+//! * [`convert`]: f16 and bf16.
 //!
 //! On the host every function exists and panics when called, naming itself; so the kernel crate compiles there. What is
 //! a compiler intrinsic in LLVM (shuffles, votes) is called as one, not through `asm!`: LLVM then knows that all lanes
@@ -13,9 +12,6 @@
 pub mod convert;
 pub mod math;
 pub mod memory;
-pub mod metrics;
-pub mod reduce;
-pub mod tile;
 pub mod warp;
 
 pub use convert::*;
