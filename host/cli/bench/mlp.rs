@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(())
     };
     let seconds = on_workers(|| {
-        run((args.steps / 10).clamp(3, 200))?;
+        run((args.steps / 5).clamp(3, 5000))?;
         median_seconds(args.steps, &mut run)
     })?;
     let rate = args.batch as f64 / seconds;

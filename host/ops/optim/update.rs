@@ -9,7 +9,7 @@ use super::Optimizer;
 use crate::real::Real;
 
 /// Elements from which a tensor is shared between threads: below, waking another one costs more than it saves.
-const PARALLEL: usize = 1 << 18;
+const PARALLEL: usize = 1 << 16;
 
 /// An update rule with this step's numbers, in the precision it runs in.
 #[derive(Clone, Copy, Debug)]
