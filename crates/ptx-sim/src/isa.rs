@@ -47,9 +47,43 @@ pub(crate) enum Base {
     Abs,
 }
 
+/// How strong a memory operation is, weakest first (PTX ISA, memory consistency model).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sem {
+    /// A plain access: races with any other of another thread that nothing orders.
+    Weak,
+    /// `.volatile`: as `.relaxed.sys`.
+    Volatile,
+    /// `.mmio`: as `.relaxed.sys`.
+    Mmio,
+    Relaxed,
+    Acquire,
+    Release,
+    AcqRel,
+    Sc,
+}
+
+/// Who a strong operation is ordered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Cta,
+    Cluster,
+    Gpu,
+    Sys,
+}
+
+/// Semantics and scope of a load, store, atomic or fence; the scope of a weak access means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub sem: Sem,
+    pub scope: Scope,
+}
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
+    #[allow(dead_code, reason = "for the race detector")]
+    pub order: Order,
     pub space: Space,
     /// Bytes per element.
     pub size: u8,
@@ -104,6 +138,8 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
+    #[allow(dead_code, reason = "for the race detector")]
+    pub order: Order,
     pub space: Space,
     pub op: AtomOp,
     pub ty: AtomType,
@@ -245,6 +281,8 @@ pub(crate) enum Op {
     Collective(Box<Warp>),
     Bar(Box<Bar>),
     ClusterBar(ClusterBar),
+    /// `fence` and `membar`.
+    Fence(#[allow(dead_code, reason = "for the race detector")] Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),

@@ -252,7 +252,8 @@ impl Warp {
                 Op::Return => leave!(Event::Return(m)),
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
-                Op::Nop => {}
+                // Weak memory is not modelled: memory is already as ordered as any fence makes it.
+                Op::Fence(_) | Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {

@@ -93,7 +93,10 @@ impl<'a> Decoder<'a, '_> {
             "brkpt" | "nanosleep" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" => {
                 self.plain(Op::Nop, Class::Control)
             }
-            "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
+            "membar" | "fence" => {
+                self.plain(super::order::of_fence(op).map_or(Op::Nop, Op::Fence), Class::Sync)
+            }
+            "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
             "bar" | "barrier" => self.barrier(op, operands),
             "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => self.collective(op, operands),
             "setp" | "set" => self.setp(op, operands),

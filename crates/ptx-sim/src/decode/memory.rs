@@ -1,6 +1,6 @@
 //! Decoding of loads, stores, atomics and address arithmetic.
 
-use super::{Decoder, Result, Symbol};
+use super::{Decoder, Result, Symbol, order};
 use crate::alu::Opcode;
 use crate::ast::Operand;
 use crate::isa::*;
@@ -123,6 +123,7 @@ impl<'a> Decoder<'a, '_> {
         // A trailing cache-policy operand is only a hint.
         let [d, a, ..] = operands else { return Err("takes a destination and an address".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = if op.base == "ldu" { Space::Global } else { space(op) };
         let (base, offset) = self.address(a, &mut space)?;
         let mut regs = [NONE; 8];
@@ -130,7 +131,10 @@ impl<'a> Decoder<'a, '_> {
             let Operand::Name(n) = o else { return Err(format!("`{o}` cannot be a destination")) };
             *r = self.slot(n, false)?;
         }
-        self.push(Op::Load(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        self.push(
+            Op::Load(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
         for r in regs {
             self.wrote_slot(r);
         }
@@ -140,6 +144,7 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn store(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let [a, v, ..] = operands else { return Err("takes an address and a value".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = space(op);
         let mut regs = [NONE; 8];
         let file = if size == 8 { File::R64 } else { File::R32 };
@@ -150,7 +155,10 @@ impl<'a> Decoder<'a, '_> {
             };
         }
         let (base, offset) = self.address(a, &mut space)?;
-        self.push(Op::Store(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        self.push(
+            Op::Store(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
         Ok(true)
     }
 
@@ -202,6 +210,7 @@ impl<'a> Decoder<'a, '_> {
             "bf16x2" => AtomType::Bf16x2,
             _ => return Ok(false),
         };
+        let order = order::of_atomic(op);
         let red = op.base == "red";
         let (d, rest) =
             if red { (None, operands) } else { (operands.first(), operands.get(1..).unwrap_or(&[])) };
@@ -237,7 +246,7 @@ impl<'a> Decoder<'a, '_> {
             };
             let offset = offset + k as i64 * ty.bytes() as i64;
             self.push(
-                Op::Atom(Box::new(Atom { space, op: kind, ty, base, offset, dst, b, c })),
+                Op::Atom(Box::new(Atom { order, space, op: kind, ty, base, offset, dst, b, c })),
                 Class::Atomic,
             );
             self.wrote_slot(dst);
