@@ -79,10 +79,12 @@ pub(crate) struct Order {
     pub scope: Scope,
 }
 
+/// A plain access.
+pub(crate) const WEAK: Order = Order { sem: Sem::Weak, scope: Scope::Cta };
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     /// Bytes per element.
@@ -138,7 +140,6 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     pub op: AtomOp,
@@ -282,7 +283,7 @@ pub(crate) enum Op {
     Bar(Box<Bar>),
     ClusterBar(ClusterBar),
     /// `fence` and `membar`.
-    Fence(#[allow(dead_code, reason = "for the race detector")] Order),
+    Fence(Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),

@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
 use crate::link::Program;
 use crate::memory::Global;
+use crate::race::Races;
 use crate::stats::LaunchStats;
 use crate::{ErrorKind, Module, SimError};
 use std::collections::{HashMap, VecDeque};
@@ -38,8 +39,10 @@ pub struct Checks {
     pub uninitialised_registers: bool,
     /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
     pub barriers: bool,
-    /// Races between threads of a block in shared memory.
+    /// Races in shared memory, between threads of a block or a cluster.
     pub shared_races: bool,
+    /// Races in global memory, within and across blocks.
+    pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
 }
@@ -57,6 +60,7 @@ impl Checks {
             uninitialised_registers: true,
             barriers: true,
             shared_races: true,
+            global_races: true,
             cluster: true,
         }
     }
@@ -73,6 +77,7 @@ impl Checks {
             uninitialised_registers: false,
             barriers: false,
             shared_races: false,
+            global_races: false,
             cluster: false,
         }
     }
@@ -193,6 +198,7 @@ impl SimBuilder {
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
+            races: Races::default(),
             spare: Vec::new(),
         }
     }
@@ -227,6 +233,7 @@ pub struct Sim {
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
     programs: HashMap<(u64, String), Arc<Program>>,
+    races: Races,
     /// Clusters of earlier launches, whose memory the next ones use again.
     spare: Vec<Cluster>,
 }
@@ -397,7 +404,8 @@ impl Sim {
         }
         let mut stats = LaunchStats::default();
         let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
-        let clusters = gx as u64 * gy as u64 * gz as u64 / size as u64;
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
+        self.races.begin();
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -406,6 +414,7 @@ impl Sim {
             global: &mut self.global,
             stats: &mut stats,
             budget: &mut self.budget.clone(),
+            races: &mut self.races,
         };
         run(&mut launch, clusters, &mut self.spare)?;
         Ok(stats)

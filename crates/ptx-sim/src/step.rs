@@ -121,8 +121,12 @@ impl Warp {
                 pc += 1;
                 continue;
             }
+            let actor = env.actor(self.index, m);
             macro_rules! memory {
                 () => {
+                    memory!(WEAK)
+                };
+                ($order:expr) => {
                     Memory {
                         global: env.global,
                         shared: env.shared,
@@ -132,7 +136,9 @@ impl Warp {
                         checks: env.checks,
                         stats: env.stats,
                         local_top,
-                        thread0: 32 * self.index,
+                        actor,
+                        races: env.races,
+                        order: $order,
                         line: linked.func.lines[pc as usize].0,
                     }
                 };
@@ -146,15 +152,16 @@ impl Warp {
                 }
                 Op::Load(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!().load(mem, &addrs, &mut regs, m).map_err(place)?;
+                    memory!(mem.order).load(mem, &addrs, &mut regs, m).map_err(place)?;
                 }
                 Op::Store(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!().store(mem, &addrs, &regs, m).map_err(place)?;
+                    memory!(mem.order).store(mem, &addrs, &regs, m).map_err(place)?;
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
-                    crate::collective::atomic(&mut memory!(), a, &addrs, &mut regs, m).map_err(place)?;
+                    crate::collective::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m)
+                        .map_err(place)?;
                 }
                 Op::Special(s, d) => {
                     let v = self.special(*s, env, mask);
@@ -253,11 +260,12 @@ impl Warp {
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 // Weak memory is not modelled: memory is already as ordered as any fence makes it.
-                Op::Fence(_) | Op::Nop => {}
+                Op::Fence(order) => env.races.fence(actor, *order),
+                Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.shared[env.rank].races.warp_sync(self.index as usize),
+                        true => env.races.warp_sync(actor),
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
