@@ -14,6 +14,9 @@ pub(crate) type Slot = u32;
 
 /// Address of the shared window in the generic address space; shared addresses are offsets into it.
 pub(crate) const SHARED_BASE: u64 = 0x7000_0000_0000;
+/// Bits of a shared address that hold the offset inside a block's shared memory. Above them stands 1 + the rank of the block in
+/// its cluster, or 0 for the block itself.
+pub(crate) const RANK_SHIFT: u32 = 24;
 /// Address of the local window.
 pub(crate) const LOCAL_BASE: u64 = 0x7100_0000_0000;
 /// Address of the kernel-parameter window.
@@ -207,6 +210,13 @@ pub(crate) enum BarKind {
     Or,
 }
 
+/// `barrier.cluster.arrive` or `.wait`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClusterBar {
+    pub wait: bool,
+    pub aligned: bool,
+}
+
 /// A block barrier.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bar {
@@ -239,10 +249,17 @@ pub(crate) enum Special {
     Clock,
     /// The upper half of the clock.
     ClockHigh,
+    /// A register whose value is the same for everybody.
+    Fixed(u32),
     DynamicShared,
     TotalShared,
-    /// Cluster and other registers whose value is fixed without clusters.
-    Fixed(u32),
+    ClusterId(u8),
+    NClusterId(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterRank,
+    ClusterSize,
+    ExplicitCluster,
     ActiveMask,
 }
 
@@ -279,6 +296,7 @@ pub(crate) enum Op {
     Discard(Box<Mem>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    ClusterBar(ClusterBar),
     /// `fence` and `membar`.
     Fence(#[allow(dead_code, reason = "for the race detector")] Order),
     Branch(u32),

@@ -51,11 +51,13 @@ pub(super) fn special(name: &str) -> Option<Special> {
         }
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" | "%aggr_smem_size" => Special::TotalShared,
-        // One block per cluster: rank 0 of 1.
-        "%clusterid" => Special::Ctaid(axis(rest)?),
-        "%nclusterid" => Special::Nctaid(axis(rest)?),
-        "%cluster_ctaid" | "%cluster_ctarank" | "%is_explicit_cluster" => Special::Fixed(0),
-        "%cluster_nctaid" | "%cluster_nctarank" => Special::Fixed(1),
+        "%clusterid" => Special::ClusterId(axis(rest)?),
+        "%nclusterid" => Special::NClusterId(axis(rest)?),
+        "%cluster_ctaid" => Special::ClusterCtaid(axis(rest)?),
+        "%cluster_nctaid" => Special::ClusterNctaid(axis(rest)?),
+        "%cluster_ctarank" => Special::ClusterRank,
+        "%cluster_nctarank" => Special::ClusterSize,
+        "%is_explicit_cluster" => Special::ExplicitCluster,
         _ => return None,
     })
 }
@@ -72,6 +74,7 @@ impl<'a> Decoder<'a, '_> {
             "atom" | "red" => self.atom(op, operands),
             "createpolicy" => self.createpolicy(operands),
             "cvta" => self.cvta(op, operands),
+            "mapa" | "getctarank" => self.mapa(op, operands),
             "isspacep" => self.isspacep(op, operands),
             "mov" => self.mov(op, operands),
             "bra" => {
@@ -271,8 +274,8 @@ impl<'a> Decoder<'a, '_> {
 
     fn barrier(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         if op.has("cluster") {
-            // One block per cluster: an arrival is already a completed wait, and a wait behaves as a block barrier.
-            return self.plain(Op::Nop, Class::Sync);
+            let bar = ClusterBar { wait: op.has("wait"), aligned: op.has("aligned") };
+            return self.plain(Op::ClusterBar(bar), Class::Sync);
         }
         if op.has("warp") {
             let [m] = operands else { return Err("takes a member mask".into()) };

@@ -56,6 +56,19 @@ fn eight(slots: Vec<Slot>, count: u8) -> Result<[Slot; 8]> {
     Ok(regs)
 }
 
+/// A shared address as block `rank` of the cluster would see it, seen from anywhere in the cluster.
+fn mapped(a: u64, rank: u32) -> u64 {
+    (a & ((1 << RANK_SHIFT) - 1)) | (rank as u64 + 1) << RANK_SHIFT
+}
+
+/// The block whose shared memory holds an address.
+fn rank(a: u64, own: u32) -> u32 {
+    match (a.wrapping_sub(SHARED_BASE).min(a) >> RANK_SHIFT) as u32 {
+        0 => own,
+        high => high - 1,
+    }
+}
+
 impl<'a> Decoder<'a, '_> {
     /// Base and offset of an address operand; a symbol may also change the space (parameters of functions are local).
     fn address(&mut self, o: &Operand<'a>, space: &mut Space) -> Result<(Base, i64)> {
@@ -315,9 +328,44 @@ impl<'a> Decoder<'a, '_> {
         Ok(true)
     }
 
+    /// `mapa`: the address of the same place in another block of the cluster; `getctarank`: whose memory an address is in.
+    pub(super) fn mapa(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let (wide, window) = (op.ty() == "u64", !op.mods.iter().any(|m| m.starts_with("shared")));
+        let file = if wide { File::R64 } else { File::R32 };
+        if op.base == "mapa" {
+            let s = match (wide, window) {
+                (true, true) => alu!(|a: u64, b: u32| -> u64 { SHARED_BASE | mapped(a, b) }),
+                (true, false) => alu!(|a: u64, b: u32| -> u64 { mapped(a, b) }),
+                (false, _) => alu!(|a: u32, b: u32| -> u32 { mapped(a as u64, b) as u32 }),
+            };
+            self.emit(s, Class::Integer, operands, false)?;
+            return Ok(true);
+        }
+        let [d, a] = operands else { return Err("takes a destination and an address".into()) };
+        let a = self.src(a, file)?;
+        let held = std::mem::take(&mut self.pending_reads);
+        let own = self.fresh(File::R32, 1)?;
+        self.push(Op::Special(Special::ClusterRank, own), Class::Move);
+        self.wrote(File::R32, own);
+        self.pending_reads = held;
+        let s = match wide {
+            true => alu!(|a: u64, own: u32| -> u32 { rank(a, own) }),
+            false => alu!(|a: u32, own: u32| -> u32 { rank(a as u64, own) }),
+        };
+        let (row, into) = self.dst(d, File::R32)?;
+        self.push(Op::Alu(s.f, [row, a, own, 0, 0]), Class::Integer);
+        self.finish(File::R32, row, into, false);
+        Ok(true)
+    }
+
     pub(super) fn isspacep(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let s = match space(op) {
-            Space::Shared => alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + WINDOW).contains(&a) }),
+            Space::Shared if op.has("shared::cluster") => {
+                alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + WINDOW).contains(&a) })
+            }
+            Space::Shared => {
+                alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + (1 << RANK_SHIFT)).contains(&a) })
+            }
             Space::Local => alu!(|a: u64| -> bool { (LOCAL_BASE..LOCAL_BASE + WINDOW).contains(&a) }),
             Space::Param => alu!(|a: u64| -> bool { (PARAM_BASE..PARAM_BASE + WINDOW).contains(&a) }),
             _ => alu!(|a: u64| -> bool { !(SHARED_BASE..FUNC_BASE).contains(&a) }),
