@@ -66,6 +66,8 @@ pub struct Report {
     pub kernel: String,
     /// 1-based line of the PTX text.
     pub line: Option<u32>,
+    /// 1-based column of that line, in bytes: for errors of the text itself.
+    pub column: Option<u32>,
     /// Source file and 1-based line, from `.loc`.
     pub source: Option<(String, u32)>,
     /// The instruction's text.
@@ -154,6 +156,9 @@ impl fmt::Display for SimError {
         }
         if let Some(l) = r.line {
             write!(f, "\n  at PTX line {l}")?;
+            if let Some(c) = r.column {
+                write!(f, ", column {c}")?;
+            }
             if !r.instruction.is_empty() {
                 write!(f, ": {}", r.instruction)?;
             }

@@ -160,8 +160,11 @@ impl Warp {
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
-                    crate::collective::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m)
-                        .map_err(place)?;
+                    crate::atomic::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m).map_err(place)?;
+                }
+                Op::Discard(mem) => {
+                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
+                    crate::atomic::discard(&mut memory!(mem.order), mem, &addrs, m).map_err(place)?;
                 }
                 Op::Special(s, d) => {
                     let v = self.special(*s, env, mask);
@@ -327,6 +330,8 @@ impl Warp {
             Special::LaneMaskGe => per_lane(&|l| !((1 << l) - 1)),
             // Time is the number of instructions executed so far.
             Special::Clock => same(env.stats.warp_instructions),
+            Special::Fixed(v) => same(v as u64),
+            Special::ClockHigh => same(env.stats.warp_instructions >> 32),
             Special::DynamicShared => same(config.shared_bytes as u64),
             Special::TotalShared => same(env.program.shared_bytes(config.shared_bytes)),
             Special::ClusterId(a) => same((env.index[a as usize] / config.cluster[a as usize]) as u64),
