@@ -18,6 +18,7 @@ pub(crate) struct Grid<'a> {
     pub placed: &'a [Placed],
     pub shared_total: usize,
     pub seed: Option<u64>,
+    pub accumulation: crate::Accumulation,
 }
 
 /// A block about to run.

@@ -229,6 +229,7 @@ pub(crate) enum Op {
     Atom(Box<Atom>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    Matrix(Box<crate::matrix::Matrix>),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),

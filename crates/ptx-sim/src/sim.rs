@@ -7,7 +7,7 @@ use crate::link::Program;
 use crate::memory::Global;
 use crate::stats::LaunchStats;
 use crate::warp::Warp;
-use crate::{ErrorKind, Module, SimError};
+use crate::{Accumulation, ErrorKind, Module, SimError};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -149,6 +149,7 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
 }
 
 impl SimBuilder {
@@ -170,12 +171,19 @@ impl SimBuilder {
         self
     }
 
+    /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
+    pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = accumulation;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            accumulation: self.accumulation,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -210,6 +218,7 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -221,7 +230,12 @@ pub struct Sim {
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+        SimBuilder {
+            checks: Checks::all(),
+            seed: None,
+            budget: 1 << 36,
+            accumulation: Accumulation::default(),
+        }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -376,7 +390,14 @@ impl Sim {
             ));
         }
         let mut stats = LaunchStats::default();
-        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
+        let grid = Grid {
+            config,
+            params: &params,
+            placed: &placed,
+            shared_total: total,
+            seed: self.seed,
+            accumulation: self.accumulation,
+        };
         let mut budget = self.budget;
         let blocks = gx as u64 * gy as u64 * gz as u64;
         let order = order(blocks, self.seed);

@@ -8,6 +8,7 @@ mod float;
 mod half;
 mod int;
 mod logic;
+mod narrow;
 
 use crate::lanes::Spec;
 use crate::stats::Class;
@@ -148,6 +149,11 @@ const MODIFIERS: [&str; 76] = [
 pub(crate) use logic::compare;
 
 pub(crate) fn lookup(op: &Opcode<'_>) -> Option<(Spec, Class)> {
+    if op.base == "cvt"
+        && let Some(s) = narrow::lookup(op)
+    {
+        return Some((s, Class::Convert));
+    }
     if !op.mods.iter().all(|m| MODIFIERS.contains(m)) {
         return None;
     }

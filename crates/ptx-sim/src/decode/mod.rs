@@ -6,6 +6,7 @@
 
 mod flow;
 mod instruction;
+mod matrix;
 mod memory;
 
 use crate::alu::Opcode;
