@@ -8,6 +8,7 @@ mod flow;
 mod instruction;
 mod matrix;
 mod memory;
+mod order;
 
 use crate::alu::Opcode;
 use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
