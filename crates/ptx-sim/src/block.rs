@@ -20,6 +20,7 @@ pub(crate) struct Grid<'a> {
     pub placed: &'a [Placed],
     pub shared_total: usize,
     pub seed: Option<u64>,
+    pub accumulation: crate::Accumulation,
 }
 
 /// A running launch.

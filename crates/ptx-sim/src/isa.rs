@@ -297,6 +297,7 @@ pub(crate) enum Op {
     Discard(Box<Mem>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    Matrix(Box<crate::matrix::Matrix>),
     ClusterBar(ClusterBar),
     /// `fence` and `membar`.
     Fence(Order),

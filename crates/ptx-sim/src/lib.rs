@@ -19,6 +19,7 @@ mod isa;
 mod lanes;
 mod lex;
 mod link;
+mod matrix;
 mod memory;
 mod module;
 pub mod parse;
@@ -31,7 +32,8 @@ mod step;
 mod warp;
 
 pub use error::{ErrorKind, Report, SimError};
+pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};
 pub use parse::ParseError;
 pub use sim::{Arg, Checks, LaunchConfig, MAX_CLUSTER, MAX_SHARED, MAX_THREADS, Sim, SimBuilder};
-pub use stats::{Class, LaunchStats};
+pub use stats::{Class, LaunchStats, TensorType};

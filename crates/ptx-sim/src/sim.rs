@@ -8,7 +8,7 @@ use crate::link::Program;
 use crate::memory::Global;
 use crate::race::Races;
 use crate::stats::LaunchStats;
-use crate::{ErrorKind, Module, SimError};
+use crate::{Accumulation, ErrorKind, Module, SimError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -168,6 +168,7 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
 }
 
 impl SimBuilder {
@@ -189,12 +190,19 @@ impl SimBuilder {
         self
     }
 
+    /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
+    pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = accumulation;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            accumulation: self.accumulation,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -229,6 +237,7 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -241,7 +250,12 @@ pub struct Sim {
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+        SimBuilder {
+            checks: Checks::all(),
+            seed: None,
+            budget: 1 << 36,
+            accumulation: Accumulation::default(),
+        }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -403,7 +417,14 @@ impl Sim {
             ));
         }
         let mut stats = LaunchStats::default();
-        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
+        let grid = Grid {
+            config,
+            params: &params,
+            placed: &placed,
+            shared_total: total,
+            seed: self.seed,
+            accumulation: self.accumulation,
+        };
         let clusters = gx as u64 * gy as u64 * gz as u64 / size;
         self.races.begin();
         let mut launch = Launch {

@@ -23,7 +23,7 @@ pub(crate) enum Event {
 
 /// The lanes' addresses.
 #[inline(always)]
-fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
+pub(crate) fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
     match base {
         Base::R64(i) => u64::src(regs, i).map(|a| a.wrapping_add(offset as u64)),
         Base::R32(i) => u32::src(regs, i).map(|a| a.wrapping_add(offset as u32) as u64),
@@ -287,6 +287,18 @@ impl Warp {
                         env.arrivals.push((id, count, threads));
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
+                    }
+                }
+                Op::Matrix(x) => {
+                    if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
+                        leave!(Event::Park(m, Park::Collective));
+                    }
+                    let addrs =
+                        x.place().map_or([0; 32], |p| address(&regs, p.base, p.offset, frame.local_base));
+                    let mode = env.grid.accumulation;
+                    crate::matrix::execute(x, &mut memory!(), &mut regs, &addrs, m, mode).map_err(place)?;
+                    if x.orders_lanes() {
+                        env.shared[env.rank].races.warp_sync(self.index as usize);
                     }
                 }
                 Op::ClusterBar(b) => {

@@ -8,6 +8,7 @@ mod calls;
 mod compare;
 mod flow;
 mod instruction;
+mod matrix;
 mod memory;
 mod order;
 mod registers;
