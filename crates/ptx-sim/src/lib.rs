@@ -21,6 +21,7 @@ mod module;
 pub mod parse;
 mod print;
 mod printf;
+pub mod profile;
 mod race;
 mod sim;
 mod stats;

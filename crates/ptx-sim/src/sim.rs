@@ -149,6 +149,7 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    profile: bool,
 }
 
 impl SimBuilder {
@@ -170,12 +171,19 @@ impl SimBuilder {
         self
     }
 
+    /// Whether launches gather a [`Profile`](crate::profile::Profile) (default: no). They then run slower.
+    pub fn profile(mut self, on: bool) -> Self {
+        self.profile = on;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            profile: self.profile,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -210,6 +218,7 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    profile: bool,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -221,7 +230,7 @@ pub struct Sim {
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36, profile: false }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -315,6 +324,15 @@ impl Sim {
         Ok(())
     }
 
+    /// Names a buffer in reports, by its first address, and says whether kernels may write it.
+    pub fn label(&mut self, addr: u64, name: &str, read_only: bool) -> Result<(), SimError> {
+        let i = self.global.host(addr, 0)?;
+        let a = self.global.get_mut(i);
+        a.name = name.to_string();
+        a.read_only = read_only;
+        Ok(())
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -375,7 +393,7 @@ impl Sim {
                 program.shared_bytes(config.shared_bytes)
             ));
         }
-        let mut stats = LaunchStats::default();
+        let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
         let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
         let mut budget = self.budget;
         let blocks = gx as u64 * gy as u64 * gz as u64;
@@ -400,6 +418,9 @@ impl Sim {
                 linear: b,
             };
             run.run(&mut self.warps)?;
+        }
+        if let Some(r) = stats.recorder.take() {
+            stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
         }
         Ok(stats)
     }
@@ -429,6 +450,7 @@ impl Sim {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
                 a.read_only = v.read_only;
+                a.constant = v.read_only;
                 a.arena.bytes.fill(0);
                 let n = v.data.len().min(a.arena.bytes.len());
                 a.arena.bytes[..n].copy_from_slice(&v.data[..n]);

@@ -87,6 +87,7 @@ impl Warp {
             c64: &linked.c64,
         };
         let mut pc = group.pc;
+        let profiling = env.stats.recorder.is_some();
         macro_rules! leave {
             ($e:expr) => {{
                 group.pc = pc;
@@ -112,6 +113,9 @@ impl Warp {
                 env.stats.warp_instructions += 1;
                 env.stats.lane_instructions += m.count_ones() as u64;
                 env.stats.by_class[inst.class as usize] += 1;
+            }
+            if profiling && let Some(r) = &mut env.stats.recorder {
+                r.issue(frame.func, pc, mask, m, inst.extra);
             }
             if inst.tracked && env.checks.uninitialised_registers {
                 track(linked, pc, inst, &mut frame.written, mask, m)
@@ -190,6 +194,9 @@ impl Warp {
                     let other = Group { mask: m, pc: *t, ..*group };
                     group.mask = mask & !m;
                     pc += 1;
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
+                    }
                     leave!(Event::Split(other));
                 }
                 Op::BranchIndexed(i, targets) => {
@@ -212,6 +219,9 @@ impl Warp {
                     if let [only] = list[..] {
                         pc = only.pc;
                         continue;
+                    }
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
                     }
                     leave!(Event::Many(list));
                 }
