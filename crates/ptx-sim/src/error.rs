@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Deadlock,
     /// Two accesses to one shared-memory byte without a barrier between them, at least one a write.
     SharedRace,
+    /// Access to the shared memory of a block of the cluster whose threads have all exited.
+    ClusterExited,
     /// The instruction budget is used up.
     InstructionBudget,
     /// `trap` was executed.
@@ -112,6 +114,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::DivergentCollective => "divergent warp-level instruction",
             ErrorKind::Deadlock => "deadlock",
             ErrorKind::SharedRace => "race in shared memory",
+            ErrorKind::ClusterExited => "access to the shared memory of an exited block",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",

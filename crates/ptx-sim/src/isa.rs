@@ -15,6 +15,9 @@ pub(crate) type Slot = u32;
 
 /// Address of the shared window in the generic address space; shared addresses are offsets into it.
 pub(crate) const SHARED_BASE: u64 = 0x7000_0000_0000;
+/// Bits of a shared address that hold the offset inside a block's shared memory. Above them stands 1 + the rank of the block in
+/// its cluster, or 0 for the block itself.
+pub(crate) const RANK_SHIFT: u32 = 24;
 /// Address of the local window.
 pub(crate) const LOCAL_BASE: u64 = 0x7100_0000_0000;
 /// Address of the kernel-parameter window.
@@ -45,9 +48,43 @@ pub(crate) enum Base {
     Abs,
 }
 
+/// How strong a memory operation is, weakest first (PTX ISA, memory consistency model).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sem {
+    /// A plain access: races with any other of another thread that nothing orders.
+    Weak,
+    /// `.volatile`: as `.relaxed.sys`.
+    Volatile,
+    /// `.mmio`: as `.relaxed.sys`.
+    Mmio,
+    Relaxed,
+    Acquire,
+    Release,
+    AcqRel,
+    Sc,
+}
+
+/// Who a strong operation is ordered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Cta,
+    Cluster,
+    Gpu,
+    Sys,
+}
+
+/// Semantics and scope of a load, store, atomic or fence; the scope of a weak access means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub sem: Sem,
+    pub scope: Scope,
+}
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
+    #[allow(dead_code, reason = "for the race detector")]
+    pub order: Order,
     pub space: Space,
     /// Bytes per element.
     pub size: u8,
@@ -102,6 +139,8 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
+    #[allow(dead_code, reason = "for the race detector")]
+    pub order: Order,
     pub space: Space,
     pub op: AtomOp,
     pub ty: AtomType,
@@ -162,6 +201,13 @@ pub(crate) enum BarKind {
     Or,
 }
 
+/// `barrier.cluster.arrive` or `.wait`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClusterBar {
+    pub wait: bool,
+    pub aligned: bool,
+}
+
 /// A block barrier.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bar {
@@ -194,8 +240,13 @@ pub(crate) enum Special {
     Clock,
     DynamicShared,
     TotalShared,
-    /// Cluster and other registers whose value is fixed without clusters.
-    Fixed(u32),
+    ClusterId(u8),
+    NClusterId(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterRank,
+    ClusterSize,
+    ExplicitCluster,
     ActiveMask,
 }
 
@@ -230,6 +281,9 @@ pub(crate) enum Op {
     Atom(Box<Atom>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    ClusterBar(ClusterBar),
+    /// `fence` and `membar`.
+    Fence(#[allow(dead_code, reason = "for the race detector")] Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),

@@ -130,6 +130,7 @@ impl Warp {
                     Memory {
                         global: env.global,
                         shared: env.shared,
+                        rank: env.rank,
                         local: &mut self.local,
                         params: env.grid.params,
                         checks: env.checks,
@@ -261,11 +262,12 @@ impl Warp {
                 Op::Return => leave!(Event::Return(m)),
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
-                Op::Nop => {}
+                // Weak memory is not modelled: memory is already as ordered as any fence makes it.
+                Op::Fence(_) | Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.shared.races.warp_sync(self.index as usize),
+                        true => env.shared[env.rank].races.warp_sync(self.index as usize),
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
@@ -284,6 +286,11 @@ impl Warp {
                         env.arrivals.push((id, count, threads));
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
+                    }
+                }
+                Op::ClusterBar(b) => {
+                    if let Some(park) = self.cluster_barrier(b, m, env).map_err(place)? {
+                        leave!(Event::Park(park.0, park.1));
                     }
                 }
                 Op::Unsupported(what) => {
@@ -324,7 +331,13 @@ impl Warp {
             Special::Clock => same(env.stats.warp_instructions),
             Special::DynamicShared => same(config.shared_bytes as u64),
             Special::TotalShared => same(env.program.shared_bytes(config.shared_bytes)),
-            Special::Fixed(v) => same(v as u64),
+            Special::ClusterId(a) => same((env.index[a as usize] / config.cluster[a as usize]) as u64),
+            Special::NClusterId(a) => same((config.grid[a as usize] / config.cluster[a as usize]) as u64),
+            Special::ClusterCtaid(a) => same((env.index[a as usize] % config.cluster[a as usize]) as u64),
+            Special::ClusterNctaid(a) => same(config.cluster[a as usize] as u64),
+            Special::ClusterRank => same(env.rank as u64),
+            Special::ClusterSize => same(env.shared.len() as u64),
+            Special::ExplicitCluster => same((env.shared.len() > 1) as u64),
             Special::ActiveMask => same(active as u64),
         }
     }

@@ -42,11 +42,13 @@ pub(super) fn special(name: &str) -> Option<Special> {
         }
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" | "%aggr_smem_size" => Special::TotalShared,
-        // One block per cluster: rank 0 of 1.
-        "%clusterid" => Special::Ctaid(axis(rest)?),
-        "%nclusterid" => Special::Nctaid(axis(rest)?),
-        "%cluster_ctaid" | "%cluster_ctarank" | "%is_explicit_cluster" => Special::Fixed(0),
-        "%cluster_nctaid" | "%cluster_nctarank" => Special::Fixed(1),
+        "%clusterid" => Special::ClusterId(axis(rest)?),
+        "%nclusterid" => Special::NClusterId(axis(rest)?),
+        "%cluster_ctaid" => Special::ClusterCtaid(axis(rest)?),
+        "%cluster_nctaid" => Special::ClusterNctaid(axis(rest)?),
+        "%cluster_ctarank" => Special::ClusterRank,
+        "%cluster_nctarank" => Special::ClusterSize,
+        "%is_explicit_cluster" => Special::ExplicitCluster,
         _ => return None,
     })
 }
@@ -62,6 +64,7 @@ impl<'a> Decoder<'a, '_> {
             "st" => self.store(op, operands),
             "atom" | "red" => self.atom(op, operands),
             "cvta" => self.cvta(op, operands),
+            "mapa" | "getctarank" => self.mapa(op, operands),
             "isspacep" => self.isspacep(op, operands),
             "mov" => self.mov(op, operands),
             "bra" => {
@@ -90,7 +93,10 @@ impl<'a> Decoder<'a, '_> {
             "brkpt" | "nanosleep" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" => {
                 self.plain(Op::Nop, Class::Control)
             }
-            "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
+            "membar" | "fence" => {
+                self.plain(super::order::of_fence(op).map_or(Op::Nop, Op::Fence), Class::Sync)
+            }
+            "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
             "bar" | "barrier" => self.barrier(op, operands),
             "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => self.collective(op, operands),
             "setp" | "set" => self.setp(op, operands),
@@ -377,8 +383,8 @@ impl<'a> Decoder<'a, '_> {
 
     fn barrier(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         if op.has("cluster") {
-            // One block per cluster: an arrival is already a completed wait, and a wait behaves as a block barrier.
-            return self.plain(Op::Nop, Class::Sync);
+            let bar = ClusterBar { wait: op.has("wait"), aligned: op.has("aligned") };
+            return self.plain(Op::ClusterBar(bar), Class::Sync);
         }
         if op.has("warp") {
             let [m] = operands else { return Err("takes a member mask".into()) };

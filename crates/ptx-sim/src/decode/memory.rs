@@ -1,6 +1,6 @@
 //! Decoding of loads, stores, atomics and address arithmetic.
 
-use super::{Decoder, Result, Symbol};
+use super::{Decoder, Result, Symbol, order};
 use crate::alu::Opcode;
 use crate::ast::Operand;
 use crate::isa::*;
@@ -26,6 +26,19 @@ fn class(space: Space) -> Class {
         Space::Shared => Class::Shared,
         Space::Local => Class::Local,
         _ => Class::Global,
+    }
+}
+
+/// A shared address as block `rank` of the cluster would see it, seen from anywhere in the cluster.
+fn mapped(a: u64, rank: u32) -> u64 {
+    (a & ((1 << RANK_SHIFT) - 1)) | (rank as u64 + 1) << RANK_SHIFT
+}
+
+/// The block whose shared memory holds an address.
+fn rank(a: u64, own: u32) -> u32 {
+    match (a.wrapping_sub(SHARED_BASE).min(a) >> RANK_SHIFT) as u32 {
+        0 => own,
+        high => high - 1,
     }
 }
 
@@ -110,6 +123,7 @@ impl<'a> Decoder<'a, '_> {
         // A trailing cache-policy operand is only a hint.
         let [d, a, ..] = operands else { return Err("takes a destination and an address".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = if op.base == "ldu" { Space::Global } else { space(op) };
         let (base, offset) = self.address(a, &mut space)?;
         let mut regs = [NONE; 8];
@@ -117,7 +131,10 @@ impl<'a> Decoder<'a, '_> {
             let Operand::Name(n) = o else { return Err(format!("`{o}` cannot be a destination")) };
             *r = self.slot(n, false)?;
         }
-        self.push(Op::Load(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        self.push(
+            Op::Load(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
         for r in regs {
             self.wrote_slot(r);
         }
@@ -127,6 +144,7 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn store(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let [a, v, ..] = operands else { return Err("takes an address and a value".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = space(op);
         let mut regs = [NONE; 8];
         let file = if size == 8 { File::R64 } else { File::R32 };
@@ -137,7 +155,10 @@ impl<'a> Decoder<'a, '_> {
             };
         }
         let (base, offset) = self.address(a, &mut space)?;
-        self.push(Op::Store(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        self.push(
+            Op::Store(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
         Ok(true)
     }
 
@@ -189,6 +210,7 @@ impl<'a> Decoder<'a, '_> {
             "bf16x2" => AtomType::Bf16x2,
             _ => return Ok(false),
         };
+        let order = order::of_atomic(op);
         let red = op.base == "red";
         let (d, rest) =
             if red { (None, operands) } else { (operands.first(), operands.get(1..).unwrap_or(&[])) };
@@ -224,7 +246,7 @@ impl<'a> Decoder<'a, '_> {
             };
             let offset = offset + k as i64 * ty.bytes() as i64;
             self.push(
-                Op::Atom(Box::new(Atom { space, op: kind, ty, base, offset, dst, b, c })),
+                Op::Atom(Box::new(Atom { order, space, op: kind, ty, base, offset, dst, b, c })),
                 Class::Atomic,
             );
             self.wrote_slot(dst);
@@ -262,9 +284,44 @@ impl<'a> Decoder<'a, '_> {
         Ok(true)
     }
 
+    /// `mapa`: the address of the same place in another block of the cluster; `getctarank`: whose memory an address is in.
+    pub(super) fn mapa(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let (wide, window) = (op.ty() == "u64", !op.mods.iter().any(|m| m.starts_with("shared")));
+        let file = if wide { File::R64 } else { File::R32 };
+        if op.base == "mapa" {
+            let s = match (wide, window) {
+                (true, true) => alu!(|a: u64, b: u32| -> u64 { SHARED_BASE | mapped(a, b) }),
+                (true, false) => alu!(|a: u64, b: u32| -> u64 { mapped(a, b) }),
+                (false, _) => alu!(|a: u32, b: u32| -> u32 { mapped(a as u64, b) as u32 }),
+            };
+            self.emit(s, Class::Integer, operands, false)?;
+            return Ok(true);
+        }
+        let [d, a] = operands else { return Err("takes a destination and an address".into()) };
+        let a = self.src(a, file)?;
+        let held = std::mem::take(&mut self.pending_reads);
+        let own = self.fresh(File::R32, 1)?;
+        self.push(Op::Special(Special::ClusterRank, own), Class::Move);
+        self.wrote(File::R32, own);
+        self.pending_reads = held;
+        let s = match wide {
+            true => alu!(|a: u64, own: u32| -> u32 { rank(a, own) }),
+            false => alu!(|a: u32, own: u32| -> u32 { rank(a as u64, own) }),
+        };
+        let (row, into) = self.dst(d, File::R32)?;
+        self.push(Op::Alu(s.f, [row, a, own, 0, 0]), Class::Integer);
+        self.finish(File::R32, row, into, false);
+        Ok(true)
+    }
+
     pub(super) fn isspacep(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let s = match space(op) {
-            Space::Shared => alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + WINDOW).contains(&a) }),
+            Space::Shared if op.has("shared::cluster") => {
+                alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + WINDOW).contains(&a) })
+            }
+            Space::Shared => {
+                alu!(|a: u64| -> bool { (SHARED_BASE..SHARED_BASE + (1 << RANK_SHIFT)).contains(&a) })
+            }
             Space::Local => alu!(|a: u64| -> bool { (LOCAL_BASE..LOCAL_BASE + WINDOW).contains(&a) }),
             Space::Param => alu!(|a: u64| -> bool { (PARAM_BASE..PARAM_BASE + WINDOW).contains(&a) }),
             _ => alu!(|a: u64| -> bool { !(SHARED_BASE..FUNC_BASE).contains(&a) }),

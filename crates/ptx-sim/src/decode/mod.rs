@@ -7,6 +7,7 @@
 mod flow;
 mod instruction;
 mod memory;
+mod order;
 
 use crate::alu::Opcode;
 use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
