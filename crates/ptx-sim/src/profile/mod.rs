@@ -144,7 +144,7 @@ pub struct Flops {
     pub single: u64,
     /// f64.
     pub double: u64,
-    /// Tensor cores, by operand type (`f16`, `bf16`, `tf32`, `f64`, `e4m3`, `s8`, ...).
+    /// Tensor cores, by type of the factors, named as in [`Gpu::tensor`].
     pub tensor: Vec<(String, u64)>,
 }
 
