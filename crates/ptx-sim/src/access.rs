@@ -267,6 +267,12 @@ impl Memory<'_> {
             Space::Global | Space::Generic => {
                 self.count(&offs, part, bytes as usize, kind);
                 let a = self.global.get(index);
+                if let Some(r) = &mut self.stats.recorder {
+                    match a.constant {
+                        true => r.constant(),
+                        false => r.global(a.base, &offs, part, bytes as usize, kind),
+                    }
+                }
                 let l = first(part) as u32;
                 let address = addrs[l as usize];
                 if a.freed {
@@ -293,6 +299,9 @@ impl Memory<'_> {
                 Ok((Some(&mut self.global.get_mut(index).arena), offs, part))
             }
             Space::Shared => {
+                if let Some(r) = &mut self.stats.recorder {
+                    r.shared(&offs, part, bytes as usize, kind);
+                }
                 let shared = &mut self.shared[index];
                 if shared.exited && self.checks.cluster {
                     let l = first(part) as u32;
@@ -325,6 +334,9 @@ impl Memory<'_> {
                 Ok((Some(&mut self.shared[index].arena), offs, part))
             }
             Space::Local => {
+                if let Some(r) = &mut self.stats.recorder {
+                    r.local(part, bytes as usize, kind);
+                }
                 for (l, o) in offs.iter_mut().enumerate() {
                     *o += l * self.local.stride;
                 }

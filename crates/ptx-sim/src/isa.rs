@@ -2,6 +2,7 @@
 //! program counters.
 
 use crate::lanes::{Alu, File, Ops};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 
 /// No guard, no register, no frame.
@@ -322,6 +323,8 @@ pub(crate) struct Inst {
     pub tracked: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
+    /// Floating-point operations of a lane.
+    pub flops: Flops,
 }
 
 /// Run-time checks of an instruction whose registers definite assignment could not clear.

@@ -25,6 +25,7 @@ mod module;
 pub mod parse;
 mod print;
 mod printf;
+pub mod profile;
 mod race;
 mod sim;
 mod stats;

@@ -169,6 +169,7 @@ pub struct SimBuilder {
     seed: Option<u64>,
     budget: u64,
     accumulation: Accumulation,
+    profile: bool,
 }
 
 impl SimBuilder {
@@ -196,6 +197,12 @@ impl SimBuilder {
         self
     }
 
+    /// Whether launches gather a [`Profile`](crate::profile::Profile) (default: no). They then run slower.
+    pub fn profile(mut self, on: bool) -> Self {
+        self.profile = on;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
@@ -203,6 +210,7 @@ impl SimBuilder {
             seed: self.seed,
             budget: self.budget,
             accumulation: self.accumulation,
+            profile: self.profile,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -238,6 +246,7 @@ pub struct Sim {
     seed: Option<u64>,
     budget: u64,
     accumulation: Accumulation,
+    profile: bool,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -255,6 +264,7 @@ impl Sim {
             seed: None,
             budget: 1 << 36,
             accumulation: Accumulation::default(),
+            profile: false,
         }
     }
 
@@ -349,6 +359,15 @@ impl Sim {
         Ok(())
     }
 
+    /// Names a buffer in reports, by its first address, and says whether kernels may write it.
+    pub fn label(&mut self, addr: u64, name: &str, read_only: bool) -> Result<(), SimError> {
+        let i = self.global.host(addr, 0)?;
+        let a = self.global.get_mut(i);
+        a.name = name.to_string();
+        a.read_only = read_only;
+        Ok(())
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -416,7 +435,7 @@ impl Sim {
                 program.shared_bytes(config.shared_bytes)
             ));
         }
-        let mut stats = LaunchStats::default();
+        let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
         let grid = Grid {
             config,
             params: &params,
@@ -438,6 +457,9 @@ impl Sim {
             races: &mut self.races,
         };
         run(&mut launch, clusters, &mut self.spare)?;
+        if let Some(r) = stats.recorder.take() {
+            stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
+        }
         Ok(stats)
     }
 
@@ -466,6 +488,7 @@ impl Sim {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
                 a.read_only = v.read_only;
+                a.constant = v.read_only;
                 a.arena.bytes.fill(0);
                 let n = v.data.len().min(a.arena.bytes.len());
                 a.arena.bytes[..n].copy_from_slice(&v.data[..n]);
