@@ -3,6 +3,8 @@
 
 mod foreign {
     mod grids;
+    mod language;
     mod rig;
     mod sums;
+    mod warps;
 }
