@@ -2,8 +2,13 @@
 //! `scripts/foreign-ptx`), run under every check against plain Rust, for both targets and under several seeds.
 
 mod foreign {
+    mod atomics;
+    mod dense;
     mod grids;
+    mod integers;
     mod language;
+    mod numbers;
+    mod resident;
     mod rig;
     mod sums;
     mod warps;

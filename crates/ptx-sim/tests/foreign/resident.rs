@@ -23,3 +23,19 @@ fn a_barrier_of_the_grid() {
         close(&got, &want, |_| 3.0 * steps as f64 * f32::EPSILON as f64);
     });
 }
+
+#[test]
+fn messages_from_block_to_block() {
+    each(kernels!("atomics"), |r| {
+        let blocks = 1 + r.random.below(12);
+        let (flags, message) = (r.put(&vec![0i32; blocks]), r.room::<i32>(blocks));
+        let out = r.room::<i32>(blocks);
+        r.run("chain", line(blocks as u32, 32), args![flags, message, out]);
+        let (mut v, mut want) = (1i32, Vec::new());
+        for b in 0..blocks {
+            want.push(v);
+            v = v.wrapping_mul(3).wrapping_add(b as i32);
+        }
+        same(&r.get::<i32>(out, blocks), &want);
+    });
+}
