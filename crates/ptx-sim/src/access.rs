@@ -1,14 +1,15 @@
 //! Every device access to memory, in every space, goes through [`Memory::part`]: alignment, bounds, lifetime and
 //! initialisation are checked here, counts kept here, and a race detector needs no other place to stand.
 
+use crate::ErrorKind;
 use crate::arena::{Arena, Offsets, contiguous};
 use crate::error::{Fault, Step};
-use crate::isa::{LOCAL_BASE, Mem, NONE, PARAM_BASE, SHARED_BASE, Space, WIDE, WINDOW};
+use crate::isa::{LOCAL_BASE, Mem, NONE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
 use crate::memory::Global;
+use crate::race::{Actor, Place, Races};
 use crate::sim::Checks;
 use crate::stats::LaunchStats;
-use crate::{ErrorKind, race::Races};
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +27,15 @@ pub(crate) struct Placed {
     pub end: u64,
 }
 
-/// Shared memory of the running block.
+/// Shared memory of one block.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub arena: Arena,
     pub vars: Vec<Placed>,
-    pub races: Races,
+    /// The race detector's number of the block.
+    pub block: u32,
+    /// All threads of the block have exited: its memory is gone for the rest of the cluster.
+    pub exited: bool,
     last: usize,
 }
 
@@ -46,10 +50,10 @@ impl Shared {
         }
         self.vars = vars.to_vec();
         self.last = 0;
-        self.races.reset(total);
+        self.exited = false;
     }
 
-    fn describe(&self, addr: u64) -> String {
+    pub(crate) fn describe(&self, addr: u64) -> String {
         let nearest = self.vars.iter().min_by_key(|v| {
             if addr < v.start { v.start - addr } else { addr.saturating_sub(v.end.saturating_sub(1)) }
         });
@@ -125,15 +129,20 @@ impl Local {
 /// Everything an instruction of a running warp can reach.
 pub(crate) struct Memory<'a> {
     pub global: &'a mut Global,
-    pub shared: &'a mut Shared,
+    /// Of every block of the cluster, by rank.
+    pub shared: &'a mut [Shared],
+    /// Rank of the running block in its cluster.
+    pub rank: usize,
     pub local: &'a mut Local,
     pub params: &'a [u8],
     pub checks: &'a Checks,
     pub stats: &'a mut LaunchStats,
     /// End of the running frame's local memory.
     pub local_top: u64,
-    /// First thread of the warp, and line of the instruction, for the race detector.
-    pub thread0: u32,
+    pub races: &'a mut Races,
+    /// Who accesses, how, and at which line, for the race detector.
+    pub actor: Actor,
+    pub order: Order,
     pub line: u32,
 }
 
@@ -211,12 +220,15 @@ impl Memory<'_> {
                 (a.base, a.base + a.size, a.base, i)
             }),
             Space::Shared => {
-                let s = &mut *self.shared;
-                let hit = |v: &Placed| lead >= v.start && lead < v.end;
-                if !s.vars.get(s.last).is_some_and(hit) {
-                    s.last = s.vars.iter().position(hit).unwrap_or(0);
-                }
-                s.vars.get(s.last).filter(|v| hit(v)).map(|v| (v.start, v.end, 0, 0))
+                let (rank, high) = self.owner(lead);
+                self.shared.get_mut(rank).and_then(|s| {
+                    let at = lead - high;
+                    let hit = |v: &Placed| at >= v.start && at < v.end;
+                    if !s.vars.get(s.last).is_some_and(hit) {
+                        s.last = s.vars.iter().position(hit).unwrap_or(0);
+                    }
+                    s.vars.get(s.last).filter(|v| hit(v)).map(|v| (v.start + high, v.end + high, high, rank))
+                })
             }
             Space::Local => Some((LOCAL_FIRST as u64, self.local_top, 0, 0)),
             Space::Param => Some((0, self.params.len() as u64, 0, 0)),
@@ -266,6 +278,10 @@ impl Memory<'_> {
                 if a.read_only && kind != Kind::Read {
                     return Err(Fault::lane(ErrorKind::ReadOnly, l, address, self.global.describe(lead)));
                 }
+                if self.checks.global_races {
+                    let (place, n) = (Place::Global(index as u32), bytes as usize);
+                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                }
                 let arena = &mut self.global.get_mut(index).arena;
                 let found =
                     settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_global);
@@ -277,17 +293,36 @@ impl Memory<'_> {
                 Ok((Some(&mut self.global.get_mut(index).arena), offs, part))
             }
             Space::Shared => {
-                if self.checks.shared_races {
-                    self.shared.races.access(&offs, part, bytes as usize, kind, self.thread0, self.line)?;
+                let shared = &mut self.shared[index];
+                if shared.exited && self.checks.cluster {
+                    let l = first(part) as u32;
+                    return Err(Fault::lane(
+                        ErrorKind::ClusterExited,
+                        l,
+                        addrs[l as usize],
+                        format!(
+                            "shared memory of block {index} of the cluster, whose threads have all exited"
+                        ),
+                    ));
                 }
-                let arena = &mut self.shared.arena;
-                let found =
-                    settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_shared);
+                if self.checks.shared_races {
+                    let place = Place::Shared(shared.block);
+                    let n = bytes as usize;
+                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                }
+                let found = settle(
+                    &mut shared.arena,
+                    &offs,
+                    part,
+                    bytes as usize,
+                    kind,
+                    self.checks.uninitialised_shared,
+                );
                 if let Some(l) = found {
-                    let what = self.shared.describe(addrs[l as usize].wrapping_sub(base));
+                    let what = self.describe(Space::Shared, addrs[l as usize].wrapping_sub(base));
                     return Err(Fault::lane(ErrorKind::UninitialisedShared, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.shared.arena), offs, part))
+                Ok((Some(&mut self.shared[index].arena), offs, part))
             }
             Space::Local => {
                 for (l, o) in offs.iter_mut().enumerate() {
@@ -316,15 +351,31 @@ impl Memory<'_> {
         }
     }
 
-    fn describe(&self, space: Space, addr: u64) -> String {
+    /// The block of the cluster whose shared memory an address lies in, and the address bits that say so.
+    pub(crate) fn owner(&self, addr: u64) -> (usize, u64) {
+        let high = addr >> RANK_SHIFT;
+        let rank = if high == 0 { self.rank } else { usize::try_from(high - 1).unwrap_or(usize::MAX) };
+        (rank, high << RANK_SHIFT)
+    }
+
+    pub(crate) fn describe(&self, space: Space, addr: u64) -> String {
         match space {
-            Space::Shared => self.shared.describe(addr),
+            Space::Shared => {
+                let (rank, high) = self.owner(addr);
+                match self.shared.get(rank) {
+                    Some(s) if rank == self.rank => s.describe(addr - high),
+                    Some(s) => format!("{} of block {rank} of the cluster", s.describe(addr - high)),
+                    None => {
+                        format!("in no block's shared memory: the cluster has {} blocks", self.shared.len())
+                    }
+                }
+            }
             Space::Local => {
                 format!("outside the thread's local memory of {} bytes", self.local_top - LOCAL_FIRST as u64)
             }
             Space::Param => format!("outside the {} bytes of kernel parameters", self.params.len()),
             Space::Generic if addr.wrapping_sub(SHARED_BASE) < WINDOW => {
-                self.shared.describe(addr - SHARED_BASE)
+                self.describe(Space::Shared, addr - SHARED_BASE)
             }
             _ if addr < 4096 => "a null pointer".into(),
             _ => self.global.describe(addr),

@@ -1,37 +1,38 @@
 //! A block: its warps in turn until all have exited, and the barriers between them.
 
 use crate::access::{Placed, Shared};
+use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
 use crate::link::Program;
 use crate::memory::Global;
 use crate::module::Inner;
+use crate::race::{Actor, Races};
 use crate::sim::{Checks, LaunchConfig, random, shuffle};
 use crate::stats::LaunchStats;
 use crate::warp::{Located, Park, Warp, report};
 use crate::{ErrorKind, SimError};
 
-/// What all blocks of a launch share.
+/// What all blocks of a launch share and none changes.
 pub(crate) struct Grid<'a> {
     pub config: &'a LaunchConfig,
     pub params: &'a [u8],
     pub placed: &'a [Placed],
     pub shared_total: usize,
     pub seed: Option<u64>,
+    pub accumulation: crate::Accumulation,
 }
 
-/// A block about to run.
-pub(crate) struct BlockRun<'a> {
+/// A running launch.
+pub(crate) struct Launch<'a> {
     pub module: &'a Inner,
     pub program: &'a Program,
     pub grid: &'a Grid<'a>,
     pub checks: &'a Checks,
     pub global: &'a mut Global,
-    pub shared: &'a mut Shared,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub index: [u32; 3],
-    pub linear: u64,
+    pub races: &'a mut Races,
 }
 
 /// What a running warp sees of its surroundings.
@@ -41,13 +42,30 @@ pub(crate) struct Env<'a> {
     pub grid: &'a Grid<'a>,
     pub checks: &'a Checks,
     pub global: &'a mut Global,
-    pub shared: &'a mut Shared,
+    /// Shared memory of each block of the cluster, by rank.
+    pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
+    pub races: &'a mut Races,
+    /// Index of the block in the grid.
     pub index: [u32; 3],
-    /// `bar.arrive`s since the block last looked: barrier, thread count operand, threads.
-    pub arrivals: Vec<(u32, u32, u32)>,
+    /// Rank of the block in its cluster.
+    pub rank: usize,
+    /// How often the cluster barrier has completed.
+    pub cluster_phase: u32,
+    /// `bar.arrive`s since the block last looked.
+    pub arrivals: &'a mut Vec<Arrival>,
 }
+
+impl Env<'_> {
+    /// Lanes of a warp of the running block, for the race detector.
+    pub(crate) fn actor(&self, warp: u32, lanes: u32) -> Actor {
+        Actor { block: self.shared[self.rank].block, warp, lanes }
+    }
+}
+
+/// A `bar.arrive`: barrier, thread count operand, threads.
+pub(crate) type Arrival = (u32, u32, u32);
 
 /// A barrier of the block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,73 +75,139 @@ struct Barrier {
     count: u32,
 }
 
-impl BlockRun<'_> {
-    pub(crate) fn run(self, pool: &mut Vec<Warp>) -> Result<(), SimError> {
-        let [x, y, z] = self.grid.config.block;
-        let n = (x * y * z).div_ceil(32) as usize;
-        while pool.len() < n {
-            pool.push(Warp::default());
-        }
-        let warps = &mut pool[..n];
-        self.shared.reset(self.grid.placed, self.grid.shared_total);
-        let mut state = self.grid.seed.unwrap_or(0) ^ self.linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let seeded = self.grid.seed.is_some();
-        random(&mut state);
-        let mut env = Env {
-            module: self.module,
-            program: self.program,
-            grid: self.grid,
-            checks: self.checks,
-            global: self.global,
-            shared: self.shared,
-            stats: self.stats,
-            budget: self.budget,
-            index: self.index,
-            arrivals: Vec::new(),
-        };
-        let entry = env.program.entry;
-        let start = |fault, warp| Located { fault, warp, lane: 0, func: entry, pc: 0 };
-        let mut outcome = Ok(());
-        for (i, w) in warps.iter_mut().enumerate() {
-            outcome = outcome.and_then(|()| w.start(i as u32, &env).map_err(|f| start(f, i as u32)));
-        }
-        let mut bars = [Barrier::default(); 16];
-        let mut order: Vec<usize> = (0..n).collect();
-        let outcome = outcome.and_then(|()| {
-            loop {
-                if seeded {
-                    shuffle(&mut order, &mut state);
-                }
-                let mut ran = false;
-                for &i in &order {
-                    if warps[i].runnable() {
-                        ran = true;
-                        warps[i].run(&mut env)?;
-                        arrive(warps, i, &mut bars, &mut env)?;
-                    }
-                }
-                if warps.iter().all(|w| w.live == 0) {
-                    return Ok(());
-                }
-                if !release(warps, &mut bars, &mut env)? && !ran {
-                    return Err(stuck(warps, &env));
-                }
-            }
-        });
-        outcome.map_err(|l| {
-            let t = 32 * l.warp + l.lane;
-            let thread = [t % x, t / x % y, t / x / y];
-            let kernel = &env.module.funcs[env.program.entry as usize].name;
-            report(l, &env, thread, kernel)
-        })
-    }
+/// A block that runs.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    /// Index in the grid.
+    index: [u32; 3],
+    /// Rank in its cluster.
+    rank: usize,
+    cluster_phase: u32,
+    /// Warps of this block, and spare ones of earlier, larger blocks.
+    pool: Vec<Warp>,
+    count: usize,
+    bars: [Barrier; 16],
+    order: Vec<usize>,
+    arrivals: Vec<Arrival>,
+    /// State of the generator that orders warps.
+    random: u64,
 }
 
-fn located(w: &Warp, g: &crate::warp::Group, lane: u32, kind: ErrorKind, message: String) -> Located {
-    let (func, pc) = w.place(g);
-    let mut fault = Fault::new(kind, message);
-    fault.lane = Some(lane);
-    Located { fault, warp: w.index, lane, func, pc }
+impl Block {
+    /// Readies the block at `index` of the grid: its warps stand at the kernel's first instruction.
+    pub(crate) fn start(
+        &mut self,
+        index: [u32; 3],
+        rank: usize,
+        launch: &mut Launch<'_>,
+        shared: &mut [Shared],
+    ) -> Result<(), Located> {
+        let [grid_x, grid_y, _] = launch.grid.config.grid.map(u64::from);
+        let linear = index[0] as u64 + grid_x * (index[1] as u64 + grid_y * index[2] as u64);
+        self.count = launch.grid.config.block.iter().product::<u32>().div_ceil(32) as usize;
+        if self.pool.len() < self.count {
+            self.pool.resize_with(self.count, Warp::default);
+        }
+        self.index = index;
+        self.rank = rank;
+        self.cluster_phase = 0;
+        self.bars = Default::default();
+        self.order = (0..self.count).collect();
+        self.arrivals.clear();
+        self.random = launch.grid.seed.unwrap_or(0) ^ linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        random(&mut self.random);
+        let entry = launch.program.entry;
+        let (env, warps, _) = self.env(launch, shared);
+        for (i, w) in warps.iter_mut().enumerate() {
+            let at = |fault| Located { fault, warp: i as u32, lane: 0, func: entry, pc: 0 };
+            w.start(i as u32, &env).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    /// The block's view of the launch, beside its own parts.
+    fn env<'a>(
+        &'a mut self,
+        launch: &'a mut Launch<'_>,
+        shared: &'a mut [Shared],
+    ) -> (Env<'a>, &'a mut [Warp], &'a mut [Barrier; 16]) {
+        let env = Env {
+            module: launch.module,
+            program: launch.program,
+            grid: launch.grid,
+            checks: launch.checks,
+            global: launch.global,
+            shared,
+            stats: launch.stats,
+            budget: launch.budget,
+            races: launch.races,
+            index: self.index,
+            rank: self.rank,
+            cluster_phase: self.cluster_phase,
+            arrivals: &mut self.arrivals,
+        };
+        (env, &mut self.pool[..self.count], &mut self.bars)
+    }
+
+    pub(crate) fn warps(&self) -> &[Warp] {
+        &self.pool[..self.count]
+    }
+
+    pub(crate) fn warps_mut(&mut self) -> &mut [Warp] {
+        &mut self.pool[..self.count]
+    }
+
+    /// Every thread has exited.
+    pub(crate) fn done(&self) -> bool {
+        self.warps().iter().all(|w| w.live == 0)
+    }
+
+    /// The cluster barrier has completed for the `phase`th time.
+    pub(crate) fn pass_cluster(&mut self, phase: u32) {
+        self.cluster_phase = phase;
+    }
+
+    /// Gives every warp that can run a turn; whether there was one.
+    pub(crate) fn turn(&mut self, launch: &mut Launch<'_>, shared: &mut [Shared]) -> Result<bool, Located> {
+        let mut order = std::mem::take(&mut self.order);
+        if launch.grid.seed.is_some() {
+            shuffle(&mut order, &mut self.random);
+        }
+        let (mut env, warps, bars) = self.env(launch, shared);
+        let mut ran = false;
+        for &i in &order {
+            if warps[i].runnable() {
+                ran = true;
+                warps[i].run(&mut env)?;
+                arrive(warps, i, bars, &mut env)?;
+            }
+        }
+        self.order = order;
+        Ok(ran)
+    }
+
+    /// Lets the groups go whose barrier is complete; whether there were any.
+    pub(crate) fn release(
+        &mut self,
+        launch: &mut Launch<'_>,
+        shared: &mut [Shared],
+    ) -> Result<bool, Located> {
+        let (mut env, warps, bars) = self.env(launch, shared);
+        release(warps, bars, &mut env)
+    }
+
+    /// An error, placed in kernel, block and thread.
+    pub(crate) fn report(&self, l: Located, launch: &Launch<'_>) -> SimError {
+        let [x, y, _] = launch.grid.config.block;
+        let t = 32 * l.warp + l.lane;
+        let thread = [t % x, t / x % y, t / x / y];
+        report(l, launch, self.index, thread)
+    }
+
+    /// Why no warp can run.
+    pub(crate) fn stuck(&self, entry: u32) -> Located {
+        stuck(self.warps(), entry)
+    }
 }
 
 /// Counts the threads of a warp that reached barriers.
@@ -251,38 +335,45 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         }
         *bar = Barrier::default();
         env.stats.barriers += 1;
-        env.shared.races.barrier();
+        env.races.block_barrier(env.shared[env.rank].block);
         any = true;
     }
     Ok(any)
 }
 
 /// Why no warp can run.
-fn stuck(warps: &[Warp], env: &Env<'_>) -> Located {
+fn stuck(warps: &[Warp], entry: u32) -> Located {
     let mut waits = Vec::new();
     let mut first = None;
     for w in warps {
         for g in &w.groups {
-            if let Park::Barrier { id, .. } = g.park {
-                if !waits.contains(&id) {
-                    waits.push(id);
+            let lane = g.mask.trailing_zeros();
+            match g.park {
+                Park::Barrier { id, .. } => {
+                    if !waits.contains(&id) {
+                        waits.push(id);
+                    }
+                    first.get_or_insert((w, g));
                 }
-            } else {
-                let lane = g.mask.trailing_zeros();
-                return located(
-                    w,
-                    g,
-                    lane,
-                    ErrorKind::DivergentCollective,
-                    format!("lanes {:#010x} of warp {} wait for lanes that cannot come", g.mask, w.index),
-                );
+                Park::Cluster(_) => {
+                    let text = "no warp can run: this one waits at the cluster barrier for threads that cannot arrive";
+                    return located(w, g, lane, ErrorKind::Deadlock, text.into());
+                }
+                _ => {
+                    return located(
+                        w,
+                        g,
+                        lane,
+                        ErrorKind::DivergentCollective,
+                        format!("lanes {:#010x} of warp {} wait for lanes that cannot come", g.mask, w.index),
+                    );
+                }
             }
-            first.get_or_insert((w, g));
         }
     }
     let Some((w, g)) = first else {
         let fault = Fault::new(ErrorKind::Deadlock, "no warp can run");
-        return Located { fault, warp: 0, lane: 0, func: env.program.entry, pc: 0 };
+        return Located { fault, warp: 0, lane: 0, func: entry, pc: 0 };
     };
     let lane = g.mask.trailing_zeros();
     if waits.len() > 1 {

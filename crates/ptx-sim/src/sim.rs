@@ -1,18 +1,21 @@
 //! The simulator as its users see it: buffers, launches, options.
 
-use crate::access::{Placed, Shared};
-use crate::block::{BlockRun, Grid};
+use crate::access::Placed;
+use crate::block::{Grid, Launch};
+use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
 use crate::link::Program;
 use crate::memory::Global;
+use crate::race::Races;
 use crate::stats::LaunchStats;
-use crate::warp::Warp;
-use crate::{ErrorKind, Module, SimError};
-use std::collections::HashMap;
+use crate::{Accumulation, ErrorKind, Module, SimError};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Most shared memory of a block, static and dynamic: what Hopper offers (227 KiB).
 pub const MAX_SHARED: u32 = 232_448;
+/// Most blocks of a cluster: what Hopper can be asked for (8 without `cudaFuncAttributeNonPortableClusterSizeAllowed`).
+pub const MAX_CLUSTER: u32 = 16;
 /// Most threads of a block.
 pub const MAX_THREADS: u32 = 1024;
 
@@ -36,8 +39,12 @@ pub struct Checks {
     pub uninitialised_registers: bool,
     /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
     pub barriers: bool,
-    /// Races between threads of a block in shared memory.
+    /// Races in shared memory, between threads of a block or a cluster.
     pub shared_races: bool,
+    /// Races in global memory, within and across blocks.
+    pub global_races: bool,
+    /// Use of a cluster peer's shared memory after its block has exited.
+    pub cluster: bool,
 }
 
 impl Checks {
@@ -53,6 +60,8 @@ impl Checks {
             uninitialised_registers: true,
             barriers: true,
             shared_races: true,
+            global_races: true,
+            cluster: true,
         }
     }
 
@@ -68,6 +77,8 @@ impl Checks {
             uninitialised_registers: false,
             barriers: false,
             shared_races: false,
+            global_races: false,
+            cluster: false,
         }
     }
 }
@@ -88,17 +99,25 @@ pub struct LaunchConfig {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared_bytes: u32,
+    /// Blocks of a cluster in x, y, z; 1, 1, 1 launches without clusters.
+    pub cluster: [u32; 3],
 }
 
 impl LaunchConfig {
     /// A launch without dynamic shared memory.
     pub fn new(grid: [u32; 3], block: [u32; 3]) -> Self {
-        LaunchConfig { grid, block, shared_bytes: 0 }
+        LaunchConfig { grid, block, shared_bytes: 0, cluster: [1, 1, 1] }
     }
 
     /// Enough blocks of `block` threads for `n` threads in x.
     pub fn linear(n: u32, block: u32) -> Self {
         LaunchConfig::new([n.div_ceil(block.max(1)).max(1), 1, 1], [block, 1, 1])
+    }
+
+    /// Groups blocks into clusters of so many in x, y, z, which must divide the grid.
+    pub fn cluster(mut self, blocks: [u32; 3]) -> Self {
+        self.cluster = blocks;
+        self
     }
 
     /// Sets the bytes of dynamic shared memory.
@@ -149,6 +168,7 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
 }
 
 impl SimBuilder {
@@ -170,17 +190,24 @@ impl SimBuilder {
         self
     }
 
+    /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
+    pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = accumulation;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            accumulation: self.accumulation,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
-            warps: Vec::new(),
-            shared: Shared::default(),
+            races: Races::default(),
+            spare: Vec::new(),
         }
     }
 }
@@ -210,18 +237,25 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
     programs: HashMap<(u64, String), Arc<Program>>,
-    warps: Vec<Warp>,
-    shared: Shared,
+    races: Races,
+    /// Clusters of earlier launches, whose memory the next ones use again.
+    spare: Vec<Cluster>,
 }
 
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+        SimBuilder {
+            checks: Checks::all(),
+            seed: None,
+            budget: 1 << 36,
+            accumulation: Accumulation::default(),
+        }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -366,6 +400,13 @@ impl Sim {
                 config.block
             ));
         }
+        let [cx, cy, cz] = config.cluster;
+        let size = cx as u64 * cy as u64 * cz as u64;
+        if size == 0 || size > MAX_CLUSTER as u64 || gx % cx != 0 || gy % cy != 0 || gz % cz != 0 {
+            return bad(format!(
+                "clusters of {cx}x{cy}x{cz} blocks in a grid of {gx}x{gy}x{gz}; a cluster has 1 to {MAX_CLUSTER} blocks and divides the grid"
+            ));
+        }
         let params = pack(info, args)?;
         let program = self.program(module, kernel)?;
         let (placed, total) = program.place(config.shared_bytes);
@@ -376,31 +417,27 @@ impl Sim {
             ));
         }
         let mut stats = LaunchStats::default();
-        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
-        let mut budget = self.budget;
-        let blocks = gx as u64 * gy as u64 * gz as u64;
-        let order = order(blocks, self.seed);
-        for n in 0..blocks {
-            let b = order.as_ref().map_or(n, |o| o[n as usize] as u64);
-            let index = [
-                (b % gx as u64) as u32,
-                (b / gx as u64 % gy as u64) as u32,
-                (b / gx as u64 / gy as u64) as u32,
-            ];
-            let run = BlockRun {
-                module: &module.inner,
-                program: &program,
-                grid: &grid,
-                checks: &self.checks,
-                global: &mut self.global,
-                shared: &mut self.shared,
-                stats: &mut stats,
-                budget: &mut budget,
-                index,
-                linear: b,
-            };
-            run.run(&mut self.warps)?;
-        }
+        let grid = Grid {
+            config,
+            params: &params,
+            placed: &placed,
+            shared_total: total,
+            seed: self.seed,
+            accumulation: self.accumulation,
+        };
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
+        self.races.begin();
+        let mut launch = Launch {
+            module: &module.inner,
+            program: &program,
+            grid: &grid,
+            checks: &self.checks,
+            global: &mut self.global,
+            stats: &mut stats,
+            budget: &mut self.budget.clone(),
+            races: &mut self.races,
+        };
+        run(&mut launch, clusters, &mut self.spare)?;
         Ok(stats)
     }
 
@@ -454,6 +491,38 @@ impl Sim {
             }
         }
         self.modules.insert(m.id, addresses);
+    }
+}
+
+/// Instructions a cluster may execute before others get a turn.
+const SLICE: u64 = 1 << 15;
+/// Most clusters that are under way at once.
+const RESIDENT: usize = 1024;
+
+/// Runs all clusters of a grid: one after the other, but one that runs long shares the time with those behind it, as it
+/// may wait for them.
+fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Result<(), SimError> {
+    let order = order(clusters, launch.grid.seed);
+    let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
+    let mut active: VecDeque<Cluster> = VecDeque::new();
+    loop {
+        if active.len() < RESIDENT
+            && let Some(n) = next.next()
+        {
+            let mut c = spare.pop().unwrap_or_default();
+            c.start(n, launch)?;
+            active.push_back(c);
+        }
+        if active.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..active.len() {
+            let Some(mut c) = active.pop_front() else { break };
+            match c.run(launch, SLICE)? {
+                Progress::Done => spare.push(c),
+                Progress::Slice => active.push_back(c),
+            }
+        }
     }
 }
 

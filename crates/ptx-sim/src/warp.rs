@@ -6,7 +6,7 @@
 //! others could gets put behind them for a while, so that lanes spinning on each other make progress.
 
 use crate::access::{LOCAL_FIRST, Local, deliver32};
-use crate::block::Env;
+use crate::block::{Env, Launch};
 use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, NEGATED, Regs};
@@ -30,6 +30,8 @@ pub(crate) enum Park {
     },
     /// A warp-level instruction whose other lanes are missing.
     Collective,
+    /// `barrier.cluster.wait`, in the phase of that parity.
+    Cluster(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +73,8 @@ pub(crate) struct Warp {
     free: Vec<u32>,
     pub local: Local,
     pub tid: [[u32; 32]; 3],
+    /// Lanes that arrived at the cluster barrier and have not waited for it yet, by the parity of its phase.
+    pub cluster_arrived: [u32; 2],
     turn: u32,
 }
 
@@ -108,6 +112,7 @@ impl Warp {
         self.groups.clear();
         self.free = (0..self.frames.len() as u32).collect();
         self.turn = 0;
+        self.cluster_arrived = [0; 2];
         let f = self.enter(env, env.program.entry, NONE, 0, self.live)?;
         self.groups.push(Group { mask: self.live, pc: 0, frame: f, park: Park::Run });
         Ok(())
@@ -406,13 +411,13 @@ impl Warp {
 }
 
 /// A finished error from a located fault.
-pub(crate) fn report(l: Located, env: &Env<'_>, thread: [u32; 3], kernel: &str) -> SimError {
+pub(crate) fn report(l: Located, env: &Launch<'_>, block: [u32; 3], thread: [u32; 3]) -> SimError {
     let mut e = SimError::new(l.fault.kind, l.fault.message);
     let r = &mut e.report;
     r.address = l.fault.address;
-    r.block = Some(env.index);
+    r.block = Some(block);
     r.thread = Some(thread);
-    r.kernel = kernel.to_string();
+    r.kernel = env.module.funcs[env.program.entry as usize].name.clone();
     if let Some(linked) = &env.program.funcs[l.func as usize] {
         let (line, file, row) = linked.func.lines.get(l.pc as usize).copied().unwrap_or((0, 0, 0));
         r.line = Some(line);

@@ -1,0 +1,193 @@
+//! A cluster: blocks that live at the same time, reach each other's shared memory and wait for each other. A launch
+//! without clusters is one of clusters of one block.
+//!
+//! Within a cluster every warp gets its turn until all wait; then the barriers that are complete let their warps go. A
+//! cluster that runs long is put aside for others ([`Progress::Slice`]): blocks may wait for blocks that come after them.
+
+use crate::access::Shared;
+use crate::block::{Block, Env, Launch};
+use crate::error::{Fault, Step};
+use crate::isa::ClusterBar;
+use crate::sim::shuffle;
+use crate::warp::{Located, Park, Warp};
+use crate::{ErrorKind, SimError};
+
+/// Why a cluster stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Done,
+    /// Its share of time is used up.
+    Slice,
+}
+
+/// Blocks that run together.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    blocks: Vec<Block>,
+    shared: Vec<Shared>,
+    /// How often the cluster barrier has completed.
+    phase: u32,
+    /// State of the generator that orders blocks.
+    random: u64,
+}
+
+impl Cluster {
+    /// Readies the blocks of cluster number `n` of the grid.
+    pub(crate) fn start(&mut self, n: u64, launch: &mut Launch<'_>) -> Result<(), SimError> {
+        let c = launch.grid.config;
+        let (grid, cluster) = (c.grid.map(u64::from), c.cluster.map(u64::from));
+        let across = [0, 1].map(|a| grid[a] / cluster[a]);
+        let first = [n % across[0], n / across[0] % across[1], n / across[0] / across[1]];
+        let size = cluster.iter().product::<u64>();
+        self.blocks.resize_with(size as usize, Block::default);
+        self.shared.resize_with(size as usize, Shared::default);
+        self.phase = 0;
+        self.random = launch.grid.seed.unwrap_or(0) ^ n;
+        for rank in 0..size {
+            let inside = [rank % cluster[0], rank / cluster[0] % cluster[1], rank / cluster[0] / cluster[1]];
+            let at = [0, 1, 2].map(|a| first[a] * cluster[a] + inside[a]);
+            let rank = rank as usize;
+            self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
+            let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
+            let warps = c.block.iter().product::<u32>().div_ceil(32);
+            self.shared[rank].block = launch.races.start(linear, n, warps, launch.grid.shared_total);
+            let block = &mut self.blocks[rank];
+            let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);
+            started.map_err(|l| block.report(l, launch))?;
+        }
+        Ok(())
+    }
+
+    /// Runs until every thread has exited, or `slice` instructions have been executed.
+    pub(crate) fn run(&mut self, launch: &mut Launch<'_>, slice: u64) -> Result<Progress, SimError> {
+        let start = launch.stats.warp_instructions;
+        let seeded = launch.grid.seed.is_some();
+        let mut order: Vec<usize> = (0..self.blocks.len()).collect();
+        loop {
+            if seeded && order.len() > 1 {
+                shuffle(&mut order, &mut self.random);
+            }
+            let (mut ran, mut alive) = (false, false);
+            for &i in &order {
+                let block = &mut self.blocks[i];
+                if block.done() {
+                    continue;
+                }
+                let turn = block.turn(launch, &mut self.shared);
+                ran |= turn.map_err(|l| block.report(l, launch))?;
+                if block.done() {
+                    self.shared[i].exited = true;
+                } else {
+                    alive = true;
+                }
+            }
+            if !alive {
+                self.shared.iter().for_each(|s| launch.races.finish(s.block));
+                return Ok(Progress::Done);
+            }
+            let mut released = self.release();
+            for block in &mut self.blocks {
+                let r = block.release(launch, &mut self.shared);
+                released |= r.map_err(|l| block.report(l, launch))?;
+            }
+            if !released && !ran {
+                return Err(self.stuck(launch));
+            }
+            if launch.stats.warp_instructions - start > slice {
+                return Ok(Progress::Slice);
+            }
+        }
+    }
+
+    /// Completes the cluster barrier when every thread that has not exited has arrived; whether it did.
+    fn release(&mut self) -> bool {
+        let parity = (self.phase & 1) as usize;
+        let (mut live, mut arrived) = (0, 0);
+        for w in self.blocks.iter().flat_map(|b| b.warps()) {
+            live += w.live.count_ones();
+            arrived += (w.cluster_arrived[parity] & w.live).count_ones();
+        }
+        if arrived == 0 || arrived < live {
+            return false;
+        }
+        self.phase += 1;
+        for block in &mut self.blocks {
+            block.pass_cluster(self.phase);
+            for w in block.warps_mut() {
+                for g in w.groups.iter_mut().filter(|g| g.park == Park::Cluster(parity as u32)) {
+                    g.park = Park::Run;
+                    g.pc += 1;
+                    w.cluster_arrived[parity] &= !g.mask;
+                }
+            }
+        }
+        true
+    }
+
+    /// Why no warp of the cluster can run.
+    fn stuck(&self, launch: &Launch<'_>) -> SimError {
+        // A block that waits for itself explains more than one that waits for others.
+        let found = self.blocks.iter().filter(|b| !b.done()).map(|b| (b, b.stuck(launch.program.entry)));
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|(_, l)| l.fault.message.contains("cluster barrier"));
+        match found.into_iter().next() {
+            Some((b, l)) => b.report(l, launch),
+            None => SimError::new(ErrorKind::Deadlock, "no warp can run"),
+        }
+    }
+}
+
+impl Warp {
+    /// `barrier.cluster.arrive` and `.wait` by the lanes of `mask`; the lanes that have to wait, and for what.
+    pub(crate) fn cluster_barrier(
+        &mut self,
+        bar: &ClusterBar,
+        mask: u32,
+        env: &Env<'_>,
+    ) -> Step<Option<(u32, Park)>> {
+        let parity = (env.cluster_phase & 1) as usize;
+        let fault = |missing: u32, text: String| {
+            let mut f = Fault::new(ErrorKind::DivergentBarrier, text);
+            f.lane = Some(missing.trailing_zeros());
+            Err(f)
+        };
+        if bar.aligned && mask != self.live && env.checks.barriers {
+            let missing = self.live & !mask;
+            return fault(
+                missing,
+                format!("an aligned cluster barrier executed by lanes {mask:#010x} only, without this one"),
+            );
+        }
+        if !bar.wait {
+            let twice = mask & (self.cluster_arrived[0] | self.cluster_arrived[1]);
+            if twice != 0 && env.checks.barriers {
+                let text = "arrives at the cluster barrier again without having waited for its last arrival";
+                return fault(twice, text.into());
+            }
+            self.cluster_arrived[parity] |= mask;
+            return Ok(None);
+        }
+        let absent = mask & !(self.cluster_arrived[0] | self.cluster_arrived[1]);
+        if absent != 0 && env.checks.barriers {
+            return fault(absent, "waits for the cluster barrier without having arrived".into());
+        }
+        // Arrivals of the phase before this one are complete.
+        self.cluster_arrived[1 - parity] &= !mask;
+        let wait = mask & self.cluster_arrived[parity];
+        Ok((wait != 0).then_some((wait, Park::Cluster(parity as u32))))
+    }
+}
+
+/// The fault of a group that can never go on.
+pub(crate) fn located(
+    w: &Warp,
+    g: &crate::warp::Group,
+    lane: u32,
+    kind: ErrorKind,
+    message: String,
+) -> Located {
+    let (func, pc) = w.place(g);
+    let mut fault = Fault::new(kind, message);
+    fault.lane = Some(lane);
+    Located { fault, warp: w.index, lane, func, pc }
+}
