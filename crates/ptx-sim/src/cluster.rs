@@ -47,6 +47,11 @@ impl Cluster {
             let inside = [rank % cluster[0], rank / cluster[0] % cluster[1], rank / cluster[0] / cluster[1]];
             let at = [0, 1, 2].map(|a| first[a] * cluster[a] + inside[a]);
             let rank = rank as usize;
+            if self.shared[rank].arena.bytes.capacity() < launch.grid.shared_total {
+                let bytes = crate::access::Shared::footprint(launch.grid.shared_total);
+                let grown = launch.ledger.grow(bytes);
+                grown.map_err(|f| SimError::new(f.kind, f.message))?;
+            }
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
             let block = &mut self.blocks[rank];
             let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);

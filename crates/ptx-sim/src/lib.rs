@@ -15,6 +15,7 @@ mod decode;
 mod error;
 mod isa;
 mod lanes;
+mod ledger;
 mod lex;
 mod link;
 mod memory;

@@ -136,6 +136,14 @@ pub(crate) fn layout(v: &Var<'_>) -> Result<(u64, u32), ParseError> {
     Ok((size, v.align.max(element)))
 }
 
+/// How many elements an initialiser writes.
+fn elements(init: &Init<'_>) -> u64 {
+    match init {
+        Init::List(items) => items.iter().map(elements).sum(),
+        _ => 1,
+    }
+}
+
 /// Writes an initialiser's elements into the variable's bytes; addresses are noted for when they are known.
 fn fill(g: &mut GlobalVar, init: &Init<'_>, element: u32, at: &mut usize) {
     let bytes = element as usize;
@@ -282,7 +290,9 @@ impl Inner {
                 pointers: Vec::new(),
             };
             if let Some(init) = &v.init {
-                g.data = vec![0; size as usize];
+                // No longer than what is written: zeros need no list.
+                let bytes = elements(init).saturating_mul(type_bytes(v.ty) as u64);
+                g.data = vec![0; size.min(bytes) as usize];
                 fill(&mut g, init, type_bytes(v.ty), &mut 0);
             }
             self.global_names.insert(v.name.to_string(), self.globals.len() as u32);

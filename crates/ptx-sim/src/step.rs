@@ -131,6 +131,7 @@ impl Warp {
                         params: env.grid.params,
                         checks: env.checks,
                         stats: env.stats,
+                        ledger: env.ledger,
                         local_top,
                         thread0: 32 * self.index,
                         line: linked.func.lines[pc as usize].0,
