@@ -28,12 +28,16 @@ pub enum ErrorKind {
     DivergentCollective,
     /// No warp of the block can run.
     Deadlock,
-    /// Two accesses to one shared-memory byte without a barrier between them, at least one a write.
+    /// Two accesses to one byte of shared memory, at least one a write, that no synchronisation orders.
     SharedRace,
+    /// Two accesses to one byte of global memory, at least one a write, that no synchronisation orders.
+    GlobalRace,
     /// Access to the shared memory of a block of the cluster whose threads have all exited.
     ClusterExited,
     /// The instruction budget is used up.
     InstructionBudget,
+    /// Simulated memory would exceed the simulator's limit.
+    MemoryLimit,
     /// `trap` was executed.
     Trap,
     /// `__assertfail` was called.
@@ -116,8 +120,10 @@ impl fmt::Display for ErrorKind {
             ErrorKind::DivergentCollective => "divergent warp-level instruction",
             ErrorKind::Deadlock => "deadlock",
             ErrorKind::SharedRace => "race in shared memory",
+            ErrorKind::GlobalRace => "race in global memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
+            ErrorKind::MemoryLimit => "memory limit reached",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",
             ErrorKind::UnsupportedInstruction => "unsupported instruction",

@@ -2,6 +2,7 @@
 //! program counters.
 
 use crate::lanes::{Alu, File, Ops};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 
 /// No guard, no register, no frame.
@@ -79,10 +80,12 @@ pub(crate) struct Order {
     pub scope: Scope,
 }
 
+/// A plain access.
+pub(crate) const WEAK: Order = Order { sem: Sem::Weak, scope: Scope::Cta };
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     /// Bytes per element.
@@ -141,7 +144,6 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     pub op: AtomOp,
@@ -296,9 +298,10 @@ pub(crate) enum Op {
     Discard(Box<Mem>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    Matrix(Box<crate::matrix::Matrix>),
     ClusterBar(ClusterBar),
     /// `fence` and `membar`.
-    Fence(#[allow(dead_code, reason = "for the race detector")] Order),
+    Fence(Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),
@@ -320,6 +323,8 @@ pub(crate) struct Inst {
     pub tracked: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
+    /// Floating-point operations of a lane.
+    pub flops: Flops,
 }
 
 /// Run-time checks of an instruction whose registers definite assignment could not clear.
@@ -386,4 +391,11 @@ pub(crate) struct Func {
     pub shared: Vec<SharedVar>,
     /// Module variables it names.
     pub globals: Vec<u32>,
+}
+
+impl Func {
+    /// Bytes of registers of one warp in one frame.
+    pub(crate) fn register_bytes(&self) -> u64 {
+        128 * self.n32 as u64 + 256 * self.n64 as u64 + 4 * self.preds as u64
+    }
 }

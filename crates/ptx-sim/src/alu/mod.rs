@@ -8,6 +8,7 @@ mod float;
 mod half;
 mod int;
 mod logic;
+mod narrow;
 mod packed;
 mod soft;
 
@@ -161,6 +162,11 @@ pub(crate) use logic::compare;
 pub(crate) use packed::three;
 
 pub(crate) fn lookup(op: &Opcode<'_>) -> Option<(Spec, Class)> {
+    if op.base == "cvt"
+        && let Some(s) = narrow::lookup(op)
+    {
+        return Some((s, Class::Convert));
+    }
     if !op.mods.iter().all(|m| MODIFIERS.contains(m)) {
         return None;
     }

@@ -65,6 +65,9 @@ pub(super) fn special(name: &str) -> Option<Special> {
 impl<'a> Decoder<'a, '_> {
     /// Decodes one instruction; `false` when the simulator does not know it.
     pub(super) fn decode(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if matches!(op.base, "mma" | "wmma" | "ldmatrix" | "stmatrix" | "movmatrix" | "wgmma") {
+            return self.matrix(op, operands);
+        }
         if op.has("async") || op.has("bulk") || op.has("reduce") {
             return Ok(false);
         }

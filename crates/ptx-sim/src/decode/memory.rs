@@ -8,7 +8,7 @@ use crate::lanes::{CONST, File, alu};
 use crate::module::type_bytes;
 use crate::stats::Class;
 
-fn space(op: &Opcode<'_>) -> Space {
+pub(super) fn space(op: &Opcode<'_>) -> Space {
     for m in &op.mods {
         match *m {
             "global" | "const" => return Space::Global,
@@ -71,7 +71,7 @@ fn rank(a: u64, own: u32) -> u32 {
 
 impl<'a> Decoder<'a, '_> {
     /// Base and offset of an address operand; a symbol may also change the space (parameters of functions are local).
-    fn address(&mut self, o: &Operand<'a>, space: &mut Space) -> Result<(Base, i64)> {
+    pub(super) fn address(&mut self, o: &Operand<'a>, space: &mut Space) -> Result<(Base, i64)> {
         let Operand::Address(parts) = o else { return Err(format!("`{o}` is not an address")) };
         let [inner] = &parts[..] else { return Err(format!("`{o}` is not a plain address")) };
         let (name, offset) = match inner {
