@@ -284,6 +284,15 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
                 ("mad24", false, "s32") => {
                     alu!(|a: i32, b: i32, c: i32| -> i32 { (p24!(i32, i64, a, b) as i32).wrapping_add(c) })
                 }
+                ("mad24", true, "u32") => {
+                    alu!(|a: u32, b: u32, c: u32| -> u32 { ((p24!(u32, u64, a, b) >> 16) as u32).wrapping_add(c) })
+                }
+                ("mad24", true, "s32") if op.has("sat") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).saturating_add(c) })
+                }
+                ("mad24", true, "s32") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).wrapping_add(c) })
+                }
                 _ => return None,
             })
         }
