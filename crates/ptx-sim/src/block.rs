@@ -106,10 +106,10 @@ impl Block {
         self.random = launch.grid.seed.unwrap_or(0) ^ linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         random(&mut self.random);
         let entry = launch.program.entry;
-        let (mut env, warps, _) = self.env(launch, shared);
+        let (env, warps, _) = self.env(launch, shared);
         for (i, w) in warps.iter_mut().enumerate() {
             let at = |fault| Located { fault, warp: i as u32, lane: 0, func: entry, pc: 0 };
-            w.start(i as u32, &mut env).map_err(at)?;
+            w.start(i as u32, &env).map_err(at)?;
         }
         Ok(())
     }

@@ -415,7 +415,7 @@ impl Sim {
         }
         let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
         let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
-        let clusters = gx as u64 * gy as u64 * gz as u64 / size as u64;
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
