@@ -40,7 +40,7 @@ pub use occupancy::{Limit, Occupancy, Waves, occupancy};
 pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
-use crate::stats::{Class, LaunchStats};
+use crate::stats::{Class, LaunchStats, TensorType};
 
 /// Requests to global memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -376,6 +376,8 @@ impl Profile {
         self.warp_instructions = stats.warp_instructions;
         self.lane_instructions = stats.lane_instructions;
         self.barriers = stats.barriers;
+        let tensor = TensorType::ALL.iter().zip(stats.tensor_flop).filter(|t| t.1 > 0);
+        self.flops.tensor = tensor.map(|(ty, n)| (format!("{ty:?}").to_lowercase(), n)).collect();
         let count = |c: &Class| (*c, stats.by_class[*c as usize]);
         self.by_class = Class::ALL.iter().map(count).filter(|c| c.1 > 0).collect();
     }

@@ -63,6 +63,7 @@ fn checks(disabled: &[String]) -> Result<Checks, Failure> {
             "uninitialised-register" => c.uninitialised_registers = false,
             "divergent-barrier" => c.barriers = false,
             "shared-race" => c.shared_races = false,
+            "global-race" => c.global_races = false,
             "cluster-exited" => c.cluster = false,
             _ => {}
         }
