@@ -205,7 +205,10 @@ fn a_gemm_adds_up() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest")).count(), 11);
+    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest lines")).count(), 17);
+    let sources = p.hottest_sources(3);
+    // The innermost loop: two loads and a multiply-add for each of 16 x 16 x 64 x 64 x 64 / 32 steps.
+    assert!(sources[0].0.ends_with("lib.rs") && sources[0].3 >= 64 * 64 * 64 / 32 * 3, "{sources:?}");
 }
 
 #[test]

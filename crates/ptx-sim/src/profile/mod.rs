@@ -40,6 +40,8 @@ pub use occupancy::{Limit, Occupancy, Waves, occupancy};
 pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
+use std::collections::BTreeMap;
+
 use crate::stats::{Class, LaunchStats, TensorType};
 
 /// Requests to global memory.
@@ -164,7 +166,7 @@ pub struct Pipes {
     pub convert: u64,
     /// Elementary functions, division, roots.
     pub special: u64,
-    /// Loads, stores and atomics of every space.
+    /// Requests to global, shared and local memory.
     pub memory: u64,
 }
 
@@ -367,6 +369,23 @@ impl Profile {
     pub fn hottest(&self, n: usize) -> Vec<&LineProfile> {
         let mut lines: Vec<&LineProfile> = self.lines.iter().collect();
         lines.sort_by(|a, b| b.cycles().total_cmp(&a.cycles()).then(a.line.cmp(&b.line)));
+        lines.truncate(n);
+        lines
+    }
+
+    /// The source lines that keep an SM busy longest, longest first: file, line, cycles as [`LineProfile::cycles`] counts
+    /// them, and warp instructions. Empty for PTX without `.loc`.
+    pub fn hottest_sources(&self, n: usize) -> Vec<(&str, u32, f64, u64)> {
+        let mut sums: BTreeMap<(&str, u32), (f64, u64)> = BTreeMap::new();
+        for l in &self.lines {
+            if let Some((file, row)) = &l.source {
+                let sum = sums.entry((file, *row)).or_default();
+                sum.0 += l.cycles();
+                sum.1 += l.warp_instructions;
+            }
+        }
+        let mut lines: Vec<_> = sums.into_iter().map(|((f, r), (c, w))| (f, r, c, w)).collect();
+        lines.sort_by(|a, b| b.2.total_cmp(&a.2));
         lines.truncate(n);
         lines
     }
