@@ -60,6 +60,49 @@ pub enum ErrorKind {
     InvalidModule,
 }
 
+impl ErrorKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[ErrorKind] = &[
+        ErrorKind::OutOfBounds,
+        ErrorKind::Misaligned,
+        ErrorKind::UseAfterFree,
+        ErrorKind::UninitialisedGlobal,
+        ErrorKind::UninitialisedShared,
+        ErrorKind::UninitialisedLocal,
+        ErrorKind::UninitialisedRegister,
+        ErrorKind::ReadOnly,
+        ErrorKind::DivergentBarrier,
+        ErrorKind::DivergentCollective,
+        ErrorKind::Deadlock,
+        ErrorKind::SharedRace,
+        ErrorKind::GlobalRace,
+        ErrorKind::ClusterExited,
+        ErrorKind::InstructionBudget,
+        ErrorKind::Trap,
+        ErrorKind::AssertionFailed,
+        ErrorKind::UnsupportedInstruction,
+        ErrorKind::BadCall,
+        ErrorKind::StackOverflow,
+        ErrorKind::NoSuchKernel,
+        ErrorKind::BadArguments,
+        ErrorKind::BadLaunch,
+        ErrorKind::BadAddress,
+        ErrorKind::InvalidModule,
+    ];
+
+    /// The kind as tools name it: `out-of-bounds`, `shared-race`.
+    pub fn name(self) -> String {
+        let mut out = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_uppercase() && !out.is_empty() {
+                out.push('-');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+        out
+    }
+}
+
 /// Everything known about a finding; fields that do not apply are `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -195,3 +238,25 @@ impl Fault {
 }
 
 pub(crate) type Step<T = ()> = Result<T, Box<Fault>>;
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind;
+
+    /// The declaration is the list: a kind that is added there and not to `ALL` is missed by tools.
+    #[test]
+    fn every_kind_is_listed() {
+        let source = include_str!("error.rs");
+        let (_, body) = source.split_once("pub enum ErrorKind {").unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let declared: Vec<&str> = body
+            .lines()
+            .map(str::trim)
+            .filter_map(|l| l.strip_suffix(','))
+            .filter(|l| !l.contains(' '))
+            .collect();
+        let listed: Vec<String> = ErrorKind::ALL.iter().map(|k| format!("{k:?}")).collect();
+        assert_eq!(declared, listed, "`ErrorKind::ALL` is to have the kinds in the order of the declaration");
+        assert_eq!(ErrorKind::UninitialisedGlobal.name(), "uninitialised-global");
+    }
+}
