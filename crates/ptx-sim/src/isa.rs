@@ -2,6 +2,7 @@
 //! program counters.
 
 use crate::lanes::{Alu, File, Ops};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 
 /// No guard, no register, no frame.
@@ -322,6 +323,8 @@ pub(crate) struct Inst {
     pub tracked: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
+    /// Floating-point operations of a lane.
+    pub flops: Flops,
 }
 
 /// Run-time checks of an instruction whose registers definite assignment could not clear.
@@ -388,4 +391,11 @@ pub(crate) struct Func {
     pub shared: Vec<SharedVar>,
     /// Module variables it names.
     pub globals: Vec<u32>,
+}
+
+impl Func {
+    /// Bytes of registers of one warp in one frame.
+    pub(crate) fn register_bytes(&self) -> u64 {
+        128 * self.n32 as u64 + 256 * self.n64 as u64 + 4 * self.preds as u64
+    }
 }

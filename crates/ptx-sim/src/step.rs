@@ -87,6 +87,7 @@ impl Warp {
             c64: &linked.c64,
         };
         let mut pc = group.pc;
+        let profiling = env.stats.recorder.is_some();
         macro_rules! leave {
             ($e:expr) => {{
                 group.pc = pc;
@@ -113,6 +114,9 @@ impl Warp {
                 env.stats.lane_instructions += m.count_ones() as u64;
                 env.stats.by_class[inst.class as usize] += 1;
             }
+            if profiling && let Some(r) = &mut env.stats.recorder {
+                r.issue(frame.func, pc, mask, m, inst.extra);
+            }
             if inst.tracked && env.checks.uninitialised_registers {
                 track(linked, pc, inst, &mut frame.written, mask, m)
                     .map_err(|f| (f, m.trailing_zeros(), pc))?;
@@ -135,6 +139,7 @@ impl Warp {
                         params: env.grid.params,
                         checks: env.checks,
                         stats: env.stats,
+                        ledger: env.ledger,
                         local_top,
                         actor,
                         races: env.races,
@@ -201,6 +206,9 @@ impl Warp {
                     let other = Group { mask: m, pc: *t, ..*group };
                     group.mask = mask & !m;
                     pc += 1;
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
+                    }
                     leave!(Event::Split(other));
                 }
                 Op::BranchIndexed(i, targets) => {
@@ -223,6 +231,9 @@ impl Warp {
                     if let [only] = list[..] {
                         pc = only.pc;
                         continue;
+                    }
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
                     }
                     leave!(Event::Many(list));
                 }
@@ -296,9 +307,10 @@ impl Warp {
                     let addrs =
                         x.place().map_or([0; 32], |p| address(&regs, p.base, p.offset, frame.local_base));
                     let mode = env.grid.accumulation;
-                    crate::matrix::execute(x, &mut memory!(), &mut regs, &addrs, m, mode).map_err(place)?;
+                    crate::matrix::execute(x, &mut memory!(WEAK), &mut regs, &addrs, m, mode)
+                        .map_err(place)?;
                     if x.orders_lanes() {
-                        env.shared[env.rank].races.warp_sync(self.index as usize);
+                        env.races.warp_sync(actor);
                     }
                 }
                 Op::ClusterBar(b) => {

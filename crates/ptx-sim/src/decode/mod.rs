@@ -18,6 +18,7 @@ use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
 use crate::isa::*;
 use crate::lanes::{CONST, File, NEGATED, Spec, alu};
 use crate::module::{Inner, layout};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 use registers::Rows;
 use std::collections::HashMap;
@@ -78,6 +79,7 @@ struct Decoder<'a, 'm> {
     guard: u32,
     guard_name: &'a str,
     first: bool,
+    flops: Flops,
     pending_reads: Vec<(File, u32, &'a str)>,
     entry: bool,
     next_shared: u32,
@@ -105,6 +107,7 @@ pub(crate) fn function(module: &Inner, f: &Function<'_>) -> std::result::Result<
         guard: NONE,
         guard_name: "",
         first: true,
+        flops: Flops::default(),
         pending_reads: Vec::new(),
         entry: f.entry,
         next_shared: 0,
@@ -266,6 +269,7 @@ impl<'a> Decoder<'a, '_> {
         }
         let (code, uses) = (self.func.code.len(), self.uses.len());
         let op = Opcode::new(i.opcode);
+        self.flops = Flops::of(&op);
         let decoded = match bad_guard {
             Some(why) => Err(why),
             None => self.decode(&op, &i.operands),
@@ -287,6 +291,7 @@ impl<'a> Decoder<'a, '_> {
             }
         }
         self.guard = NONE;
+        self.flops = Flops::default();
         Ok(())
     }
 
@@ -302,7 +307,14 @@ impl<'a> Decoder<'a, '_> {
         }
         self.uses.push(uses);
         self.func.lines.push((self.line, self.loc.0, self.loc.1));
-        self.func.code.push(Inst { op, guard: self.guard, class, tracked: false, extra: !self.first });
+        self.func.code.push(Inst {
+            op,
+            guard: self.guard,
+            class,
+            tracked: false,
+            extra: !self.first,
+            flops: self.flops,
+        });
         self.first = false;
     }
 
