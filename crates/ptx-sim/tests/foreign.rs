@@ -11,5 +11,6 @@ mod foreign {
     mod resident;
     mod rig;
     mod sums;
+    mod tensor;
     mod warps;
 }
