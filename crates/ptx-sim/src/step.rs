@@ -145,6 +145,7 @@ impl Warp {
                         actor,
                         races: env.races,
                         order: $order,
+                        repeats: 0,
                         line: linked.func.lines[pc as usize].0,
                     }
                 };
