@@ -1,6 +1,7 @@
 //! A block: its warps in turn until all have exited, and the barriers between them.
 
 use crate::access::{Placed, Shared};
+use crate::async_ops::Engine;
 use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
@@ -33,6 +34,8 @@ pub(crate) struct Launch<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
+    /// Asynchronous work of the running cluster.
+    pub engine: &'a mut Engine,
 }
 
 /// What a running warp sees of its surroundings.
@@ -47,6 +50,7 @@ pub(crate) struct Env<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
+    pub engine: &'a mut Engine,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -141,6 +145,7 @@ impl Block {
             stats: launch.stats,
             budget: launch.budget,
             races: launch.races,
+            engine: launch.engine,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
@@ -155,6 +160,11 @@ impl Block {
 
     pub(crate) fn warps_mut(&mut self) -> &mut [Warp] {
         &mut self.pool[..self.count]
+    }
+
+    /// Rank in the cluster.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
     }
 
     /// Every thread has exited.
@@ -329,6 +339,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                     };
                     w.deliver(&g, &b, value);
                 }
+                env.shared[env.rank].watch.synced(32 * w.index, g.mask);
                 w.groups[k].park = Park::Run;
                 w.groups[k].pc += 1;
             }

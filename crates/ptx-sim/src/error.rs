@@ -34,6 +34,32 @@ pub enum ErrorKind {
     GlobalRace,
     /// Access to the shared memory of a block of the cluster whose threads have all exited.
     ClusterExited,
+    /// An operation on an mbarrier where none is live: never initialised, or invalidated.
+    MbarrierUninitialised,
+    /// `mbarrier.init` over a live mbarrier.
+    MbarrierReinitialised,
+    /// An ordinary access, or a copy, to the opaque bytes of a live mbarrier.
+    MbarrierAccess,
+    /// More arrivals at an mbarrier than its phase expects, or a count out of range.
+    MbarrierCount,
+    /// A wait for an mbarrier phase that is over: two phases behind.
+    MbarrierPhase,
+    /// The bytes announced to an mbarrier (`expect_tx`) are not the bytes that copies deliver.
+    TransactionCount,
+    /// Shared memory written by ordinary stores and read by the async proxy without `fence.proxy.async` in between.
+    MissingProxyFence,
+    /// The destination of a copy in flight is touched before the wait for it.
+    AsyncInFlight,
+    /// The source of a copy in flight is overwritten before the wait that says it has been read.
+    AsyncSourceOverwritten,
+    /// A block exits while copies that nobody waited for use its shared memory.
+    AsyncUnfinished,
+    /// Operands of an asynchronous copy that the instruction does not take, for example a size that is no multiple of 16.
+    BadCopy,
+    /// The bytes given as a tensor map are none, or break its rules.
+    BadTensorMap,
+    /// `setmaxnreg` out of range, without a register bound, or not the same in a whole warpgroup.
+    SetMaxRegisters,
     /// The instruction budget is used up.
     InstructionBudget,
     /// `trap` was executed.
@@ -120,6 +146,19 @@ impl fmt::Display for ErrorKind {
             ErrorKind::SharedRace => "race in shared memory",
             ErrorKind::GlobalRace => "race in global memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
+            ErrorKind::MbarrierUninitialised => "use of an uninitialised mbarrier",
+            ErrorKind::MbarrierReinitialised => "initialisation of a live mbarrier",
+            ErrorKind::MbarrierAccess => "access to the content of an mbarrier",
+            ErrorKind::MbarrierCount => "wrong number of arrivals at an mbarrier",
+            ErrorKind::MbarrierPhase => "wait for an mbarrier phase that is over",
+            ErrorKind::TransactionCount => "wrong transaction count of an mbarrier",
+            ErrorKind::MissingProxyFence => "missing proxy fence",
+            ErrorKind::AsyncInFlight => "access to the destination of a copy in flight",
+            ErrorKind::AsyncSourceOverwritten => "overwritten source of a copy in flight",
+            ErrorKind::AsyncUnfinished => "exit with copies in flight",
+            ErrorKind::BadCopy => "bad asynchronous copy",
+            ErrorKind::BadTensorMap => "bad tensor map",
+            ErrorKind::SetMaxRegisters => "misuse of setmaxnreg",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",
