@@ -283,7 +283,11 @@ impl Warp {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
                         // That `match` orders memory the ISA does not say, but CUDA's C++ library counts on it.
-                        true if matches!(w.kind, Collective::Sync | Collective::MatchAny | Collective::MatchAll) => {
+                        true if matches!(
+                            w.kind,
+                            Collective::Sync | Collective::MatchAny | Collective::MatchAll
+                        ) =>
+                        {
                             for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
                                 env.races.warp_sync(env.actor(self.index, lanes));
                             }
