@@ -1,7 +1,7 @@
 //! Every device access to memory, in every space, goes through [`Memory::part`]: alignment, bounds, lifetime and
 //! initialisation are checked here, counts kept here, and a race detector needs no other place to stand.
 
-use crate::arena::{Arena, Offsets, contiguous};
+use crate::arena::{Arena, Offsets};
 use crate::error::{Fault, Step};
 use crate::isa::{LOCAL_BASE, Mem, NONE, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
@@ -167,47 +167,64 @@ impl Memory<'_> {
         align: u32,
         kind: Kind,
     ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
-        let mut low = 0;
-        for (l, &a) in addrs.iter().enumerate() {
-            low |= if mask >> l & 1 != 0 { a } else { 0 };
-        }
-        if low & (align as u64 - 1) != 0 && self.checks.misaligned {
-            let l = (0..32)
-                .find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0)
-                .unwrap_or(0);
-            let a = addrs[l as usize];
-            return Err(Fault::lane(
-                ErrorKind::Misaligned,
-                l,
-                a,
-                format!(
-                    "{bytes} bytes at an address that is not a multiple of {align}; {}",
-                    self.describe(space, a)
-                ),
-            ));
+        self.part_here(space, addrs, mask, bytes, align, kind)
+    }
+
+    /// [`Memory::part`], as part of its caller: loads and stores are most of what kernels do.
+    #[inline(always)]
+    fn part_here(
+        &mut self,
+        space: Space,
+        addrs: &[u64; 32],
+        mask: u32,
+        bytes: u32,
+        align: u32,
+        kind: Kind,
+    ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
+        if self.checks.misaligned {
+            let mut low = 0;
+            if mask == !0 {
+                addrs.iter().for_each(|&a| low |= a);
+            } else {
+                (0..32).filter(|l| mask >> l & 1 != 0).for_each(|l| low |= addrs[l]);
+            }
+            if low & (align as u64 - 1) != 0 {
+                return Err(self.misaligned(space, addrs, mask, bytes, align));
+            }
         }
         if space != Space::Generic {
             return self.in_space(space, 0, addrs, mask, bytes, kind);
         }
-        let lead = addrs[first(mask)];
-        let (space, base) = match lead {
+        // Lanes in other windows are outside the leading lane's allocation: theirs is another part.
+        let (space, base) = match addrs[first(mask)] {
             a if a.wrapping_sub(SHARED_BASE) < WINDOW => (Space::Shared, SHARED_BASE),
             a if a.wrapping_sub(LOCAL_BASE) < WINDOW => (Space::Local, LOCAL_BASE),
             a if a.wrapping_sub(PARAM_BASE) < WINDOW => (Space::Param, PARAM_BASE),
             _ => (Space::Global, 0),
         };
-        let mut part = 0;
-        for (l, &a) in addrs.iter().enumerate() {
-            let here = if base != 0 {
-                a.wrapping_sub(base) < WINDOW
-            } else {
-                a.wrapping_sub(SHARED_BASE) >= 3 * WINDOW
-            };
-            part |= (here as u32) << l;
-        }
-        self.in_space(space, base, addrs, part & mask, bytes, kind)
+        self.in_space(space, base, addrs, mask, bytes, kind)
     }
 
+    #[cold]
+    fn misaligned(&self, space: Space, addrs: &[u64; 32], mask: u32, bytes: u32, align: u32) -> Box<Fault> {
+        let l = (0..32)
+            .find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0)
+            .unwrap_or(0);
+        let a = addrs[l as usize];
+        let near = self.describe(space, a);
+        let text = format!("{bytes} bytes at an address that is not a multiple of {align}; {near}");
+        Fault::lane(ErrorKind::Misaligned, l, a, text)
+    }
+
+    #[cold]
+    fn outside(&self, space: Space, lane: u32, addr: u64, base: u64, bytes: u32, kind: Kind) -> Box<Fault> {
+        let verb = if kind == Kind::Read { "reading" } else { "writing" };
+        let near = self.describe(space, addr.wrapping_sub(base));
+        let text = format!("{verb} {bytes} bytes; the address is {near}");
+        Fault::lane(ErrorKind::OutOfBounds, lane, addr, text)
+    }
+
+    #[inline(always)]
     fn in_space(
         &mut self,
         space: Space,
@@ -239,34 +256,16 @@ impl Memory<'_> {
             Space::Param => Some((0, self.params.len() as u64, 0, 0)),
         };
         let (start, end, origin, index) = found.unwrap_or((0, 0, 0, usize::MAX));
-        let mut offs = [0usize; 32];
-        let mut part = 0;
-        let last = end.wrapping_sub(bytes as u64);
-        if end >= start + bytes as u64 {
-            for l in 0..32 {
-                let a = addrs[l].wrapping_sub(base);
-                let inside = a >= start && a <= last;
-                offs[l] = if inside { (a - origin) as usize } else { 0 };
-                part |= (inside as u32) << l;
-            }
-            part &= mask;
-        }
+        let (offs, part) = match (end - start).checked_sub(bytes as u64) {
+            Some(room) => Offsets::inside(addrs, base + start, room, start - origin, mask, bytes),
+            None => (Offsets::default(), 0),
+        };
         if part >> first(mask) & 1 == 0 {
             let l = first(mask) as u32;
-            let a = addrs[l as usize];
             if !self.checks.out_of_bounds {
                 return Ok((None, offs, 1 << l));
             }
-            let verb = if kind == Kind::Read { "reading" } else { "writing" };
-            return Err(Fault::lane(
-                ErrorKind::OutOfBounds,
-                l,
-                a,
-                format!(
-                    "{verb} {bytes} bytes; the address is {}",
-                    self.describe(space, a.wrapping_sub(base))
-                ),
-            ));
+            return Err(self.outside(space, l, addrs[l as usize], base, bytes, kind));
         }
         match space {
             Space::Global | Space::Generic => {
@@ -325,9 +324,7 @@ impl Memory<'_> {
                 Ok((Some(&mut self.shared[index].arena), offs, part))
             }
             Space::Local => {
-                for (l, o) in offs.iter_mut().enumerate() {
-                    *o += l * self.local.stride;
-                }
+                let offs = offs.spread(self.local.stride);
                 let arena = &mut self.local.arena;
                 let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_local);
                 if let Some(l) = found {
@@ -382,6 +379,7 @@ impl Memory<'_> {
         }
     }
 
+    #[inline]
     fn count(&mut self, offs: &Offsets, mask: u32, bytes: usize, kind: Kind) {
         let total = mask.count_ones() as u64 * bytes as u64;
         self.stats.requests += 1;
@@ -391,11 +389,20 @@ impl Memory<'_> {
         if kind != Kind::Read {
             self.stats.global_store_bytes += total;
         }
-        if contiguous(offs, mask, bytes) {
-            let (a, b) = (offs[0] / 32, (offs[0] + 32 * bytes - 1) / 32);
-            self.stats.sectors += (b - a + 1) as u64;
+        if mask == !0
+            && let Some([(a, b), (c, d)]) = offs.spans(bytes)
+        {
+            // Two runs of bytes, and the sectors they share.
+            let (a, b, c, d) = (a / 32, (b - 1) / 32, c / 32, (d - 1) / 32);
+            let both = (b.min(d) + 1).saturating_sub(a.max(c));
+            self.stats.sectors += (b - a + 1 + d - c + 1 - both) as u64;
             return;
         }
+        self.count_scattered(offs, mask, bytes);
+    }
+
+    #[inline(never)]
+    fn count_scattered(&mut self, offs: &Offsets, mask: u32, bytes: usize) {
         let mut seen = [0usize; 64];
         let mut n = 0;
         let mut previous = usize::MAX;
@@ -416,6 +423,7 @@ impl Memory<'_> {
     }
 
     /// `ld`.
+    #[inline(always)]
     pub(crate) fn load(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
         let bytes = m.size as u32 * m.count as u32;
         let mut todo = mask;
@@ -426,7 +434,7 @@ impl Memory<'_> {
                 todo &= !self.load_param(m, addrs, regs, todo)?;
                 continue;
             }
-            let (arena, offs, part) = self.part(m.space, addrs, todo, bytes, bytes, Kind::Read)?;
+            let (arena, offs, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Read)?;
             todo &= !part;
             let poison = u64::from_le_bytes([crate::memory::POISON; 8]);
             for k in 0..m.count as usize {
@@ -456,6 +464,7 @@ impl Memory<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn load_param(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step<u32> {
         let base = if m.space == Space::Param { 0 } else { PARAM_BASE };
         let lead = addrs[first(mask)];
@@ -486,11 +495,12 @@ impl Memory<'_> {
     }
 
     /// `st`.
+    #[inline(always)]
     pub(crate) fn store(&mut self, m: &Mem, addrs: &[u64; 32], regs: &Regs<'_>, mask: u32) -> Step {
         let bytes = m.size as u32 * m.count as u32;
         let mut todo = mask;
         while todo != 0 {
-            let (arena, offs, part) = self.part(m.space, addrs, todo, bytes, bytes, Kind::Write)?;
+            let (arena, offs, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write)?;
             todo &= !part;
             let Some(arena) = arena else { continue };
             for k in 0..m.count as usize {
@@ -510,6 +520,7 @@ impl Memory<'_> {
 }
 
 /// Checks or records initialisation; the lane that reads a missing byte, if one does.
+#[inline]
 fn settle(
     arena: &mut Arena,
     offs: &Offsets,

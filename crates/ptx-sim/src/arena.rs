@@ -92,21 +92,121 @@ pub(crate) struct Arena {
     pub init: InitBits,
 }
 
-/// Offsets of the lanes.
-pub(crate) type Offsets = [usize; 32];
+/// How the lanes of one half of a warp lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// No pattern known.
+    #[default]
+    Mixed,
+    /// All at one place.
+    Same,
+    /// One behind the other without a gap.
+    Unit,
+}
 
-/// Offsets that follow each other without a gap, all lanes active.
+/// Offsets of the lanes in an arena. Halves of a warp that read one element, or a run of them, are known as such: tiles of 16
+/// columns make them as common as whole warps that do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offsets {
+    at: [usize; 32],
+    shape: [Shape; 2],
+    /// Bytes of a lane's access.
+    pitch: usize,
+}
+
+impl std::ops::Deref for Offsets {
+    type Target = [usize; 32];
+    #[inline(always)]
+    fn deref(&self) -> &[usize; 32] {
+        &self.at
+    }
+}
+
+impl Offsets {
+    /// Offsets of the lanes of `mask` whose addresses lie in `start..=start + room`, and which these are. The first such
+    /// address has offset `first`. Lanes outside have offset `first`, too.
+    #[inline(always)]
+    pub(crate) fn inside(
+        addrs: &[u64; 32],
+        start: u64,
+        room: u64,
+        first: u64,
+        mask: u32,
+        bytes: u32,
+    ) -> (Offsets, u32) {
+        let mut at = [0usize; 32];
+        if mask == !0 {
+            // Beyond the room, one of these two has its top bit set: no room is that large.
+            let mut beyond = 0;
+            for l in 0..32 {
+                let o = addrs[l].wrapping_sub(start);
+                beyond |= o | room.wrapping_sub(o);
+                at[l] = o.wrapping_add(first) as usize;
+            }
+            if beyond >> 63 == 0 {
+                let shape = shapes(&at, bytes as usize);
+                return (Offsets { at, shape, pitch: bytes as usize }, mask);
+            }
+        }
+        let mut part = 0;
+        for l in 0..32 {
+            let o = addrs[l].wrapping_sub(start);
+            let inside = o <= room;
+            at[l] = (if inside { o } else { 0 }).wrapping_add(first) as usize;
+            part |= (inside as u32) << l;
+        }
+        (Offsets { at, shape: [Shape::Mixed; 2], pitch: bytes as usize }, part & mask)
+    }
+
+    /// Every lane in a memory of its own of `stride` bytes.
+    #[inline]
+    pub(crate) fn spread(mut self, stride: usize) -> Offsets {
+        for (l, o) in self.at.iter_mut().enumerate() {
+            *o += l * stride;
+        }
+        self.shape = [Shape::Mixed; 2];
+        self
+    }
+
+    /// First byte and end of what each half of the warp touches, where both have a pattern.
+    #[inline]
+    pub(crate) fn spans(&self, bytes: usize) -> Option<[(usize, usize); 2]> {
+        let span = |h: usize| {
+            let from = self.at[16 * h];
+            match self.shape[h] {
+                Shape::Same => Some((from, from + bytes)),
+                Shape::Unit => Some((from, from + 16 * bytes)),
+                Shape::Mixed => None,
+            }
+        };
+        Some([span(0)?, span(1)?])
+    }
+
+    /// First byte of a warp that touches its elements one behind the other, all lanes active.
+    #[inline]
+    fn run(&self, mask: u32, bytes: usize) -> Option<usize> {
+        let whole = self.shape == [Shape::Unit; 2] && self.at[16] == self.at[0] + 16 * bytes && mask == !0;
+        whole.then_some(self.at[0])
+    }
+}
+
 #[inline(always)]
-pub(crate) fn contiguous(offs: &Offsets, mask: u32, bytes: usize) -> bool {
-    if mask != !0 {
-        return false;
+fn shapes(at: &[usize; 32], bytes: usize) -> [Shape; 2] {
+    let mut shape = [Shape::Mixed; 2];
+    for (h, shape) in shape.iter_mut().enumerate() {
+        let first = at[16 * h];
+        let (mut same, mut unit) = (0, 0);
+        for l in 0..16 {
+            same |= at[16 * h + l] ^ first;
+            unit |= at[16 * h + l] ^ first.wrapping_add(l * bytes);
+        }
+        *shape = match (same, unit) {
+            (0, _) => Shape::Same,
+            (_, 0) => Shape::Unit,
+            _ => Shape::Mixed,
+        };
     }
-    let first = offs[0];
-    let mut same = true;
-    for (l, &o) in offs.iter().enumerate() {
-        same &= o == first.wrapping_add(l * bytes);
-    }
-    same
+    shape
 }
 
 impl Arena {
@@ -120,7 +220,9 @@ impl Arena {
         if self.init.complete() {
             return None;
         }
-        if contiguous(offs, mask, bytes) && self.init.test(offs[0], 32 * bytes) {
+        if let Some(from) = offs.run(mask, bytes)
+            && self.init.test(from, 32 * bytes)
+        {
             return None;
         }
         (0..32).find(|&l| mask >> l & 1 != 0 && !self.init.test(offs[l as usize], bytes))
@@ -131,8 +233,8 @@ impl Arena {
         if self.init.complete() {
             return;
         }
-        if contiguous(offs, mask, bytes) {
-            return self.init.set(offs[0], 32 * bytes);
+        if let Some(from) = offs.run(mask, bytes) {
+            return self.init.set(from, 32 * bytes);
         }
         for l in 0..32 {
             if mask >> l & 1 != 0 {
@@ -146,45 +248,54 @@ macro_rules! lanes {
     ($gather:ident, $scatter:ident, $t:ty) => {
         impl Arena {
             /// Reads one element per active lane, `add` bytes behind its offset.
-            #[inline]
+            #[inline(always)]
             pub(crate) fn $gather(&self, offs: &Offsets, add: usize, mask: u32) -> [$t; 32] {
                 const N: usize = size_of::<$t>();
+                let one = |b: &[u8]| {
+                    let mut raw = [0; N];
+                    raw.copy_from_slice(b);
+                    <$t>::from_le_bytes(raw)
+                };
                 let mut out = [0; 32];
-                if add == 0 && contiguous(offs, mask, N) {
-                    let src = &self.bytes[offs[0]..offs[0] + 32 * N];
-                    for (o, b) in out.iter_mut().zip(src.chunks_exact(N)) {
-                        let mut raw = [0; N];
-                        raw.copy_from_slice(b);
-                        *o = <$t>::from_le_bytes(raw);
-                    }
-                    return out;
-                }
-                for l in 0..32 {
-                    if mask >> l & 1 != 0 {
-                        let at = offs[l] + add;
-                        let mut raw = [0; N];
-                        raw.copy_from_slice(&self.bytes[at..at + N]);
-                        out[l] = <$t>::from_le_bytes(raw);
+                for h in 0..2 {
+                    let out = &mut out[16 * h..16 * h + 16];
+                    let from = offs[16 * h] + add;
+                    match offs.shape[h] {
+                        Shape::Same => out.fill(one(&self.bytes[from..from + N])),
+                        Shape::Unit if offs.pitch == N => {
+                            let src = &self.bytes[from..from + 16 * N];
+                            out.iter_mut().zip(src.chunks_exact(N)).for_each(|(o, b)| *o = one(b));
+                        }
+                        _ => {
+                            for l in 0..16 {
+                                if mask >> (16 * h + l) & 1 != 0 {
+                                    let at = offs[16 * h + l] + add;
+                                    out[l] = one(&self.bytes[at..at + N]);
+                                }
+                            }
+                        }
                     }
                 }
                 out
             }
 
             /// Writes one element per active lane; of lanes that write the same place the last one wins.
-            #[inline]
+            #[inline(always)]
             pub(crate) fn $scatter(&mut self, offs: &Offsets, add: usize, mask: u32, v: &[$t; 32]) {
                 const N: usize = size_of::<$t>();
-                if add == 0 && contiguous(offs, mask, N) {
-                    let dst = &mut self.bytes[offs[0]..offs[0] + 32 * N];
-                    for (v, b) in v.iter().zip(dst.chunks_exact_mut(N)) {
-                        b.copy_from_slice(&v.to_le_bytes());
+                for h in 0..2 {
+                    let v = &v[16 * h..16 * h + 16];
+                    if mask == !0 && offs.shape[h] == Shape::Unit && offs.pitch == N {
+                        let from = offs[16 * h] + add;
+                        let dst = &mut self.bytes[from..from + 16 * N];
+                        v.iter().zip(dst.chunks_exact_mut(N)).for_each(|(v, b)| b.copy_from_slice(&v.to_le_bytes()));
+                        continue;
                     }
-                    return;
-                }
-                for l in 0..32 {
-                    if mask >> l & 1 != 0 {
-                        let at = offs[l] + add;
-                        self.bytes[at..at + N].copy_from_slice(&v[l].to_le_bytes());
+                    for l in 0..16 {
+                        if mask >> (16 * h + l) & 1 != 0 {
+                            let at = offs[16 * h + l] + add;
+                            self.bytes[at..at + N].copy_from_slice(&v[l].to_le_bytes());
+                        }
                     }
                 }
             }

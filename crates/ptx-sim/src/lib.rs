@@ -27,6 +27,7 @@ mod race;
 mod sim;
 mod stats;
 mod step;
+mod vector;
 mod warp;
 
 pub use error::{ErrorKind, Report, SimError};

@@ -25,8 +25,17 @@ pub(crate) enum Event {
 #[inline(always)]
 fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
     match base {
-        Base::R64(i) => u64::src(regs, i).map(|a| a.wrapping_add(offset as u64)),
-        Base::R32(i) => u32::src(regs, i).map(|a| a.wrapping_add(offset as u32) as u64),
+        // Loops, as `map` on arrays is not always inlined.
+        Base::R64(i) => {
+            let mut out = *u64::src(regs, i);
+            out.iter_mut().for_each(|a| *a = a.wrapping_add(offset as u64));
+            out
+        }
+        Base::R32(i) => {
+            let mut out = [0; 32];
+            out.iter_mut().zip(u32::src(regs, i)).for_each(|(o, a)| *o = a.wrapping_add(offset as u32) as u64);
+            out
+        }
         Base::Frame => [(frame as u64).wrapping_add(offset as u64); 32],
         Base::Abs => [offset as u64; 32],
     }
@@ -62,16 +71,63 @@ fn track(linked: &Linked, pc: u32, inst: &Inst, written: &mut [u32], mask: u32, 
     Ok(())
 }
 
-impl Warp {
-    /// Runs one group straight on.
+/// What a group ended with: an event, or a fault with the lane and the program counter it happened at.
+pub(crate) type Outcome = Result<Event, (Box<Fault>, u32, u32)>;
+
+crate::vector::leveled! {
+    /// Runs one group straight on, up to `limit` or until `quantum` is used up.
     pub(crate) fn step(
+        warp: &mut Warp,
+        group: &mut Group,
+        frame: &mut Frame,
+        limit: u32,
+        env: &mut Env<'_>,
+        quantum: &mut u32,
+    ) -> Outcome = Warp::step
+}
+
+/// Instructions executed and not yet told to the launch.
+#[derive(Default)]
+struct Tally {
+    /// How many there may be; counts down.
+    left: u32,
+    allowed: u32,
+    /// Of those executed, how many are no PTX instructions of their own.
+    extra: u32,
+    lanes: u64,
+}
+
+impl Tally {
+    /// As many as both the quantum and the launch's budget allow.
+    #[inline(always)]
+    fn new(env: &Env<'_>, quantum: u32) -> Tally {
+        let allowed = (quantum as u64).min(*env.budget) as u32;
+        Tally { left: allowed, allowed, ..Tally::default() }
+    }
+
+    /// Tells the launch, and allows anew.
+    #[inline(always)]
+    fn settle(&mut self, env: &mut Env<'_>, quantum: &mut u32) {
+        let executed = self.allowed - self.left;
+        *quantum -= executed;
+        let counted = (executed - self.extra) as u64;
+        *env.budget -= counted;
+        env.stats.warp_instructions += counted;
+        env.stats.lane_instructions += self.lanes;
+        *self = Tally::new(env, *quantum);
+    }
+}
+
+impl Warp {
+    #[inline(always)]
+    fn step(
         &mut self,
         group: &mut Group,
         frame: &mut Frame,
         limit: u32,
         env: &mut Env<'_>,
         quantum: &mut u32,
-    ) -> Result<Event, (Box<Fault>, u32, u32)> {
+    ) -> Outcome {
         let program = env.program;
         let Some(linked) = &program.funcs[frame.func as usize] else {
             return Err((Fault::new(ErrorKind::BadCall, "the function has no body"), 0, 0));
@@ -87,8 +143,10 @@ impl Warp {
             c64: &linked.c64,
         };
         let mut pc = group.pc;
+        let mut tally = Tally::new(env, *quantum);
         macro_rules! leave {
             ($e:expr) => {{
+                tally.settle(env, quantum);
                 group.pc = pc;
                 return Ok($e);
             }};
@@ -97,20 +155,23 @@ impl Warp {
             if pc >= limit {
                 leave!(Event::Next(Next::Again));
             }
-            if *quantum == 0 {
-                leave!(Event::Next(Next::Quantum));
-            }
-            *quantum -= 1;
-            let inst = &code[pc as usize];
-            let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
-            if !inst.extra {
-                if *env.budget == 0 {
+            if tally.left == 0 {
+                tally.settle(env, quantum);
+                if *quantum == 0 {
+                    leave!(Event::Next(Next::Quantum));
+                }
+                if tally.left == 0 {
                     let text = "raise it with `SimBuilder::instruction_budget` if the kernel is just long";
                     return Err((Fault::new(ErrorKind::InstructionBudget, text), mask.trailing_zeros(), pc));
                 }
-                *env.budget -= 1;
-                env.stats.warp_instructions += 1;
-                env.stats.lane_instructions += m.count_ones() as u64;
+            }
+            tally.left -= 1;
+            let inst = &code[pc as usize];
+            let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
+            if inst.extra {
+                tally.extra += 1;
+            } else {
+                tally.lanes += m.count_ones() as u64;
                 env.stats.by_class[inst.class as usize] += 1;
             }
             if inst.tracked && env.checks.uninitialised_registers {
@@ -158,6 +219,7 @@ impl Warp {
                     crate::collective::atomic(&mut memory!(), a, &addrs, &mut regs, m).map_err(place)?;
                 }
                 Op::Special(s, d) => {
+                    tally.settle(env, quantum);
                     let v = self.special(*s, env, mask);
                     deliver64(&mut regs, *d, &v, m);
                 }
