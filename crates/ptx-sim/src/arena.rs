@@ -288,7 +288,9 @@ macro_rules! lanes {
                     if mask == !0 && offs.shape[h] == Shape::Unit && offs.pitch == N {
                         let from = offs[16 * h] + add;
                         let dst = &mut self.bytes[from..from + 16 * N];
-                        v.iter().zip(dst.chunks_exact_mut(N)).for_each(|(v, b)| b.copy_from_slice(&v.to_le_bytes()));
+                        v.iter()
+                            .zip(dst.chunks_exact_mut(N))
+                            .for_each(|(v, b)| b.copy_from_slice(&v.to_le_bytes()));
                         continue;
                     }
                     for l in 0..16 {

@@ -7,8 +7,9 @@ use crate::isa::{FUNC_BASE, SharedVar};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::link::Program;
 use crate::memory::Global;
+use crate::race::Races;
 use crate::stats::LaunchStats;
-use crate::{ErrorKind, Module, SimError};
+use crate::{Accumulation, ErrorKind, Module, SimError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -39,8 +40,10 @@ pub struct Checks {
     pub uninitialised_registers: bool,
     /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
     pub barriers: bool,
-    /// Races between threads of a block in shared memory.
+    /// Races in shared memory, between threads of a block or a cluster.
     pub shared_races: bool,
+    /// Races in global memory, within and across blocks.
+    pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
 }
@@ -58,6 +61,7 @@ impl Checks {
             uninitialised_registers: true,
             barriers: true,
             shared_races: true,
+            global_races: true,
             cluster: true,
         }
     }
@@ -74,6 +78,7 @@ impl Checks {
             uninitialised_registers: false,
             barriers: false,
             shared_races: false,
+            global_races: false,
             cluster: false,
         }
     }
@@ -165,6 +170,8 @@ pub struct SimBuilder {
     seed: Option<u64>,
     budget: u64,
     memory: u64,
+    accumulation: Accumulation,
+    profile: bool,
 }
 
 impl SimBuilder {
@@ -193,6 +200,18 @@ impl SimBuilder {
         self
     }
 
+    /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
+    pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = accumulation;
+        self
+    }
+
+    /// Whether launches gather a [`Profile`](crate::profile::Profile) (default: no). They then run slower.
+    pub fn profile(mut self, on: bool) -> Self {
+        self.profile = on;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
@@ -200,9 +219,12 @@ impl SimBuilder {
             seed: self.seed,
             budget: self.budget,
             ledger: Ledger::new(self.memory),
+            accumulation: self.accumulation,
+            profile: self.profile,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
+            races: Races::default(),
             spare: Vec::new(),
         }
     }
@@ -234,10 +256,13 @@ pub struct Sim {
     seed: Option<u64>,
     budget: u64,
     ledger: Ledger,
+    accumulation: Accumulation,
+    profile: bool,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
     programs: HashMap<(u64, String), Arc<Program>>,
+    races: Races,
     /// Clusters of earlier launches, whose memory the next ones use again.
     spare: Vec<Cluster>,
 }
@@ -245,7 +270,14 @@ pub struct Sim {
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36, memory: DEFAULT_LIMIT }
+        SimBuilder {
+            checks: Checks::all(),
+            seed: None,
+            budget: 1 << 36,
+            memory: DEFAULT_LIMIT,
+            accumulation: Accumulation::default(),
+            profile: false,
+        }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -347,6 +379,15 @@ impl Sim {
         Ok(())
     }
 
+    /// Names a buffer in reports, by its first address, and says whether kernels may write it.
+    pub fn label(&mut self, addr: u64, name: &str, read_only: bool) -> Result<(), SimError> {
+        let i = self.global.host(addr, 0)?;
+        let a = self.global.get_mut(i);
+        a.name = name.to_string();
+        a.read_only = read_only;
+        Ok(())
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -414,9 +455,17 @@ impl Sim {
                 program.shared_bytes(config.shared_bytes)
             ));
         }
-        let mut stats = LaunchStats::default();
-        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
-        let clusters = gx as u64 * gy as u64 * gz as u64 / size as u64;
+        let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
+        let grid = Grid {
+            config,
+            params: &params,
+            placed: &placed,
+            shared_total: total,
+            seed: self.seed,
+            accumulation: self.accumulation,
+        };
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
+        self.races.begin();
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -426,13 +475,18 @@ impl Sim {
             stats: &mut stats,
             budget: &mut self.budget.clone(),
             ledger: &self.ledger,
+            races: &mut self.races,
         };
         let outcome = run(&mut launch, clusters, &mut self.spare);
         if outcome.is_err() || self.ledger.crowded() {
             self.spare.clear();
             self.ledger.forget_working();
         }
-        outcome.map(|()| stats)
+        outcome?;
+        if let Some(r) = stats.recorder.take() {
+            stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
+        }
+        Ok(stats)
     }
 
     fn program(&mut self, module: &Module, kernel: &str) -> Result<Arc<Program>, SimError> {
@@ -460,6 +514,7 @@ impl Sim {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
                 a.read_only = v.read_only;
+                a.constant = v.read_only;
                 a.arena.bytes.fill(0);
                 let n = v.data.len().min(a.arena.bytes.len());
                 a.arena.bytes[..n].copy_from_slice(&v.data[..n]);
