@@ -122,6 +122,13 @@ impl std::ops::Deref for Offsets {
     }
 }
 
+impl From<[usize; 32]> for Offsets {
+    /// Offsets without a known pattern.
+    fn from(at: [usize; 32]) -> Self {
+        Offsets { at, ..Offsets::default() }
+    }
+}
+
 impl Offsets {
     /// Offsets of the lanes of `mask` whose addresses lie in `start..=start + room`, and which these are. The first such
     /// address has offset `first`. Lanes outside have offset `first`, too.
