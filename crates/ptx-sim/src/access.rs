@@ -170,11 +170,14 @@ impl Memory<'_> {
         align: u32,
         kind: Kind,
     ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
-        self.part_here(space, addrs, mask, bytes, align, kind)
+        let mut offs = Offsets::default();
+        let (arena, part) = self.part_here(space, addrs, mask, bytes, align, kind, &mut offs)?;
+        Ok((arena, offs, part))
     }
 
     /// [`Memory::part`], as part of its caller: loads and stores are most of what kernels do.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "all of it describes one access")]
     fn part_here(
         &mut self,
         space: Space,
@@ -183,7 +186,8 @@ impl Memory<'_> {
         bytes: u32,
         align: u32,
         kind: Kind,
-    ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
+        offs: &mut Offsets,
+    ) -> Step<(Option<&mut Arena>, u32)> {
         if self.checks.misaligned {
             let mut low = 0;
             if mask == !0 {
@@ -196,7 +200,7 @@ impl Memory<'_> {
             }
         }
         if space != Space::Generic {
-            return self.in_space(space, 0, addrs, mask, bytes, kind);
+            return self.in_space(space, 0, addrs, mask, bytes, kind, offs);
         }
         // Lanes in other windows are outside the leading lane's allocation: theirs is another part.
         let (space, base) = match addrs[first(mask)] {
@@ -205,7 +209,7 @@ impl Memory<'_> {
             a if a.wrapping_sub(PARAM_BASE) < WINDOW => (Space::Param, PARAM_BASE),
             _ => (Space::Global, 0),
         };
-        self.in_space(space, base, addrs, mask, bytes, kind)
+        self.in_space(space, base, addrs, mask, bytes, kind, offs)
     }
 
     #[cold]
@@ -227,6 +231,7 @@ impl Memory<'_> {
     }
 
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "all of it describes one access")]
     fn in_space(
         &mut self,
         space: Space,
@@ -235,7 +240,8 @@ impl Memory<'_> {
         mask: u32,
         bytes: u32,
         kind: Kind,
-    ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
+        offs: &mut Offsets,
+    ) -> Step<(Option<&mut Arena>, u32)> {
         let lead = addrs[first(mask)].wrapping_sub(base);
         // The range the leading lane's allocation spans, and what to subtract from an address to get an offset.
         let found = match space {
@@ -258,32 +264,32 @@ impl Memory<'_> {
             Space::Param => Some((0, self.params.len() as u64, 0, 0)),
         };
         let (start, end, origin, index) = found.unwrap_or((0, 0, 0, usize::MAX));
-        let (offs, part) = match (end - start).checked_sub(bytes as u64) {
-            Some(room) => Offsets::inside(addrs, base + start, room, start - origin, mask, bytes),
-            None => (Offsets::default(), 0),
+        let part = match (end - start).checked_sub(bytes as u64) {
+            Some(room) => offs.inside(addrs, base + start, room, start - origin, mask, bytes),
+            None => 0,
         };
         if part >> first(mask) & 1 == 0 {
             let l = first(mask) as u32;
             if !self.checks.out_of_bounds {
-                return Ok((None, offs, 1 << l));
+                return Ok((None, 1 << l));
             }
             return Err(self.outside(space, l, addrs[l as usize], base, bytes, kind));
         }
         match space {
             Space::Global | Space::Generic => {
-                self.count(&offs, part, bytes as usize, kind);
+                self.count(offs, part, bytes as usize, kind);
                 let a = self.global.get(index);
                 if let Some(r) = &mut self.stats.recorder {
                     match a.constant {
                         true => r.constant(),
-                        false => r.global(a.base, &offs, part, bytes as usize, kind),
+                        false => r.global(a.base, offs, part, bytes as usize, kind),
                     }
                 }
                 let l = first(part) as u32;
                 let address = addrs[l as usize];
                 if a.freed {
                     if !self.checks.use_after_free {
-                        return Ok((None, offs, part));
+                        return Ok((None, part));
                     }
                     return Err(Fault::lane(ErrorKind::UseAfterFree, l, address, self.global.describe(lead)));
                 }
@@ -292,21 +298,20 @@ impl Memory<'_> {
                 }
                 if self.checks.global_races {
                     let (place, n) = (Place::Global(index as u32), bytes as usize);
-                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                    self.races.access(self.actor, place, offs, part, n, kind, self.order, self.line)?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
-                let found =
-                    settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_global);
+                let found = settle(arena, offs, part, bytes as usize, kind, self.checks.uninitialised_global);
                 if let Some(l) = found {
                     let a = addrs[l as usize].wrapping_sub(base);
                     let what = self.global.describe(a);
                     return Err(Fault::lane(ErrorKind::UninitialisedGlobal, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.global.get_mut(index).arena), offs, part))
+                Ok((Some(&mut self.global.get_mut(index).arena), part))
             }
             Space::Shared => {
                 if let Some(r) = &mut self.stats.recorder {
-                    r.shared(&offs, part, bytes as usize, kind);
+                    r.shared(offs, part, bytes as usize, kind);
                 }
                 let shared = &mut self.shared[index];
                 if shared.exited && self.checks.cluster {
@@ -323,11 +328,11 @@ impl Memory<'_> {
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
                     let n = bytes as usize;
-                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                    self.races.access(self.actor, place, offs, part, n, kind, self.order, self.line)?;
                 }
                 let found = settle(
                     &mut shared.arena,
-                    &offs,
+                    offs,
                     part,
                     bytes as usize,
                     kind,
@@ -337,15 +342,15 @@ impl Memory<'_> {
                     let what = self.describe(Space::Shared, addrs[l as usize].wrapping_sub(base));
                     return Err(Fault::lane(ErrorKind::UninitialisedShared, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.shared[index].arena), offs, part))
+                Ok((Some(&mut self.shared[index].arena), part))
             }
             Space::Local => {
                 if let Some(r) = &mut self.stats.recorder {
                     r.local(part, bytes as usize, kind);
                 }
-                let offs = offs.spread(self.local.stride);
+                offs.spread(self.local.stride);
                 let arena = &mut self.local.arena;
-                let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_local);
+                let found = settle(arena, offs, part, bytes as usize, kind, self.checks.uninitialised_local);
                 if let Some(l) = found {
                     let what = format!(
                         "offset {} of the thread's local memory",
@@ -353,7 +358,7 @@ impl Memory<'_> {
                     );
                     return Err(Fault::lane(ErrorKind::UninitialisedLocal, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.local.arena), offs, part))
+                Ok((Some(&mut self.local.arena), part))
             }
             Space::Param => {
                 let l = first(part) as u32;
@@ -445,6 +450,7 @@ impl Memory<'_> {
     #[inline(always)]
     pub(crate) fn load(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
         let bytes = m.size as u32 * m.count as u32;
+        let mut offs = Offsets::default();
         let mut todo = mask;
         while todo != 0 {
             let in_params = m.space == Space::Param
@@ -453,7 +459,7 @@ impl Memory<'_> {
                 todo &= !self.load_param(m, addrs, regs, todo)?;
                 continue;
             }
-            let (arena, offs, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Read)?;
+            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Read, &mut offs)?;
             todo &= !part;
             let poison = u64::from_le_bytes([crate::memory::POISON; 8]);
             for k in 0..m.count as usize {
@@ -463,15 +469,30 @@ impl Memory<'_> {
                 }
                 let add = k * m.size as usize;
                 match (&arena, m.size) {
-                    (Some(a), 4) => deliver32(regs, slot, &a.gather32(&offs, add, part), m.signed, part),
-                    (Some(a), 8) => deliver64(regs, slot, &a.gather64(&offs, add, part), part),
+                    // Registers of the element's width take it as it is.
+                    (Some(a), 4) if slot & WIDE == 0 => a.gather32(&offs, add, part, u32::dst(regs, slot)),
+                    (Some(a), 8) if slot & WIDE != 0 => {
+                        a.gather64(&offs, add, part, u64::dst(regs, slot & !WIDE));
+                    }
+                    (Some(a), 4) => {
+                        let mut v = [0; 32];
+                        a.gather32(&offs, add, part, &mut v);
+                        deliver32(regs, slot, &v, m.signed, part);
+                    }
+                    (Some(a), 8) => {
+                        let mut v = [0; 32];
+                        a.gather64(&offs, add, part, &mut v);
+                        deliver64(regs, slot, &v, part);
+                    }
                     (Some(a), 2) => {
-                        let v = a.gather16(&offs, add, part);
+                        let mut v = [0; 32];
+                        a.gather16(&offs, add, part, &mut v);
                         let wide = v.map(|x| if m.signed { x as i16 as i32 as u32 } else { x as u32 });
                         deliver32(regs, slot, &wide, m.signed, part);
                     }
                     (Some(a), _) => {
-                        let v = a.gather8(&offs, add, part);
+                        let mut v = [0; 32];
+                        a.gather8(&offs, add, part, &mut v);
                         let wide = v.map(|x| if m.signed { x as i8 as i32 as u32 } else { x as u32 });
                         deliver32(regs, slot, &wide, m.signed, part);
                     }
@@ -517,9 +538,10 @@ impl Memory<'_> {
     #[inline(always)]
     pub(crate) fn store(&mut self, m: &Mem, addrs: &[u64; 32], regs: &Regs<'_>, mask: u32) -> Step {
         let bytes = m.size as u32 * m.count as u32;
+        let mut offs = Offsets::default();
         let mut todo = mask;
         while todo != 0 {
-            let (arena, offs, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write)?;
+            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write, &mut offs)?;
             todo &= !part;
             let Some(arena) = arena else { continue };
             for k in 0..m.count as usize {

@@ -130,18 +130,20 @@ impl From<[usize; 32]> for Offsets {
 }
 
 impl Offsets {
-    /// Offsets of the lanes of `mask` whose addresses lie in `start..=start + room`, and which these are. The first such
-    /// address has offset `first`. Lanes outside have offset `first`, too.
+    /// Becomes the offsets of the lanes of `mask` whose addresses lie in `start..=start + room`, and says which these are. The
+    /// first such address has offset `first`; lanes outside have it, too.
     #[inline(always)]
     pub(crate) fn inside(
+        &mut self,
         addrs: &[u64; 32],
         start: u64,
         room: u64,
         first: u64,
         mask: u32,
         bytes: u32,
-    ) -> (Offsets, u32) {
-        let mut at = [0usize; 32];
+    ) -> u32 {
+        let at = &mut self.at;
+        self.pitch = bytes as usize;
         if mask == !0 {
             // Beyond the room, one of these two has its top bit set: no room is that large.
             let mut beyond = 0;
@@ -151,8 +153,8 @@ impl Offsets {
                 at[l] = o.wrapping_add(first) as usize;
             }
             if beyond >> 63 == 0 {
-                let shape = shapes(&at, bytes as usize);
-                return (Offsets { at, shape, pitch: bytes as usize }, mask);
+                self.shape = shapes(at, bytes as usize);
+                return mask;
             }
         }
         let mut part = 0;
@@ -162,17 +164,17 @@ impl Offsets {
             at[l] = (if inside { o } else { 0 }).wrapping_add(first) as usize;
             part |= (inside as u32) << l;
         }
-        (Offsets { at, shape: [Shape::Mixed; 2], pitch: bytes as usize }, part & mask)
+        self.shape = [Shape::Mixed; 2];
+        part & mask
     }
 
-    /// Every lane in a memory of its own of `stride` bytes.
+    /// Gives every lane a memory of its own of `stride` bytes.
     #[inline]
-    pub(crate) fn spread(mut self, stride: usize) -> Offsets {
+    pub(crate) fn spread(&mut self, stride: usize) {
         for (l, o) in self.at.iter_mut().enumerate() {
             *o += l * stride;
         }
         self.shape = [Shape::Mixed; 2];
-        self
     }
 
     /// First byte and end of what each half of the warp touches, where both have a pattern.
@@ -254,36 +256,37 @@ impl Arena {
 macro_rules! lanes {
     ($gather:ident, $scatter:ident, $t:ty) => {
         impl Arena {
-            /// Reads one element per active lane, `add` bytes behind its offset.
+            /// Reads one element per active lane, `add` bytes behind its offset. Other lanes of `out` stay.
             #[inline(always)]
-            pub(crate) fn $gather(&self, offs: &Offsets, add: usize, mask: u32) -> [$t; 32] {
+            pub(crate) fn $gather(&self, offs: &Offsets, add: usize, mask: u32, out: &mut [$t; 32]) {
                 const N: usize = size_of::<$t>();
-                let one = |b: &[u8]| {
-                    let mut raw = [0; N];
-                    raw.copy_from_slice(b);
-                    <$t>::from_le_bytes(raw)
-                };
-                let mut out = [0; 32];
-                for h in 0..2 {
-                    let out = &mut out[16 * h..16 * h + 16];
+                let (halves, _) = out.as_chunks_mut::<16>();
+                for (h, out) in halves.iter_mut().enumerate() {
                     let from = offs[16 * h] + add;
                     match offs.shape[h] {
-                        Shape::Same => out.fill(one(&self.bytes[from..from + N])),
+                        Shape::Same => {
+                            let mut raw = [0; N];
+                            raw.copy_from_slice(&self.bytes[from..from + N]);
+                            *out = [<$t>::from_le_bytes(raw); 16];
+                        }
                         Shape::Unit if offs.pitch == N => {
-                            let src = &self.bytes[from..from + 16 * N];
-                            out.iter_mut().zip(src.chunks_exact(N)).for_each(|(o, b)| *o = one(b));
+                            let (src, _) = self.bytes[from..from + 16 * N].as_chunks::<N>();
+                            for (o, raw) in out.iter_mut().zip(src) {
+                                *o = <$t>::from_le_bytes(*raw);
+                            }
                         }
                         _ => {
                             for l in 0..16 {
                                 if mask >> (16 * h + l) & 1 != 0 {
                                     let at = offs[16 * h + l] + add;
-                                    out[l] = one(&self.bytes[at..at + N]);
+                                    let mut raw = [0; N];
+                                    raw.copy_from_slice(&self.bytes[at..at + N]);
+                                    out[l] = <$t>::from_le_bytes(raw);
                                 }
                             }
                         }
                     }
                 }
-                out
             }
 
             /// Writes one element per active lane; of lanes that write the same place the last one wins.
@@ -291,13 +294,13 @@ macro_rules! lanes {
             pub(crate) fn $scatter(&mut self, offs: &Offsets, add: usize, mask: u32, v: &[$t; 32]) {
                 const N: usize = size_of::<$t>();
                 for h in 0..2 {
-                    let v = &v[16 * h..16 * h + 16];
+                    let Some(v) = v.as_chunks::<16>().0.get(h) else { return };
                     if mask == !0 && offs.shape[h] == Shape::Unit && offs.pitch == N {
                         let from = offs[16 * h] + add;
-                        let dst = &mut self.bytes[from..from + 16 * N];
-                        v.iter()
-                            .zip(dst.chunks_exact_mut(N))
-                            .for_each(|(v, b)| b.copy_from_slice(&v.to_le_bytes()));
+                        let (dst, _) = self.bytes[from..from + 16 * N].as_chunks_mut::<N>();
+                        for (v, b) in v.iter().zip(dst) {
+                            *b = v.to_le_bytes();
+                        }
                         continue;
                     }
                     for l in 0..16 {
