@@ -4,6 +4,8 @@
 //! is one with its lanes side by side. Callers have checked bounds; offsets are trusted to be inside only in that a
 //! wrong one panics in a slice index rather than touching other memory.
 
+use crate::alias::Alias;
+
 /// Which bytes were written. Costs nothing once nothing is missing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InitBits {
@@ -14,7 +16,7 @@ pub(crate) struct InitBits {
 
 /// Calls `f(word index, mask)` for the bits `at..at + n`.
 #[inline(always)]
-fn each_word(at: usize, n: usize, mut f: impl FnMut(usize, u64)) {
+pub(crate) fn each_word(at: usize, n: usize, mut f: impl FnMut(usize, u64)) {
     let mut pos = at;
     let end = at + n;
     while pos < end {
@@ -79,6 +81,19 @@ impl InitBits {
         ok
     }
 
+    /// The bits, for a time in which they are only set.
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
+        if self.missing == 0 { &mut [] } else { &mut self.words }
+    }
+
+    /// Counts anew what is missing of `len` bytes, after that time.
+    pub(crate) fn recount(&mut self, len: usize) {
+        if self.missing > 0 {
+            self.missing = len as u64;
+            each_word(0, len, |w, mask| self.missing -= (self.words[w] & mask).count_ones() as u64);
+        }
+    }
+
     /// First byte of `at..at + n` that is missing.
     pub(crate) fn first_missing(&self, at: usize, n: usize) -> Option<usize> {
         (at..at + n).find(|&i| !self.test(i, 1))
@@ -90,6 +105,8 @@ impl InitBits {
 pub(crate) struct Arena {
     pub bytes: Vec<u8>,
     pub init: InitBits,
+    /// In place of both: what other threads access, too. Only global memory, only while blocks run in parallel.
+    pub alias: Option<Alias>,
 }
 
 /// How the lanes of one half of a warp lie.
@@ -220,7 +237,7 @@ fn shapes(at: &[usize; 32], bytes: usize) -> [Shape; 2] {
 
 impl Arena {
     pub(crate) fn new(len: usize) -> Self {
-        Arena { bytes: vec![0; len], init: InitBits::clear(len) }
+        Arena { bytes: vec![0; len], init: InitBits::clear(len), alias: None }
     }
 
     /// First active lane that reads a missing byte.
@@ -240,6 +257,9 @@ impl Arena {
     #[inline]
     pub(crate) fn initialise(&mut self, offs: &Offsets, mask: u32, bytes: usize) {
         if self.init.complete() {
+            if let Some(alias) = &self.alias {
+                (0..32).filter(|l| mask >> l & 1 != 0).for_each(|l| alias.initialise(offs[l], bytes));
+            }
             return;
         }
         if let Some(from) = offs.run(mask, bytes) {
@@ -253,13 +273,62 @@ impl Arena {
     }
 }
 
+impl Arena {
+    /// Copies bytes out.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
+        match &self.alias {
+            Some(alias) => alias.read(at, out),
+            None => out.copy_from_slice(&self.bytes[at..at + out.len()]),
+        }
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn write(&mut self, at: usize, data: &[u8]) {
+        match &self.alias {
+            Some(alias) => alias.write(at, data),
+            None => self.bytes[at..at + data.len()].copy_from_slice(data),
+        }
+    }
+
+    /// Replaces the element of `bytes` (2, 4 or 8) at `at` by `f` of it; the element before.
+    #[inline]
+    pub(crate) fn update(&mut self, at: usize, bytes: usize, f: impl Fn(u64) -> u64) -> u64 {
+        if let Some(alias) = &self.alias {
+            return alias.update(at, bytes, f);
+        }
+        let slot = &mut self.bytes[at..at + bytes];
+        let mut raw = [0; 8];
+        raw[..bytes].copy_from_slice(slot);
+        let old = u64::from_le_bytes(raw);
+        slot.copy_from_slice(&f(old).to_le_bytes()[..bytes]);
+        old
+    }
+}
+
 macro_rules! lanes {
-    ($gather:ident, $scatter:ident, $t:ty) => {
+    ($gather:ident, $scatter:ident, $gather_shared:ident, $scatter_shared:ident, $load:ident, $store:ident, $t:ty) => {
         impl Arena {
+            #[inline(never)]
+            fn $gather_shared(alias: &Alias, offs: &Offsets, add: usize, mask: u32, out: &mut [$t; 32]) {
+                for l in (0..32).filter(|l| mask >> l & 1 != 0) {
+                    out[l] = alias.$load(offs[l] + add);
+                }
+            }
+
+            #[inline(never)]
+            fn $scatter_shared(alias: &Alias, offs: &Offsets, add: usize, mask: u32, v: &[$t; 32]) {
+                for l in (0..32).filter(|l| mask >> l & 1 != 0) {
+                    alias.$store(offs[l] + add, v[l]);
+                }
+            }
+
             /// Reads one element per active lane, `add` bytes behind its offset. Other lanes of `out` stay.
             #[inline(always)]
             pub(crate) fn $gather(&self, offs: &Offsets, add: usize, mask: u32, out: &mut [$t; 32]) {
                 const N: usize = size_of::<$t>();
+                if let Some(alias) = &self.alias {
+                    return Self::$gather_shared(alias, offs, add, mask, out);
+                }
                 let (halves, _) = out.as_chunks_mut::<16>();
                 for (h, out) in halves.iter_mut().enumerate() {
                     let from = offs[16 * h] + add;
@@ -293,6 +362,9 @@ macro_rules! lanes {
             #[inline(always)]
             pub(crate) fn $scatter(&mut self, offs: &Offsets, add: usize, mask: u32, v: &[$t; 32]) {
                 const N: usize = size_of::<$t>();
+                if let Some(alias) = &self.alias {
+                    return Self::$scatter_shared(alias, offs, add, mask, v);
+                }
                 for h in 0..2 {
                     let Some(v) = v.as_chunks::<16>().0.get(h) else { return };
                     if mask == !0 && offs.shape[h] == Shape::Unit && offs.pitch == N {
@@ -314,7 +386,7 @@ macro_rules! lanes {
         }
     };
 }
-lanes!(gather8, scatter8, u8);
-lanes!(gather16, scatter16, u16);
-lanes!(gather32, scatter32, u32);
-lanes!(gather64, scatter64, u64);
+lanes!(gather8, scatter8, gather_shared8, scatter_shared8, load8, store8, u8);
+lanes!(gather16, scatter16, gather_shared16, scatter_shared16, load16, store16, u16);
+lanes!(gather32, scatter32, gather_shared32, scatter_shared32, load32, store32, u32);
+lanes!(gather64, scatter64, gather_shared64, scatter_shared64, load64, store64, u64);

@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod alias;
 mod alu;
 mod arena;
 pub mod ast;
@@ -23,6 +24,7 @@ mod link;
 mod matrix;
 mod memory;
 mod module;
+mod parallel;
 pub mod parse;
 mod print;
 mod printf;

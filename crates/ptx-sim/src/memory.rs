@@ -1,5 +1,6 @@
 //! Global memory: separate allocations with guard gaps, never reused addresses, tombstones of freed buffers.
 
+use crate::alias::Alias;
 use crate::arena::Arena;
 use crate::ledger::Ledger;
 use crate::{ErrorKind, SimError};
@@ -104,6 +105,34 @@ impl Global {
         } else {
             None
         }
+    }
+
+    /// Whether all buffers lie at addresses of the host that its atomics can work on.
+    pub(crate) fn shareable(&self) -> bool {
+        self.list.iter().all(|a| a.arena.bytes.is_empty() || a.arena.bytes.as_ptr().align_offset(8) == 0)
+    }
+
+    /// Views of the same memory for several threads.
+    ///
+    /// # Safety
+    /// While views are used, this must not be; see [`Alias::new`]. [`Global::unshare`] ends that time.
+    pub(crate) unsafe fn share(&mut self, threads: usize) -> Vec<Global> {
+        // SAFETY: handed on to the caller.
+        let aliases: Vec<Alias> = self.list.iter_mut().map(|a| unsafe { Alias::new(&mut a.arena) }).collect();
+        let view = || {
+            let list = self.list.iter().zip(&aliases).map(|(a, alias)| Allocation {
+                arena: Arena { alias: Some(*alias), ..Arena::default() },
+                name: a.name.clone(),
+                ..*a
+            });
+            Global { list: list.collect(), next: self.next, freed: self.freed, last: 0 }
+        };
+        (0..threads).map(|_| view()).collect()
+    }
+
+    /// Takes over what views have written.
+    pub(crate) fn unshare(&mut self) {
+        self.list.iter_mut().for_each(|a| a.arena.init.recount(a.arena.bytes.len()));
     }
 
     pub(crate) fn get(&self, i: usize) -> &Allocation {

@@ -2,7 +2,7 @@
 
 use crate::access::Placed;
 use crate::block::{Grid, Launch};
-use crate::cluster::{Cluster, Progress};
+use crate::cluster::Cluster;
 use crate::isa::{FUNC_BASE, SharedVar};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::link::Program;
@@ -10,7 +10,7 @@ use crate::memory::Global;
 use crate::race::Races;
 use crate::stats::LaunchStats;
 use crate::{Accumulation, ErrorKind, Module, SimError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Most shared memory of a block, static and dynamic: what Hopper offers (227 KiB).
@@ -170,6 +170,7 @@ pub struct SimBuilder {
     seed: Option<u64>,
     budget: u64,
     memory: u64,
+    threads: Option<usize>,
     accumulation: Accumulation,
     profile: bool,
 }
@@ -212,6 +213,16 @@ impl SimBuilder {
         self
     }
 
+    /// Most threads that run the blocks of a launch, where nothing a launch reports depends on their order: with
+    /// [`Checks::none`], without a seed, without a profile, in kernels that print nothing and read no clock.
+    ///
+    /// Without a number it is the machine's, but kernels whose results may depend on the order of blocks (sums of floats by
+    /// atomics, atomics whose result is used) run on one thread, so that they give the same bits every time.
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n.max(1));
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
@@ -219,6 +230,7 @@ impl SimBuilder {
             seed: self.seed,
             budget: self.budget,
             ledger: Ledger::new(self.memory),
+            threads: self.threads,
             accumulation: self.accumulation,
             profile: self.profile,
             global: Global::default(),
@@ -256,6 +268,7 @@ pub struct Sim {
     seed: Option<u64>,
     budget: u64,
     ledger: Ledger,
+    threads: Option<usize>,
     accumulation: Accumulation,
     profile: bool,
     pub(crate) global: Global,
@@ -275,6 +288,7 @@ impl Sim {
             seed: None,
             budget: 1 << 36,
             memory: DEFAULT_LIMIT,
+            threads: None,
             accumulation: Accumulation::default(),
             profile: false,
         }
@@ -466,6 +480,10 @@ impl Sim {
         };
         let clusters = gx as u64 * gy as u64 * gz as u64 / size;
         self.races.begin();
+        let threads = match self.threads {
+            Some(n) => (n, true),
+            None => (std::thread::available_parallelism().map_or(1, |n| n.get()), false),
+        };
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -477,7 +495,7 @@ impl Sim {
             ledger: &self.ledger,
             races: &mut self.races,
         };
-        let outcome = run(&mut launch, clusters, &mut self.spare);
+        let outcome = crate::parallel::run(&mut launch, clusters, &mut self.spare, threads);
         if outcome.is_err() || self.ledger.crowded() {
             self.spare.clear();
             self.ledger.forget_working();
@@ -544,41 +562,6 @@ impl Sim {
     }
 }
 
-/// Instructions a cluster may execute before others get a turn.
-const SLICE: u64 = 1 << 15;
-/// Most clusters that are under way at once.
-const RESIDENT: usize = 1024;
-
-/// Runs all clusters of a grid: one after the other, but one that runs long shares the time with those behind it, as it
-/// may wait for them.
-fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Result<(), SimError> {
-    let order = order(clusters, launch.grid.seed);
-    let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
-    let mut active: VecDeque<Cluster> = VecDeque::new();
-    let footprint = launch.footprint();
-    loop {
-        // The first needs no leave: what it lacks is reported where it lacks it.
-        if active.len() < RESIDENT
-            && (active.is_empty() || !spare.is_empty() || launch.ledger.fits(footprint))
-            && let Some(n) = next.next()
-        {
-            let mut c = spare.pop().unwrap_or_default();
-            c.start(n, launch)?;
-            active.push_back(c);
-        }
-        if active.is_empty() {
-            return Ok(());
-        }
-        for _ in 0..active.len() {
-            let Some(mut c) = active.pop_front() else { break };
-            match c.run(launch, SLICE)? {
-                Progress::Done => spare.push(c),
-                Progress::Slice => active.push_back(c),
-            }
-        }
-    }
-}
-
 /// Argument bytes in the layout of the kernel's parameters.
 fn pack(info: &crate::KernelInfo, args: &[Arg]) -> Result<Vec<u8>, SimError> {
     if args.len() != info.params.len() {
@@ -620,17 +603,6 @@ pub(crate) fn shuffle<T>(list: &mut [T], state: &mut u64) {
     for i in (1..list.len()).rev() {
         list.swap(i, (random(state) % (i as u64 + 1)) as usize);
     }
-}
-
-/// A seeded order of blocks; grids too large to list run in order.
-fn order(blocks: u64, seed: Option<u64>) -> Option<Vec<u32>> {
-    let mut state = seed?;
-    if blocks > 1 << 22 {
-        return None;
-    }
-    let mut v: Vec<u32> = (0..blocks as u32).collect();
-    shuffle(&mut v, &mut state);
-    Some(v)
 }
 
 /// Where shared variables go: in order, each at its alignment, with a gap that catches overruns.

@@ -338,7 +338,11 @@ impl Warp {
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 // Weak memory is not modelled: memory is already as ordered as any fence makes it.
-                Op::Fence(order) => env.races.fence(actor, *order),
+                Op::Fence(order) => {
+                    // Blocks may run on several threads of the host.
+                    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+                    env.races.fence(actor, *order);
+                }
                 Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
