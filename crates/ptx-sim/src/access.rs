@@ -298,7 +298,9 @@ impl Memory<'_> {
                 }
                 if self.checks.global_races {
                     let (place, n) = (Place::Global(index as u32), bytes as usize);
-                    self.races.access(self.actor, place, offs, part, n, kind, self.order, self.line)?;
+                    let (a, o) = (self.actor, self.order);
+                    let r = self.races.access(a, place, offs, part, n, kind, o, self.line);
+                    r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
                 let found = settle(arena, offs, part, bytes as usize, kind, self.checks.uninitialised_global);
@@ -313,7 +315,7 @@ impl Memory<'_> {
                 if let Some(r) = &mut self.stats.recorder {
                     r.shared(offs, part, bytes as usize, kind);
                 }
-                let shared = &mut self.shared[index];
+                let shared = &self.shared[index];
                 if shared.exited && self.checks.cluster {
                     let l = first(part) as u32;
                     return Err(Fault::lane(
@@ -327,11 +329,12 @@ impl Memory<'_> {
                 }
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
-                    let n = bytes as usize;
-                    self.races.access(self.actor, place, offs, part, n, kind, self.order, self.line)?;
+                    let (a, o, n) = (self.actor, self.order, bytes as usize);
+                    let r = self.races.access(a, place, offs, part, n, kind, o, self.line);
+                    r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let found = settle(
-                    &mut shared.arena,
+                    &mut self.shared[index].arena,
                     offs,
                     part,
                     bytes as usize,
@@ -370,6 +373,15 @@ impl Memory<'_> {
                 ))
             }
         }
+    }
+
+    /// A race, with the address as the lane named it.
+    #[cold]
+    fn raced(&self, mut fault: Box<Fault>, space: Space, addrs: &[u64; 32], base: u64) -> Box<Fault> {
+        let address = addrs[fault.lane.unwrap_or(0) as usize & 31];
+        fault.address = Some(address);
+        fault.message = format!("{}; {}", fault.message, self.describe(space, address.wrapping_sub(base)));
+        fault
     }
 
     /// The block of the cluster whose shared memory an address lies in, and the address bits that say so.
@@ -413,16 +425,10 @@ impl Memory<'_> {
         if kind != Kind::Read {
             self.stats.global_store_bytes += total;
         }
-        if mask == !0
-            && let Some([(a, b), (c, d)]) = offs.spans(bytes)
-        {
-            // Two runs of bytes, and the sectors they share.
-            let (a, b, c, d) = (a / 32, (b - 1) / 32, c / 32, (d - 1) / 32);
-            let both = (b.min(d) + 1).saturating_sub(a.max(c));
-            self.stats.sectors += (b - a + 1 + d - c + 1 - both) as u64;
-            return;
+        match offs.sectors(mask, bytes) {
+            Some(n) => self.stats.sectors += n as u64,
+            None => self.count_scattered(offs, mask, bytes),
         }
-        self.count_scattered(offs, mask, bytes);
     }
 
     #[inline(never)]
@@ -446,11 +452,25 @@ impl Memory<'_> {
         self.stats.sectors += n as u64 - seen.windows(2).filter(|w| w[0] == w[1]).count() as u64;
     }
 
+    /// Readies the view for the next instruction: its lanes, strength and line.
+    #[inline(always)]
+    pub(crate) fn turn(&mut self, lanes: u32, order: Order, line: u32) {
+        self.actor.lanes = lanes;
+        self.order = order;
+        self.line = line;
+    }
+
     /// `ld`.
     #[inline(always)]
-    pub(crate) fn load(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
+    pub(crate) fn load(
+        &mut self,
+        m: &Mem,
+        addrs: &[u64; 32],
+        regs: &mut Regs<'_>,
+        mask: u32,
+        offs: &mut Offsets,
+    ) -> Step {
         let bytes = m.size as u32 * m.count as u32;
-        let mut offs = Offsets::default();
         let mut todo = mask;
         while todo != 0 {
             let in_params = m.space == Space::Param
@@ -459,7 +479,7 @@ impl Memory<'_> {
                 todo &= !self.load_param(m, addrs, regs, todo)?;
                 continue;
             }
-            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Read, &mut offs)?;
+            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Read, offs)?;
             todo &= !part;
             let poison = u64::from_le_bytes([crate::memory::POISON; 8]);
             for k in 0..m.count as usize {
@@ -470,29 +490,29 @@ impl Memory<'_> {
                 let add = k * m.size as usize;
                 match (&arena, m.size) {
                     // Registers of the element's width take it as it is.
-                    (Some(a), 4) if slot & WIDE == 0 => a.gather32(&offs, add, part, u32::dst(regs, slot)),
+                    (Some(a), 4) if slot & WIDE == 0 => a.gather32(offs, add, part, u32::dst(regs, slot)),
                     (Some(a), 8) if slot & WIDE != 0 => {
-                        a.gather64(&offs, add, part, u64::dst(regs, slot & !WIDE));
+                        a.gather64(offs, add, part, u64::dst(regs, slot & !WIDE));
                     }
                     (Some(a), 4) => {
                         let mut v = [0; 32];
-                        a.gather32(&offs, add, part, &mut v);
+                        a.gather32(offs, add, part, &mut v);
                         deliver32(regs, slot, &v, m.signed, part);
                     }
                     (Some(a), 8) => {
                         let mut v = [0; 32];
-                        a.gather64(&offs, add, part, &mut v);
+                        a.gather64(offs, add, part, &mut v);
                         deliver64(regs, slot, &v, part);
                     }
                     (Some(a), 2) => {
                         let mut v = [0; 32];
-                        a.gather16(&offs, add, part, &mut v);
+                        a.gather16(offs, add, part, &mut v);
                         let wide = v.map(|x| if m.signed { x as i16 as i32 as u32 } else { x as u32 });
                         deliver32(regs, slot, &wide, m.signed, part);
                     }
                     (Some(a), _) => {
                         let mut v = [0; 32];
-                        a.gather8(&offs, add, part, &mut v);
+                        a.gather8(offs, add, part, &mut v);
                         let wide = v.map(|x| if m.signed { x as i8 as i32 as u32 } else { x as u32 });
                         deliver32(regs, slot, &wide, m.signed, part);
                     }
@@ -536,23 +556,29 @@ impl Memory<'_> {
 
     /// `st`.
     #[inline(always)]
-    pub(crate) fn store(&mut self, m: &Mem, addrs: &[u64; 32], regs: &Regs<'_>, mask: u32) -> Step {
+    pub(crate) fn store(
+        &mut self,
+        m: &Mem,
+        addrs: &[u64; 32],
+        regs: &Regs<'_>,
+        mask: u32,
+        offs: &mut Offsets,
+    ) -> Step {
         let bytes = m.size as u32 * m.count as u32;
-        let mut offs = Offsets::default();
         let mut todo = mask;
         while todo != 0 {
-            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write, &mut offs)?;
+            let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write, offs)?;
             todo &= !part;
             let Some(arena) = arena else { continue };
             for k in 0..m.count as usize {
                 let (slot, add) = (m.regs[k], k * m.size as usize);
                 match m.size {
-                    4 if slot & WIDE == 0 => arena.scatter32(&offs, add, part, u32::src(regs, slot)),
-                    8 if slot & WIDE != 0 => arena.scatter64(&offs, add, part, u64::src(regs, slot & !WIDE)),
-                    4 => arena.scatter32(&offs, add, part, &value(regs, slot).map(|v| v as u32)),
-                    8 => arena.scatter64(&offs, add, part, &value(regs, slot)),
-                    2 => arena.scatter16(&offs, add, part, &value(regs, slot).map(|v| v as u16)),
-                    _ => arena.scatter8(&offs, add, part, &value(regs, slot).map(|v| v as u8)),
+                    4 if slot & WIDE == 0 => arena.scatter32(offs, add, part, u32::src(regs, slot)),
+                    8 if slot & WIDE != 0 => arena.scatter64(offs, add, part, u64::src(regs, slot & !WIDE)),
+                    4 => arena.scatter32(offs, add, part, &value(regs, slot).map(|v| v as u32)),
+                    8 => arena.scatter64(offs, add, part, &value(regs, slot)),
+                    2 => arena.scatter16(offs, add, part, &value(regs, slot).map(|v| v as u16)),
+                    _ => arena.scatter8(offs, add, part, &value(regs, slot).map(|v| v as u8)),
                 }
             }
         }

@@ -139,6 +139,12 @@ impl std::ops::Deref for Offsets {
     }
 }
 
+/// Elements of `bytes` one behind the other without a gap, all lanes active.
+#[inline(always)]
+pub(crate) fn contiguous(offs: &Offsets, mask: u32, bytes: usize) -> bool {
+    offs.run(mask, bytes).is_some()
+}
+
 impl From<[usize; 32]> for Offsets {
     /// Offsets without a known pattern.
     fn from(at: [usize; 32]) -> Self {
@@ -194,24 +200,56 @@ impl Offsets {
         self.shape = [Shape::Mixed; 2];
     }
 
-    /// First byte and end of what each half of the warp touches, where both have a pattern.
-    #[inline]
-    pub(crate) fn spans(&self, bytes: usize) -> Option<[(usize, usize); 2]> {
-        let span = |h: usize| {
-            let from = self.at[16 * h];
-            match self.shape[h] {
-                Shape::Same => Some((from, from + bytes)),
-                Shape::Unit => Some((from, from + 16 * bytes)),
-                Shape::Mixed => None,
+    /// How many sectors of 32 bytes the lanes touch, where that is quickly told: in runs of bytes, and where the lanes of each
+    /// half go upwards and the halves keep apart or do the same.
+    #[inline(always)]
+    pub(crate) fn sectors(&self, mask: u32, bytes: usize) -> Option<usize> {
+        if mask != !0 {
+            return None;
+        }
+        let (low, high) = (self.half(0, bytes)?, self.half(1, bytes)?);
+        let [(a, b, n), (c, d, m)] = [low, high];
+        if b < c || d < a {
+            return Some(n + m);
+        }
+        if n == b - a + 1 && m == d - c + 1 {
+            // Both without holes: the sectors they share count once.
+            return Some(n + m - (b.min(d) - a.max(c) + 1));
+        }
+        let same = (0..16).fold(0, |x, l| x | self.at[l] ^ self.at[16 + l]) == 0;
+        same.then_some(n)
+    }
+
+    /// First sector, last sector and number of sectors of a half of the warp.
+    #[inline(always)]
+    fn half(&self, h: usize, bytes: usize) -> Option<(usize, usize, usize)> {
+        let at = &self.at[16 * h..16 * h + 16];
+        let run = |len: usize| (at[0] / 32, (at[0] + len - 1) / 32);
+        let (first, last) = match self.shape[h] {
+            Shape::Same => run(bytes),
+            Shape::Unit => run(16 * bytes),
+            Shape::Mixed => {
+                let (mut down, mut across, mut n) = (0, 0, 1);
+                for l in 0..15 {
+                    let (a, b) = (at[l] / 32, at[l + 1] / 32);
+                    down |= b.wrapping_sub(a);
+                    n += (a != b) as usize;
+                }
+                at.iter().for_each(|o| across |= (o % 32 + bytes - 1) / 32);
+                let upwards = down >> (usize::BITS - 1) == 0 && across == 0;
+                return upwards.then_some((at[0] / 32, at[15] / 32, n));
             }
         };
-        Some([span(0)?, span(1)?])
+        Some((first, last, last - first + 1))
     }
 
     /// First byte of a warp that touches its elements one behind the other, all lanes active.
     #[inline]
     fn run(&self, mask: u32, bytes: usize) -> Option<usize> {
-        let whole = self.shape == [Shape::Unit; 2] && self.at[16] == self.at[0] + 16 * bytes && mask == !0;
+        let whole = self.shape == [Shape::Unit; 2]
+            && self.pitch == bytes
+            && self.at[16] == self.at[0] + 16 * bytes
+            && mask == !0;
         whole.then_some(self.at[0])
     }
 }

@@ -36,7 +36,7 @@ mod step;
 mod vector;
 mod warp;
 
-pub use error::{ErrorKind, Report, SimError};
+pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};
 pub use parse::ParseError;

@@ -36,7 +36,9 @@ pub(crate) struct Global {
     list: Vec<Allocation>,
     next: u64,
     freed: usize,
+    /// Where the last address was found, and the one before it in another buffer.
     last: usize,
+    before: usize,
 }
 
 impl Global {
@@ -83,7 +85,7 @@ impl Global {
                 !go
             });
             self.freed -= TOMBSTONES / 2;
-            self.last = 0;
+            (self.last, self.before) = (0, 0);
         }
         Ok(())
     }
@@ -96,11 +98,18 @@ impl Global {
         {
             return Some(self.last);
         }
+        // Kernels go back and forth between two buffers more than between others.
+        if let Some(a) = self.list.get(self.before)
+            && addr.wrapping_sub(a.base) < a.size
+        {
+            std::mem::swap(&mut self.last, &mut self.before);
+            return Some(self.last);
+        }
         let i = self.list.partition_point(|a| a.base <= addr).checked_sub(1)?;
         let a = &self.list[i];
         // A zero-size buffer still has an address.
         if addr - a.base < a.size.max(1) {
-            self.last = i;
+            self.before = std::mem::replace(&mut self.last, i);
             Some(i)
         } else {
             None
@@ -125,7 +134,7 @@ impl Global {
                 name: a.name.clone(),
                 ..*a
             });
-            Global { list: list.collect(), next: self.next, freed: self.freed, last: 0 }
+            Global { list: list.collect(), next: self.next, freed: self.freed, last: 0, before: 0 }
         };
         (0..threads).map(|_| view()).collect()
     }

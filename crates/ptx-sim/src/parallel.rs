@@ -189,6 +189,8 @@ fn at_once(queue: &Queue<'_>, launch: &mut Launch<'_>, active: VecDeque<(u64, Cl
     let (checks, ledger) = (launch.checks, launch.ledger);
     let serve = |mut view: Global, active| {
         let mut stats = LaunchStats::default();
+        let mut races = Races::default();
+        races.begin(false, grid.config.grid, grid.config.cluster, grid.config.block.iter().product());
         let mut part = Launch {
             module,
             program,
@@ -198,7 +200,7 @@ fn at_once(queue: &Queue<'_>, launch: &mut Launch<'_>, active: VecDeque<(u64, Cl
             stats: &mut stats,
             budget: &mut 0,
             ledger,
-            races: &mut Races::default(),
+            races: &mut races,
         };
         queue.work(&mut part, active, limit, GRACE);
         stats

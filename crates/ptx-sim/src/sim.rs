@@ -402,6 +402,12 @@ impl Sim {
         Ok(())
     }
 
+    /// Bytes of memory that the race checks of the last launch took at most: shadow of the memory touched, at most 8 bytes a
+    /// byte, and tables of who touched it.
+    pub fn shadow_bytes(&self) -> usize {
+        self.races.bytes()
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -479,8 +485,9 @@ impl Sim {
             accumulation: self.accumulation,
         };
         let clusters = gx as u64 * gy as u64 * gz as u64 / size;
-        self.races.begin();
-        let threads = match self.threads {
+        let racing = self.checks.shared_races || self.checks.global_races;
+        self.races.begin(racing, config.grid, config.cluster, threads as u32);
+        let workers = match self.threads {
             Some(n) => (n, true),
             None => (std::thread::available_parallelism().map_or(1, |n| n.get()), false),
         };
@@ -495,7 +502,7 @@ impl Sim {
             ledger: &self.ledger,
             races: &mut self.races,
         };
-        let outcome = crate::parallel::run(&mut launch, clusters, &mut self.spare, threads);
+        let outcome = crate::parallel::run(&mut launch, clusters, &mut self.spare, workers);
         if outcome.is_err() || self.ledger.crowded() {
             self.spare.clear();
             self.ledger.forget_working();

@@ -2,11 +2,13 @@
 
 use crate::ErrorKind;
 use crate::access::{Memory, deliver64, value};
+use crate::arena::Offsets;
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
+use crate::race::{Actor, Key};
 use crate::warp::{Frame, Group, Next, Park, Warp};
 
 /// Why a group stopped.
@@ -146,7 +148,6 @@ impl Warp {
         };
         let mut pc = group.pc;
         let mut tally = Tally::new(env, *quantum);
-        let profiling = env.stats.recorder.is_some();
         macro_rules! leave {
             ($e:expr) => {{
                 tally.settle(env, quantum);
@@ -154,11 +155,89 @@ impl Warp {
                 return Ok($e);
             }};
         }
+        macro_rules! memory {
+            ($actor:expr, $order:expr, $line:expr) => {
+                Memory {
+                    global: env.global,
+                    shared: env.shared,
+                    rank: env.rank,
+                    local: &mut self.local,
+                    params: env.grid.params,
+                    checks: env.checks,
+                    stats: env.stats,
+                    ledger: env.ledger,
+                    local_top,
+                    actor: $actor,
+                    races: env.races,
+                    order: $order,
+                    line: $line,
+                }
+            };
+        }
+        let lines = &linked.func.lines[..];
+        let everyone = env.actor(self.index, mask);
+        let tracking = env.checks.uninitialised_registers;
+        let local_base = frame.local_base;
+        let mut offs = Offsets::default();
         loop {
-            if pc >= limit {
-                leave!(Event::Next(Next::Again));
-            }
-            if tally.left == 0 {
+            // Most of all instructions need no more than registers and one view of memory. The others end this loop.
+            let (m, op) = {
+                let mut memory = memory!(everyone, WEAK, 0);
+                let profiling = memory.stats.recorder.is_some();
+                loop {
+                    if pc >= limit || tally.left == 0 {
+                        break (0, None);
+                    }
+                    tally.left -= 1;
+                    let inst = &code[pc as usize];
+                    let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
+                    if inst.extra {
+                        tally.extra += 1;
+                    } else {
+                        tally.lanes += m.count_ones() as u64;
+                        memory.stats.by_class[inst.class as usize] += 1;
+                    }
+                    if profiling && let Some(r) = &mut memory.stats.recorder {
+                        r.issue(frame.func, pc, mask, m, inst.extra);
+                    }
+                    if inst.tracked && tracking {
+                        track(linked, pc, inst, &mut frame.written, mask, m)
+                            .map_err(|f| (f, m.trailing_zeros(), pc))?;
+                    }
+                    if m == 0 {
+                        pc += 1;
+                        continue;
+                    }
+                    let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
+                    match &inst.op {
+                        Op::Alu(f, o) => f(&mut regs, o, m),
+                        Op::Pred(f, [d, a, b]) => {
+                            let v = f(regs.pred(*a), regs.pred(*b));
+                            regs.set_pred(*d, v, m);
+                        }
+                        Op::Load(x) => {
+                            let addrs = address(&regs, x.base, x.offset, local_base);
+                            memory.turn(m, x.order, lines[pc as usize].0);
+                            memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
+                        }
+                        Op::Store(x) => {
+                            let addrs = address(&regs, x.base, x.offset, local_base);
+                            memory.turn(m, x.order, lines[pc as usize].0);
+                            memory.store(x, &addrs, &regs, m, &mut offs).map_err(place)?;
+                        }
+                        Op::Branch(t) if m == mask => {
+                            pc = *t;
+                            continue;
+                        }
+                        op => break (m, Some(op)),
+                    }
+                    pc += 1;
+                }
+            };
+            let Some(op) = op else {
+                if pc >= limit {
+                    leave!(Event::Next(Next::Again));
+                }
                 tally.settle(env, quantum);
                 if *quantum == 0 {
                     leave!(Event::Next(Next::Quantum));
@@ -167,72 +246,22 @@ impl Warp {
                     let text = "raise it with `SimBuilder::instruction_budget` if the kernel is just long";
                     return Err((Fault::new(ErrorKind::InstructionBudget, text), mask.trailing_zeros(), pc));
                 }
-            }
-            tally.left -= 1;
-            let inst = &code[pc as usize];
-            let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
-            if inst.extra {
-                tally.extra += 1;
-            } else {
-                tally.lanes += m.count_ones() as u64;
-                env.stats.by_class[inst.class as usize] += 1;
-            }
-            if profiling && let Some(r) = &mut env.stats.recorder {
-                r.issue(frame.func, pc, mask, m, inst.extra);
-            }
-            if inst.tracked && env.checks.uninitialised_registers {
-                track(linked, pc, inst, &mut frame.written, mask, m)
-                    .map_err(|f| (f, m.trailing_zeros(), pc))?;
-            }
-            if m == 0 {
-                pc += 1;
                 continue;
-            }
-            let actor = env.actor(self.index, m);
-            macro_rules! memory {
-                () => {
-                    memory!(WEAK)
-                };
-                ($order:expr) => {
-                    Memory {
-                        global: env.global,
-                        shared: env.shared,
-                        rank: env.rank,
-                        local: &mut self.local,
-                        params: env.grid.params,
-                        checks: env.checks,
-                        stats: env.stats,
-                        ledger: env.ledger,
-                        local_top,
-                        actor,
-                        races: env.races,
-                        order: $order,
-                        line: linked.func.lines[pc as usize].0,
-                    }
-                };
-            }
+            };
+            let actor = Actor { lanes: m, ..everyone };
+            let line = lines[pc as usize].0;
             let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
-            match &inst.op {
-                Op::Alu(f, o) => f(&mut regs, o, m),
-                Op::Pred(f, [d, a, b]) => {
-                    let v = f(regs.pred(*a), regs.pred(*b));
-                    regs.set_pred(*d, v, m);
-                }
-                Op::Load(mem) => {
-                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!(mem.order).load(mem, &addrs, &mut regs, m).map_err(place)?;
-                }
-                Op::Store(mem) => {
-                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!(mem.order).store(mem, &addrs, &regs, m).map_err(place)?;
-                }
+            match op {
+                Op::Alu(..) | Op::Pred(..) | Op::Load(_) | Op::Store(_) => {}
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
-                    crate::atomic::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m).map_err(place)?;
+                    crate::atomic::atomic(&mut memory!(actor, a.order, line), a, &addrs, &mut regs, m)
+                        .map_err(place)?;
                 }
                 Op::Discard(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    crate::atomic::discard(&mut memory!(mem.order), mem, &addrs, m).map_err(place)?;
+                    crate::atomic::discard(&mut memory!(actor, mem.order, line), mem, &addrs, m)
+                        .map_err(place)?;
                 }
                 Op::Special(s, d) => {
                     tally.settle(env, quantum);
@@ -263,10 +292,6 @@ impl Warp {
                     }
                 }
                 Op::Branch(t) => {
-                    if m == mask {
-                        pc = *t;
-                        continue;
-                    }
                     let other = Group { mask: m, pc: *t, ..*group };
                     group.mask = mask & !m;
                     pc += 1;
@@ -320,6 +345,7 @@ impl Warp {
                                 group.pc = pc;
                                 // Two groups at one place would merge: this one calls now.
                                 self.groups.push(Group { pc, ..rest });
+                                tally.settle(env, quantum);
                                 return Ok(Event::Call(same, i as u32));
                             }
                             (i as u32, same)
@@ -329,7 +355,8 @@ impl Warp {
                     if !entry.has_body {
                         let base = frame.local_base;
                         let name = entry.name.as_str();
-                        crate::printf::builtin(name, c, base, &mut memory!(), m).map_err(place)?;
+                        crate::printf::builtin(name, c, base, &mut memory!(actor, WEAK, line), m)
+                            .map_err(place)?;
                     } else {
                         leave!(Event::Call(callee.1, callee.0));
                     }
@@ -347,7 +374,12 @@ impl Warp {
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.races.warp_sync(actor),
+                        true if w.kind == Collective::Sync => {
+                            for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
+                                env.races.warp_sync(env.actor(self.index, lanes));
+                            }
+                        }
+                        true => {}
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
@@ -364,6 +396,7 @@ impl Warp {
                     if b.kind == BarKind::Arrive {
                         let threads = if b.aligned { 32 } else { m.count_ones() };
                         env.arrivals.push((id, count, threads));
+                        env.races.release(actor, Key::Barrier { block: actor.block, id });
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
                     }
@@ -375,7 +408,7 @@ impl Warp {
                     let addrs =
                         x.place().map_or([0; 32], |p| address(&regs, p.base, p.offset, frame.local_base));
                     let mode = env.grid.accumulation;
-                    crate::matrix::execute(x, &mut memory!(WEAK), &mut regs, &addrs, m, mode)
+                    crate::matrix::execute(x, &mut memory!(actor, WEAK, line), &mut regs, &addrs, m, mode)
                         .map_err(place)?;
                     if x.orders_lanes() {
                         env.races.warp_sync(actor);
