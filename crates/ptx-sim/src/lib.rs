@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod alias;
 mod alu;
 mod arena;
 pub mod ast;
@@ -24,6 +25,7 @@ mod link;
 mod matrix;
 mod memory;
 mod module;
+mod parallel;
 pub mod parse;
 mod print;
 mod printf;
@@ -32,6 +34,7 @@ mod race;
 mod sim;
 mod stats;
 mod step;
+mod vector;
 mod warp;
 
 pub use async_ops::{
