@@ -62,6 +62,8 @@ pub enum ErrorKind {
     SetMaxRegisters,
     /// The instruction budget is used up.
     InstructionBudget,
+    /// Simulated memory would exceed the simulator's limit.
+    MemoryLimit,
     /// `trap` was executed.
     Trap,
     /// `__assertfail` was called.
@@ -160,6 +162,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::BadTensorMap => "bad tensor map",
             ErrorKind::SetMaxRegisters => "misuse of setmaxnreg",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
+            ErrorKind::MemoryLimit => "memory limit reached",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",
             ErrorKind::UnsupportedInstruction => "unsupported instruction",

@@ -83,6 +83,7 @@ pub(crate) fn execute(
         checks: env.checks,
         stats: env.stats,
         races: env.races,
+        ledger: env.ledger,
     };
     let own = |a: &Addr, regs: &Regs<'_>| addresses(a, regs, i.frame);
     let row = |regs: &Regs<'_>, r: u32, l: usize| u32::src(regs, r)[l];
@@ -116,7 +117,7 @@ pub(crate) fn execute(
         }
         Async::CopyCommit => {
             let w = engine.copies.entry((rank, i.warp)).or_default();
-            i.lanes().for_each(|l| w.committed[l] += 1);
+            i.lanes().for_each(|l| w.committed[l] = w.committed[l].saturating_add(1));
         }
         Async::CopyWait(keep) => engine.copies_wait(rank, i.warp, i.mask, *keep, &mut ctx)?,
         Async::CopyArrive { at, noinc } => {
@@ -130,8 +131,8 @@ pub(crate) fn execute(
                 let (id, origin) = (engine.id(), i.origin(rank, l));
                 let seq = engine.copies.get(&(rank, i.warp)).map_or(0, |w| w.seq);
                 let actor = ctx.fork(origin.actor(&ctx), p, engine.phase(p));
-                engine.arrivals.push(copy::Arrival { id, at: p, seq, origin, actor });
-                engine.events += 1;
+                let arrival = copy::Arrival { id, at: p, seq, origin, actor };
+                engine.follow(arrival, &mut ctx).map_err(by(l))?;
             }
         }
         Async::Init { at, count } => {
@@ -226,7 +227,11 @@ pub(crate) fn execute(
                 read.map_or(Ok(()), |m| tensor::check(&m, coordinates.len())).map_err(by(l))?;
             }
         }
-        Async::BulkCommit => i.lanes().for_each(|l| engine.commit(i.origin(rank, l).thread())),
+        Async::BulkCommit => {
+            for l in i.lanes() {
+                engine.commit(&i.origin(rank, l), &mut ctx).map_err(by(l))?;
+            }
+        }
         Async::BulkWait(keep, read) => {
             for l in i.lanes() {
                 let o = i.origin(rank, l);
@@ -301,6 +306,7 @@ fn sources(
                 local_top: 0,
                 actor,
                 races: ctx.races,
+                ledger: ctx.ledger,
                 order: WEAK,
                 line: i.line,
             };

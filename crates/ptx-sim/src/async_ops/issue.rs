@@ -188,7 +188,7 @@ impl Engine {
         w.seq += 1;
         c.group = w.committed;
         w.list.push(c);
-        Ok(())
+        w.bound(ctx)
     }
 
     /// Checks a bulk copy of one thread and puts it in flight. `group`: it belongs to the thread's bulk groups.
@@ -202,7 +202,7 @@ impl Engine {
     ) -> Step {
         let Plan { route, segments, bytes, reduce, elements } = plan;
         let id = self.id();
-        let number = |g: &super::Groups| g.done + g.committed.len() as u32;
+        let number = |g: &super::Groups| g.done.wrapping_add(g.committed.len() as u32);
         let number = group.then(|| self.groups.get(&origin.thread()).map_or(0, number));
         let f = Flight {
             id,
@@ -244,6 +244,9 @@ impl Engine {
             {
                 return Ok(());
             }
+        }
+        if self.flights.len() >= super::MAX_IN_FLIGHT {
+            self.land(self.flights[0].id, ctx)?;
         }
         self.launch(f, ctx);
         if group {

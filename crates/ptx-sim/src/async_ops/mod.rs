@@ -34,11 +34,16 @@ pub use tensor_map::{
 
 use crate::access::Shared;
 use crate::isa::{AtomOp, AtomType};
+use crate::ledger::Ledger;
 use crate::memory::Global;
 use crate::race::{Actor, Races};
 use crate::sim::Checks;
 use crate::stats::LaunchStats;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Copies, arrivals and groups of a kind that may be in flight; older ones land when a newer one is issued. Landing early is always
+/// legal: this only bounds memory.
+const MAX_IN_FLIGHT: usize = 1 << 13;
 
 /// A place in the shared memory of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +79,7 @@ pub(crate) struct Ctx<'a> {
     pub checks: &'a Checks,
     pub stats: &'a mut LaunchStats,
     pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
 }
 
 /// A contiguous part of a copy.
