@@ -37,7 +37,7 @@ mod warp;
 pub use async_ops::{
     Interleave, L2Promotion, OobFill, Swizzle, TensorMap, TensorMapBuilder, TensorMapError, TensorMapType,
 };
-pub use error::{ErrorKind, Report, SimError};
+pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};
 pub use parse::ParseError;

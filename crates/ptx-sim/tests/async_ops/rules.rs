@@ -106,7 +106,7 @@ fn nobody_touches_what_is_in_flight() {
     run(&load("", again), in_flight, "[%d0], 16,");
     let back = "@%p1 cp.async.bulk.global.shared::cta.bulk_group [%d1], [%r10], 16;";
     run(&load("", back), in_flight, "[%d1], [%r10], 16;");
-    run(&load("", "@%p1 mbarrier.inval.shared::cta.b64 [%r13];"), in_flight, "inval");
+    run(&load("", "@%p1 mbarrier.inval.shared::cta.b64 [%r13];\nbar.sync 0;"), in_flight, "inval");
     // Into the mbarrier itself, and a wait that nobody makes.
     let over = load("", "")
         .replace("[%r10], [%d0], 1024", "[%r13], [%d0], 16")
