@@ -3,9 +3,9 @@
 use super::isa::{Addr, Async, End, Wait};
 use super::issue::{BYTES, Plan, addresses, at, by, one, optional};
 use super::mbarrier::{Arrival, Outcome};
-use super::{Ctx, Engine, Origin, Place, Route, Target, copy, map_edit, tensor};
+use super::{Ctx, Engine, Origin, Place, Route, Segment, Target, copy, map_edit, tensor};
 use crate::ErrorKind;
-use crate::access::{Kind, Local, Memory, deliver32, deliver64};
+use crate::access::{Kind, Local, Memory, deliver32, deliver64, value};
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::{NONE, Space, WEAK};
@@ -212,6 +212,23 @@ pub(crate) fn execute(
                 one.issue(p, plan, regs, engine, &mut ctx).map_err(by(l))?;
             }
         }
+        Async::Store { dst, values, size, mbar, reduce } => {
+            let to = own(dst, regs);
+            let values: Vec<[u64; 32]> = values.iter().map(|v| value(regs, *v)).collect();
+            let end = End::Mbarrier(*mbar, NONE);
+            for l in i.lanes() {
+                let data: Vec<u8> =
+                    values.iter().flat_map(|v| v[l].to_le_bytes().into_iter().take(*size as usize)).collect();
+                let bytes = data.len() as u64;
+                let p = ctx.shared_place(rank, dst.space, to[l], bytes, bytes).map_err(by(l))?;
+                let Some(p) = p else { continue };
+                let segments = vec![Segment { shared: p.at, far: None, len: bytes as u32 }];
+                let (route, reduce, data) = (Route::Load, *reduce, Some(data));
+                let plan = Plan { route, segments, bytes, reduce, elements: BYTES, data };
+                let one = Ends { i, rank, lane: l, end: &end };
+                one.issue(p, plan, regs, engine, &mut ctx).map_err(by(l))?;
+            }
+        }
         Async::Prefetch(a, size) => {
             let from = own(a, regs);
             for l in i.lanes() {
@@ -390,7 +407,7 @@ fn bulk(
             (Route::Store, s, one(s.at, to, n))
         }
     };
-    let plan = Plan { route, segments, bytes: n as u64, reduce, elements: BYTES };
+    let plan = Plan { route, segments, bytes: n as u64, reduce, elements: BYTES, data: None };
     ends.issue(place, plan, regs, engine, ctx)
 }
 

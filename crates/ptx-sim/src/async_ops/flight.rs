@@ -142,8 +142,9 @@ impl Flight {
                 self.told_global(ctx)?;
                 self.told_shared(false, ctx)?;
                 self.told_shared(true, ctx)?;
+                let given = self.captured.take();
                 for s in &self.segments {
-                    let data = self.fetch(s, ctx);
+                    let data = given.clone().unwrap_or_else(|| self.fetch(s, ctx));
                     let at = s.shared as usize;
                     for t in &self.targets {
                         let own = &mut ctx.shared[t.rank];

@@ -149,6 +149,8 @@ pub(super) struct Plan {
     pub bytes: u64,
     pub reduce: Option<(AtomOp, AtomType)>,
     pub elements: Elements,
+    /// What is written, if it comes from registers.
+    pub data: Option<Vec<u8>>,
 }
 
 /// Copies without elements of their own.
@@ -200,7 +202,7 @@ impl Engine {
         group: bool,
         ctx: &mut Ctx<'_>,
     ) -> Step {
-        let Plan { route, segments, bytes, reduce, elements } = plan;
+        let Plan { route, segments, bytes, reduce, elements, data } = plan;
         let id = self.id();
         let number = |g: &super::Groups| g.done.wrapping_add(g.committed.len() as u32);
         let number = group.then(|| self.groups.get(&origin.thread()).map_or(0, number));
@@ -215,7 +217,7 @@ impl Engine {
             elements,
             actor: origin.actor(ctx),
             group: number,
-            captured: None,
+            captured: data,
         };
         for t in &f.targets {
             if let Some((at, _)) = t.mbar {

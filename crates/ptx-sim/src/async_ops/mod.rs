@@ -137,7 +137,7 @@ struct Flight {
     actor: Actor,
     /// The thread's bulk group.
     group: Option<u32>,
-    /// A store's source, once read.
+    /// A store's source, once read, or what registers gave.
     captured: Option<Vec<u8>>,
 }
 

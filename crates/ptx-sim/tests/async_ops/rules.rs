@@ -112,7 +112,7 @@ fn nobody_touches_what_is_in_flight() {
         .replace("[%r10], [%d0], 1024", "[%r13], [%d0], 16")
         .replace(".align 8 .b8 bar", ".align 16 .b8 bar");
     run(&over, Some(ErrorKind::MbarrierAccess), "cp.async.bulk");
-    let gone = load("", "ret;").replace("_, [%r13], 1024;", "_, [%r13], 1024; st.global.u32 [%d1], 1;");
+    let gone = load("", "ret;").replace("_, [%r13], 1024;", "_, [%r13], 1024;\n@%p1 st.global.u32 [%d1], 1;");
     run(&gone, Some(ErrorKind::AsyncUnfinished), "cp.async.bulk");
     // A phase that ends before all its bytes came.
     let two = load("", "@%p1 cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r10+512], [%d0+512], 512, [%r13];")
