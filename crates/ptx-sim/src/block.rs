@@ -35,9 +35,9 @@ pub(crate) struct Launch<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
     /// Asynchronous work of the running cluster.
     pub engine: &'a mut Engine,
-    pub ledger: &'a Ledger,
 }
 
 impl Launch<'_> {
@@ -64,8 +64,8 @@ pub(crate) struct Env<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
-    pub engine: &'a mut Engine,
     pub ledger: &'a Ledger,
+    pub engine: &'a mut Engine,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -160,8 +160,8 @@ impl Block {
             stats: launch.stats,
             budget: launch.budget,
             races: launch.races,
-            engine: launch.engine,
             ledger: launch.ledger,
+            engine: launch.engine,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,

@@ -491,8 +491,8 @@ impl Sim {
             stats: &mut stats,
             budget: &mut self.budget.clone(),
             races: &mut self.races,
-            engine: &mut Engine::default(),
             ledger: &self.ledger,
+            engine: &mut Engine::default(),
         };
         let outcome = run(&mut launch, clusters, &mut self.spare);
         if outcome.is_err() || self.ledger.crowded() {

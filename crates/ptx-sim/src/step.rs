@@ -284,8 +284,8 @@ impl Warp {
                         true if w.kind == Collective::Sync => {
                             for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
                                 env.races.warp_sync(env.actor(self.index, lanes));
-                                env.shared[env.rank].watch.synced(32 * self.index, lanes);
                             }
+                            env.shared[env.rank].watch.synced(32 * self.index, m);
                         }
                         true => {}
                         false => leave!(Event::Park(m, Park::Collective)),
