@@ -43,9 +43,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Bytes of host memory for so many bytes of shared memory, at most: with initialisation bits and a detector's cells.
+    /// Bytes of host memory for so many bytes of shared memory, at most: with initialisation bits, a detector's
+    /// cells and the state of asynchronous rules.
     pub(crate) fn footprint(total: usize) -> u64 {
-        9 * total as u64 + total as u64 / 8
+        12 * total as u64 + total as u64 / 8
     }
 
     /// A fresh block: nothing initialised. Bytes between variables count as initialised, they cannot be reached.
