@@ -156,6 +156,8 @@ pub(crate) struct Memory<'a> {
     pub actor: Actor,
     pub order: Order,
     pub line: u32,
+    /// Lanes that only repeat what another lane stores ([`crate::repeat`]).
+    pub repeats: u32,
 }
 
 fn first(mask: u32) -> usize {
@@ -303,7 +305,7 @@ impl Memory<'_> {
                 if self.checks.global_races {
                     let (place, n) = (Place::Global(index as u32), bytes as usize);
                     let (a, o) = (self.actor, self.order);
-                    let r = self.races.access(a, place, offs, part, n, kind, o, self.line);
+                    let r = self.races.access(a, place, offs, part & !self.repeats, n, kind, o, self.line);
                     r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
@@ -338,7 +340,7 @@ impl Memory<'_> {
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
                     let (a, o, n) = (self.actor, self.order, bytes as usize);
-                    let r = self.races.access(a, place, offs, part, n, kind, o, self.line);
+                    let r = self.races.access(a, place, offs, part & !self.repeats, n, kind, o, self.line);
                     r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let found = settle(
@@ -573,6 +575,13 @@ impl Memory<'_> {
         offs: &mut Offsets,
     ) -> Step {
         let bytes = m.size as u32 * m.count as u32;
+        if self.checks.shared_races || self.checks.global_races {
+            let keep = !0u64 >> (64 - 8 * (m.size as u32).min(8));
+            let alike =
+                |slot: u32, a: usize, b: usize| (value(regs, slot)[a] ^ value(regs, slot)[b]) & keep == 0;
+            let equal = |a, b| m.regs[..m.count as usize].iter().all(|&slot| alike(slot, a, b));
+            self.repeats = crate::repeat::repeats(addrs, mask, equal);
+        }
         let mut todo = mask;
         while todo != 0 {
             let (arena, part) = self.part_here(m.space, addrs, todo, bytes, bytes, Kind::Write, offs)?;

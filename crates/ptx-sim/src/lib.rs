@@ -31,6 +31,7 @@ mod print;
 mod printf;
 pub mod profile;
 mod race;
+mod repeat;
 mod sim;
 mod stats;
 mod step;

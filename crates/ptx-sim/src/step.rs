@@ -171,6 +171,7 @@ impl Warp {
                     actor: $actor,
                     races: env.races,
                     order: $order,
+                    repeats: 0,
                     line: $line,
                 }
             };
@@ -375,7 +376,12 @@ impl Warp {
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true if w.kind == Collective::Sync => {
+                        // That `match` orders memory the ISA does not say, but CUDA's C++ library counts on it.
+                        true if matches!(
+                            w.kind,
+                            Collective::Sync | Collective::MatchAny | Collective::MatchAll
+                        ) =>
+                        {
                             for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
                                 env.races.warp_sync(env.actor(self.index, lanes));
                             }

@@ -324,7 +324,9 @@ fn sources(
                 actor,
                 races: ctx.races,
                 ledger: ctx.ledger,
+                repeats: 0,
                 order: WEAK,
+                repeats: 0,
                 line: i.line,
             };
             let align = if n.is_power_of_two() { n as u32 } else { 1 };
