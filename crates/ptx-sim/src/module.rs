@@ -381,6 +381,11 @@ impl Inner {
         })
     }
 
+    /// The whole text.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The text of a PTX line, for reports.
     pub(crate) fn line_text(&self, line: u32) -> String {
         self.source.lines().nth(line.saturating_sub(1) as usize).unwrap_or("").trim().to_string()
