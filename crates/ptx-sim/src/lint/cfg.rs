@@ -48,7 +48,7 @@ impl Cfg {
         leader[0] = true;
         for i in 0..n {
             let next = flat.successors(i);
-            if next != [i + 1] {
+            if next != [i + 1] || flat.leaves(i) {
                 leader[i + 1] = true;
                 next.iter().for_each(|&t| leader[t] = true);
             }
@@ -115,9 +115,10 @@ impl Cfg {
         false
     }
 
-    /// How many loops a block lies in.
-    pub(crate) fn depth(&self, block: usize) -> usize {
-        self.loops.iter().filter(|l| l.blocks.contains(&block)).count()
+    /// The innermost loop around a block, by its index.
+    pub(crate) fn innermost(&self, block: usize) -> Option<usize> {
+        let around = self.loops.iter().enumerate().filter(|(_, l)| l.blocks.contains(&block));
+        around.min_by_key(|(_, l)| l.blocks.len()).map(|(i, _)| i)
     }
 
     /// The blocks that run or not depending on which way a branch at the end of `block` goes: all that can be reached from

@@ -90,14 +90,17 @@ fn setmaxnreg(k: &Known<'_>, at: &mut Reporter<'_, '_>) {
     }
 }
 
+/// One finding a loop (the innermost one around the access): its first generic access, and how many there are.
 fn generic_in_loops(k: &Known<'_>, cfg: &Cfg, at: &mut Reporter<'_, '_>) {
     let spaces = ["global", "shared", "local", "param", "const"];
+    let mut found: Vec<(usize, usize, u32)> = Vec::new();
     for (i, s) in k.flat.sites.iter().enumerate() {
         let access = matches!(s.base, "ld" | "st" | "atom" | "red");
         let named = s.inst.opcode.split('.').skip(1).any(|m| spaces.iter().any(|p| m.starts_with(p)));
-        if !access || named || s.inst.opcode.contains("async") || cfg.depth(cfg.block_of(i)) == 0 {
+        if !access || named || s.inst.opcode.contains("async") {
             continue;
         }
+        let Some(inner) = cfg.innermost(cfg.block_of(i)) else { continue };
         // A symbol says which memory it means, whatever the opcode says.
         let by_register = s.inst.operands.iter().any(|o| {
             let mut register = false;
@@ -107,13 +110,23 @@ fn generic_in_loops(k: &Known<'_>, cfg: &Cfg, at: &mut Reporter<'_, '_>) {
             register
         });
         if by_register {
-            let message = format!(
-                "`{}` in a loop does not say which memory it means, so every execution finds out anew; use \
-                 `cvta.to.global` (or `.shared`) before the loop and name the space",
-                s.inst.opcode
-            );
-            at.site(LintKind::GenericInLoop, Severity::Warning, k, i, message);
+            match found.iter_mut().find(|f| f.0 == inner) {
+                Some(f) => f.2 += 1,
+                None => found.push((inner, i, 1)),
+            }
         }
+    }
+    for (_, i, count) in found {
+        let more = match count {
+            1 => String::new(),
+            n => format!(" ({n} accesses of this loop)"),
+        };
+        let message = format!(
+            "`{}` in a loop does not say which memory it means, so every execution finds out anew{more}; use `cvta.to.global` \
+             (or `.shared`) before the loop and name the space",
+            k.flat.sites[i].inst.opcode
+        );
+        at.site(LintKind::GenericInLoop, Severity::Warning, k, i, message);
     }
 }
 
