@@ -53,6 +53,10 @@ proptest! {
         exact("sub.cc.u32 %D, %A, %B; subc.u32 %D, %C, %E;", "rrrrr", &x, |v| {
             r(v[2]).wrapping_sub(r(v[3])).wrapping_sub(r(v[0]).overflowing_sub(r(v[1])).1 as u32) as u64
         });
+        // The flag of a subtraction is a carry: set when there was no borrow.
+        exact("sub.cc.u64 %D, %A, %B; addc.u32 %D, %C, %E;", "rddrr", &x, |v| {
+            r(v[2]).wrapping_add(r(v[3])).wrapping_add((v[0] >= v[1]) as u32) as u64
+        });
         exact("mad.lo.cc.u32 %D, %A, %B, %C; madc.hi.u32 %D, %A, %B, %E;", "rrrrr", &x, |v| {
             let p = r(v[0]) as u64 * r(v[1]) as u64;
             let carry = (p as u32).overflowing_add(r(v[2])).1 as u32;

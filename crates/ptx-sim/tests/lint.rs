@@ -139,6 +139,22 @@ fn warp_level_instructions_need_their_warp_only() {
         );
     }
     assert_eq!(one(&format!("{warp}@%p1 bra L;\nbar.sync 0;\nL:")), (divergent, 8));
+    // Whole warps by number.
+    for (condition, fine) in [
+        ("shr.u32 %r2, %r1, 5; setp.eq.u32 %p1, %r2, 0;", true),
+        ("shr.u32 %r2, %r1, 4; setp.eq.u32 %p1, %r2, 0;", false),
+        ("div.u32 %r2, %r1, 64; setp.eq.u32 %p1, %r2, 0;", true),
+        ("setp.gt.u32 %p1, %r1, 31;", true),
+        ("setp.gt.u32 %p1, %r1, 32;", false),
+        ("setp.lt.u32 %p1, %r1, 128;", true),
+        ("setp.eq.u32 %p1, %r1, 32;", false),
+        ("add.u32 %r2, %r1, 1; setp.lt.u32 %p1, %r2, 128;", false),
+    ] {
+        let body = format!("mov.u32 %r1, %tid.x; {condition}\n@%p1 bra L;\n{mma}\nL:");
+        assert_eq!(kinds(&body).is_empty(), fine, "{condition}");
+        // A barrier of the block needs them all.
+        assert_eq!(kinds(&body.replace(mma, "bar.sync 0;")), [divergent], "{condition}");
+    }
     // A mask that names some lanes is the programmer's word.
     silent(
         "mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 7;\n@!%p1 bra L;\nshfl.sync.bfly.b32 %r4, %r1, 1, 31, 0x7f;\nL:",

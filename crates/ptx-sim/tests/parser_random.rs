@@ -247,6 +247,22 @@ proptest! {
     }
 }
 
+/// What nvcc, Triton and LLVM wrote.
+#[test]
+fn foreign_modules_round_trip() {
+    let mut files = 0;
+    for path in std::fs::read_dir("tests/foreign").into_iter().flatten().map(|e| e.unwrap().path()) {
+        if path.extension().is_some_and(|e| e == "ptx") {
+            files += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            let ast = parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let printed = ast.to_string();
+            assert_eq!(ast, parse(&printed).unwrap(), "{}", path.display());
+        }
+    }
+    assert!(files > 0);
+}
+
 #[test]
 fn nesting_is_bounded_wherever_it_occurs() {
     let deep = |open: &str, close: &str, n: usize| format!("{}{}", open.repeat(n), close.repeat(n));

@@ -2,7 +2,8 @@
 //! loaded through addresses that differ.
 //!
 //! Three levels: the same in the whole block; the same in each warp (`shfl` from a fixed lane, votes, warp numbers); different
-//! from lane to lane. A value written under a branch is as different as what decides the branch. The analysis knows registers,
+//! from lane to lane. Numbers of whole warps made from `%tid.x` (`%tid.x / 32`, `%tid.x < 64`) count as the same in a warp,
+//! which holds for blocks of one dimension and for rows of whole warps. A value written under a branch is as different as what decides the branch. The analysis knows registers,
 //! not single assignments, and looks at one function: its parameters count as uniform, what calls return does not.
 
 use super::cfg::Cfg;
@@ -95,6 +96,8 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
     for (i, w) in writes.iter().enumerate() {
         w.iter().for_each(|&r| definitions[r] += 1 + guards[i].is_some() as u32);
     }
+    let copies = tid_copies(flat, &reads, &writes, &definitions);
+    let whole: Vec<bool> = (0..flat.sites.len()).map(|i| whole_warps(flat, i, &reads[i], &copies)).collect();
     let mut level = vec![Level::Uniform; n];
     let mut branches = vec![Level::Uniform; cfg.blocks.len()];
     let influence: Vec<Vec<usize>> = (0..cfg.blocks.len())
@@ -105,7 +108,9 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
         changed = false;
         for (i, s) in flat.sites.iter().enumerate() {
             let mut l = reads[i].iter().map(|&r| level[r]).fold(fixed[i], Level::max);
-            l = cap(s.inst.opcode, &s.inst.operands, l);
+            if whole[i] || evens(s.inst.opcode, &s.inst.operands) {
+                l = l.min(Level::Warp);
+            }
             if let Some(g) = guards[i] {
                 l = l.max(level[g]);
             }
@@ -176,14 +181,52 @@ fn source(flat: &Flat<'_>, site: usize) -> Level {
     }
 }
 
-/// What an instruction evens out: a shuffle from one lane, a vote, a reduction, a shift that leaves the warp's number.
-fn cap(opcode: &str, operands: &[Operand<'_>], level: Level) -> Level {
-    let has = |m: &str| opcode.split('.').any(|x| x == m);
-    let base = opcode.split('.').next().unwrap_or("");
-    let evened = match base {
+/// Whether an instruction evens its result out over the warp: a shuffle from one lane, a vote, a reduction.
+fn evens(opcode: &str, operands: &[Operand<'_>]) -> bool {
+    match opcode.split('.').next().unwrap_or("") {
         "vote" | "redux" | "activemask" => true,
-        "shfl" => has("idx") && matches!(operands.get(2), Some(Operand::Int(_))),
+        "shfl" => opcode.split('.').any(|m| m == "idx") && matches!(operands.get(2), Some(Operand::Int(_))),
         _ => false,
-    };
-    if evened { level.min(Level::Warp) } else { level }
+    }
+}
+
+/// The registers that only ever hold `%tid.x`.
+fn tid_copies(
+    flat: &Flat<'_>,
+    reads: &[Vec<usize>],
+    writes: &[Vec<usize>],
+    definitions: &[u32],
+) -> Vec<bool> {
+    let mut copies = vec![false; definitions.len()];
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for (i, s) in flat.sites.iter().enumerate() {
+            let ([w], [_, from]) = (&writes[i][..], &s.inst.operands[..]) else { continue };
+            let copied = *from == Operand::Name("%tid.x") || matches!(reads[i][..], [r] if copies[r]);
+            if matches!(s.base, "mov" | "cvt") && copied && definitions[*w] == 1 && !copies[*w] {
+                copies[*w] = true;
+                changed = true;
+            }
+        }
+    }
+    copies
+}
+
+/// Whether an instruction makes of `%tid.x` something that whole warps share.
+fn whole_warps(flat: &Flat<'_>, site: usize, reads: &[usize], copies: &[bool]) -> bool {
+    let s = &flat.sites[site];
+    let [_, a, Operand::Int(k)] = &s.inst.operands[..] else { return false };
+    let k = *k;
+    let of_tid = *a == Operand::Name("%tid.x") || matches!(reads, [r] if copies[*r]);
+    let compares = |list: [&str; 4]| s.inst.opcode.split('.').nth(1).is_some_and(|m| list.contains(&m));
+    of_tid
+        && match s.base {
+            "shr" => k >= 5,
+            "div" => k != 0 && k % 32 == 0,
+            "and" => k & 31 == 0,
+            "setp" if compares(["lt", "ge", "lo", "hs"]) => k % 32 == 0,
+            "setp" if compares(["gt", "le", "hi", "ls"]) => k.wrapping_add(1) % 32 == 0,
+            _ => false,
+        }
 }
