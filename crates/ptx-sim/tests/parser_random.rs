@@ -187,7 +187,7 @@ fn item() -> impl Strategy<Value = String> {
             };
             format!("{head} {}\n{{\n.reg .b32 %r<90>; .reg .pred %p<9>; .reg .b64 %d<90>; .reg .f32 %f<90>;\n{}\n}}", d.join(" "), b.join("\n"))
         }),
-        1 => Just(".alias f, g;\n.file 1 \"a.cu\", 3, 4\n.pragma \"x\";\n.section .debug_info { .b8 1, 2 /* } */ }".to_string()),
+        1 => Just(".alias f, g;\n.file 1 \"a.cu\", 3, 4\n.pragma \"x\";\n@@DWARF .byte 0x11 ; { [\n.section .debug_info { .b8 1, 2 /* } */ }".to_string()),
         1 => "[a-z]{1,4}".prop_map(|n| format!(".extern .func (.param .b32 r) {n}(.param .b64 a) .noreturn;")),
     ]
 }
