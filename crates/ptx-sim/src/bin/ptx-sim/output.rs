@@ -63,7 +63,7 @@ impl Finding {
             block: r.block,
             thread: r.thread,
             address: r.address,
-            message: r.message.replace("`SimBuilder::instruction_budget`", "--max-steps"),
+            message: message(e),
             seeds,
         }
     }
@@ -109,6 +109,13 @@ impl Finding {
             "seeds": self.seeds,
         })
     }
+}
+
+/// An error's message, with the command line's names for the simulator's options.
+pub fn message(e: &SimError) -> String {
+    let m = &e.report.message;
+    m.replace("`SimBuilder::instruction_budget`", "--max-steps")
+        .replace("`SimBuilder::memory_limit`", "--max-memory")
 }
 
 /// Writes to stdout. A reader that went away is no error of ours.
