@@ -113,6 +113,22 @@ pub struct Report {
     pub address: Option<u64>,
     /// What happened, and what the address is near to.
     pub message: String,
+    /// The access this one races with.
+    pub other: Option<OtherAccess>,
+}
+
+/// The other of two accesses that race.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OtherAccess {
+    /// 1-based line of the PTX text.
+    pub line: u32,
+    /// Source file and 1-based line, from `.loc`.
+    pub source: Option<(String, u32)>,
+    /// Block index in the grid.
+    pub block: [u32; 3],
+    /// Thread index in the block; `None` for an asynchronous operation.
+    pub thread: Option<[u32; 3]>,
 }
 
 /// A failed launch or host-side memory operation.
@@ -200,6 +216,16 @@ impl fmt::Display for SimError {
         if let Some((file, l)) = &r.source {
             write!(f, "\n  from {file}:{l}")?;
         }
+        if let Some(o) = &r.other {
+            let [x, y, z] = o.block;
+            write!(f, "\n  the other access: PTX line {}, block ({x}, {y}, {z})", o.line)?;
+            if let Some([x, y, z]) = o.thread {
+                write!(f, ", thread ({x}, {y}, {z})")?;
+            }
+            if let Some((file, l)) = &o.source {
+                write!(f, ", from {file}:{l}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -213,15 +239,31 @@ pub(crate) struct Fault {
     pub lane: Option<u32>,
     pub address: Option<u64>,
     pub message: String,
+    /// The access this one races with.
+    pub other: Option<Other>,
+}
+
+/// The other access of a race: PTX line, block, thread in the block (none of an asynchronous operation).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Other {
+    pub line: u32,
+    pub block: [u64; 3],
+    pub thread: Option<u32>,
 }
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Box<Self> {
-        Box::new(Fault { kind, lane: None, address: None, message: message.into() })
+        Box::new(Fault { kind, lane: None, address: None, message: message.into(), other: None })
     }
 
     pub(crate) fn lane(kind: ErrorKind, lane: u32, address: u64, message: impl Into<String>) -> Box<Self> {
-        Box::new(Fault { kind, lane: Some(lane), address: Some(address), message: message.into() })
+        Box::new(Fault {
+            kind,
+            lane: Some(lane),
+            address: Some(address),
+            message: message.into(),
+            other: None,
+        })
     }
 }
 
