@@ -164,7 +164,7 @@ impl Profile {
                 grouped(l.warp_instructions),
                 percent(lanes),
                 l.line,
-                l.text
+                l.text.replace('\t', " ")
             )?;
             if !notes.is_empty() {
                 write!(f, "  [{}]", notes.join(", "))?;

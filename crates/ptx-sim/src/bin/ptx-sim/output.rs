@@ -86,7 +86,7 @@ impl Finding {
         let line = self.line.unwrap_or(1);
         let mut s = format!("{}:{line}:1: {}: {}\n", file.display(), self.severity.name(), self.sentence());
         if !self.instruction.is_empty() {
-            s += &format!("    {}\n", self.instruction);
+            s += &format!("    {}\n", self.instruction.replace('\t', " "));
         }
         if let Some((file, line)) = &self.source {
             s += &format!("    from {file}:{line}\n");
@@ -147,6 +147,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     }
     file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+/// `1 finding`, `2 findings`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// `4x1x1`.
