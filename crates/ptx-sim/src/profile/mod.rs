@@ -212,6 +212,8 @@ pub struct Profile {
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
     pub block: [u32; 3],
+    /// Blocks of a cluster in x, y, z.
+    pub cluster: [u32; 3],
     /// Shared memory of a block, static and dynamic, in bytes.
     pub shared_bytes: u32,
     /// Instructions issued, one per warp.

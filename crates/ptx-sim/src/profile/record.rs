@@ -224,6 +224,7 @@ impl Recorder {
             kernel: module.funcs[program.entry as usize].name.clone(),
             grid: config.grid,
             block: config.block,
+            cluster: config.cluster,
             shared_bytes: u32::try_from(program.shared_bytes(config.shared_bytes)).unwrap_or(u32::MAX),
             ..Profile::default()
         };

@@ -34,7 +34,7 @@ pub struct Launch {
     /// Dynamic shared memory of a block
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub shared: u32,
-    /// Blocks of a cluster
+    /// Blocks of a cluster; the kernel's own when it requires them (`.reqnctapercluster`)
     #[arg(long, value_name = "X[,Y[,Z]]", value_parser = dims)]
     pub cluster: Option<[u32; 3]>,
     /// One argument per parameter, in order: u32=5, f32=1.5, bytes=00ff, in=x.npy, out=y.npy[:TYPE:SHAPE], inout=z.npy[:z2.npy]
@@ -187,7 +187,7 @@ impl Launch {
             None => return Err(source.error(kernel.line, "--block is missing, and the kernel requires none")),
         };
         let mut config = LaunchConfig::new(self.grid, block).shared(self.shared);
-        if let Some(c) = self.cluster {
+        if let Some(c) = self.cluster.or(kernel.required_cluster) {
             config = config.cluster(c);
         }
         let limits = (self.max_steps, self.max_memory);
