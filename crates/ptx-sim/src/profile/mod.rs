@@ -37,7 +37,7 @@ mod roofline;
 
 pub use gpu::{Gpu, Lanes, SmLimits};
 pub use occupancy::{Limit, Occupancy, Waves, occupancy};
-pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
+pub use ptxas::{PtxasError, Usage, find_ptxas, usage, usages};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
 use std::collections::BTreeMap;
