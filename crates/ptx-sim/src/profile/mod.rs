@@ -2,7 +2,7 @@
 //!
 //! [`Profile`] is gathered when the simulator was built with [`SimBuilder::profile`](crate::SimBuilder::profile), and
 //! arrives in [`LaunchStats::profile`](crate::LaunchStats::profile). All its counts are exact for the PTX that ran: sectors,
-//! wavefronts and lanes are worked out from the addresses of every access. [`occupancy`] and [`roofline`] then say how many
+//! wavefronts and lanes are worked out from the addresses of every access; bulk copies count as perfectly spread over the banks. [`occupancy`] and [`roofline`] then say how many
 //! blocks a named [`Gpu`] holds at a time and what bounds the kernel on it; a roofline is an estimate, and prints what it
 //! assumes.
 //!

@@ -65,6 +65,7 @@ fn checks(disabled: &[String]) -> Result<Checks, Failure> {
             "shared-race" => c.shared_races = false,
             "global-race" => c.global_races = false,
             "cluster-exited" => c.cluster = false,
+            "missing-proxy-fence" => c.proxy = false,
             _ => {}
         }
     }
