@@ -21,6 +21,7 @@ mod lanes;
 mod ledger;
 mod lex;
 mod link;
+pub mod lint;
 mod matrix;
 mod memory;
 mod module;
