@@ -78,6 +78,7 @@ impl ErrorKind {
         ErrorKind::GlobalRace,
         ErrorKind::ClusterExited,
         ErrorKind::InstructionBudget,
+        ErrorKind::MemoryLimit,
         ErrorKind::Trap,
         ErrorKind::AssertionFailed,
         ErrorKind::UnsupportedInstruction,

@@ -21,6 +21,7 @@ mod lanes;
 mod ledger;
 mod lex;
 mod link;
+mod loadstore;
 mod matrix;
 mod memory;
 mod module;
