@@ -153,9 +153,33 @@ impl From<[usize; 32]> for Offsets {
 }
 
 impl Offsets {
+    /// Becomes the offsets of 32 addresses, if all lie in `start..=start + room` and have offsets that are multiples of `align`;
+    /// the first such address has offset `first`.
+    #[inline(always)]
+    pub(crate) fn all_inside(
+        &mut self,
+        addrs: &[u64; 32],
+        start: u64,
+        room: u64,
+        first: u64,
+        bytes: u32,
+        align: usize,
+    ) -> bool {
+        // Beyond the room, one of these two has its top bit set: no room is that large.
+        let (mut beyond, mut low) = (0, 0);
+        for l in 0..32 {
+            let o = addrs[l].wrapping_sub(start);
+            beyond |= o | room.wrapping_sub(o);
+            self.at[l] = o.wrapping_add(first) as usize;
+            low |= self.at[l];
+        }
+        self.pitch = bytes as usize;
+        self.shape = shapes(&self.at, bytes as usize);
+        beyond >> 63 == 0 && low & (align - 1) == 0
+    }
+
     /// Becomes the offsets of the lanes of `mask` whose addresses lie in `start..=start + room`, and says which these are. The
     /// first such address has offset `first`; lanes outside have it, too.
-    #[inline(always)]
     pub(crate) fn inside(
         &mut self,
         addrs: &[u64; 32],
@@ -165,28 +189,17 @@ impl Offsets {
         mask: u32,
         bytes: u32,
     ) -> u32 {
-        let at = &mut self.at;
-        self.pitch = bytes as usize;
-        if mask == !0 {
-            // Beyond the room, one of these two has its top bit set: no room is that large.
-            let mut beyond = 0;
-            for l in 0..32 {
-                let o = addrs[l].wrapping_sub(start);
-                beyond |= o | room.wrapping_sub(o);
-                at[l] = o.wrapping_add(first) as usize;
-            }
-            if beyond >> 63 == 0 {
-                self.shape = shapes(at, bytes as usize);
-                return mask;
-            }
+        if mask == !0 && self.all_inside(addrs, start, room, first, bytes, 1) {
+            return mask;
         }
         let mut part = 0;
         for l in 0..32 {
             let o = addrs[l].wrapping_sub(start);
             let inside = o <= room;
-            at[l] = (if inside { o } else { 0 }).wrapping_add(first) as usize;
+            self.at[l] = (if inside { o } else { 0 }).wrapping_add(first) as usize;
             part |= (inside as u32) << l;
         }
+        self.pitch = bytes as usize;
         self.shape = [Shape::Mixed; 2];
         part & mask
     }
@@ -380,6 +393,14 @@ macro_rules! lanes {
                             let (src, _) = self.bytes[from..from + 16 * N].as_chunks::<N>();
                             for (o, raw) in out.iter_mut().zip(src) {
                                 *o = <$t>::from_le_bytes(*raw);
+                            }
+                        }
+                        _ if mask == !0 => {
+                            for (l, o) in out.iter_mut().enumerate() {
+                                let at = offs[16 * h + l] + add;
+                                let mut raw = [0; N];
+                                raw.copy_from_slice(&self.bytes[at..at + N]);
+                                *o = <$t>::from_le_bytes(raw);
                             }
                         }
                         _ => {

@@ -23,6 +23,7 @@ mod ledger;
 mod lex;
 mod link;
 pub mod lint;
+mod loadstore;
 mod matrix;
 mod memory;
 mod module;

@@ -31,7 +31,9 @@ fn median(mut v: Vec<f64>) -> f64 {
 }
 
 fn bytes(n: usize, seed: u32) -> Vec<u8> {
-    (0..n as u32).flat_map(|i| ((i.wrapping_mul(2654435761) ^ seed) as i32 as f32 / 2e9).to_le_bytes()).collect()
+    (0..n as u32)
+        .flat_map(|i| ((i.wrapping_mul(2654435761) ^ seed) as i32 as f32 / 2e9).to_le_bytes())
+        .collect()
 }
 
 /// The tiled f32 GEMM of the test corpus at n^3.
@@ -56,7 +58,12 @@ fn theirs_here(module: &Module, n: u64) -> Result<Vec<u8>> {
     sim.write(b, &bytes(size, 2))?;
     let config = LaunchConfig::new([n as u32 / 16, n as u32 / 16, 1], [16, 16, 1]);
     let pointers = [a, b, c].map(Arg::U64);
-    sim.launch(module, &kernel, &config, &[pointers.as_slice(), &[Arg::U64(n), Arg::U64(n), Arg::U64(n)]].concat())?;
+    sim.launch(
+        module,
+        &kernel,
+        &config,
+        &[pointers.as_slice(), &[Arg::U64(n), Arg::U64(n), Arg::U64(n)]].concat(),
+    )?;
     let mut out = vec![0; 4 * size];
     sim.read_checked(c, &mut out)?;
     Ok(out)
@@ -82,7 +89,8 @@ fn theirs_there(text: &str, n: u64) -> Result<Vec<u8>> {
         Argument::U64(n),
         Argument::U64(n),
     ];
-    ctx.run(LaunchParams::func_id(0).grid2d(grid, grid).block2d(16, 16), &args).map_err(|e| format!("{e:?}"))?;
+    ctx.run(LaunchParams::func_id(0).grid2d(grid, grid).block2d(16, 16), &args)
+        .map_err(|e| format!("{e:?}"))?;
     let mut out = vec![0f32; size];
     ctx.read(c, &mut out);
     Ok(out.iter().flat_map(|v| v.to_le_bytes()).collect())
@@ -153,13 +161,14 @@ fn main() -> Result<()> {
 
     let stats = gemm(&corpus, 256, Checks::none(), 1)?;
     let lanes = stats.lane_instructions as f64;
-    let times = alternate(&mut [
-        &mut || gemm(&corpus, 256, Checks::none(), 1).map(drop),
-        &mut || gemm(&corpus, 256, Checks::all(), 1).map(drop),
-    ])?;
+    let times = alternate(&mut [&mut || gemm(&corpus, 256, Checks::none(), 1).map(drop), &mut || {
+        gemm(&corpus, 256, Checks::all(), 1).map(drop)
+    }])?;
     let (unchecked, checked) = (lanes / times[0] / 1e6, lanes / times[1] / 1e6);
     let checked_ratio = times[1] / times[0];
-    println!("f32 GEMM at 256^3, one core: {unchecked:.0} M lane-instructions/s unchecked, {checked:.0} under all checks ({checked_ratio:.2} times slower)");
+    println!(
+        "f32 GEMM at 256^3, one core: {unchecked:.0} M lane-instructions/s unchecked, {checked:.0} under all checks ({checked_ratio:.2} times slower)"
+    );
 
     let (ours, other) = (theirs_here(&theirs, n)?, theirs_there(&text, n)?);
     let float = |c: &[u8]| f32::from_le_bytes([c[0], c[1], c[2], c[3]]);
@@ -167,10 +176,9 @@ fn main() -> Result<()> {
     if apart.fold(0f32, f32::max) > 1e-4 {
         return Err("ptoxide computes something else".into());
     }
-    let times = alternate(&mut [
-        &mut || theirs_here(&theirs, n).map(drop),
-        &mut || theirs_there(&text, n).map(drop),
-    ])?;
+    let times = alternate(&mut [&mut || theirs_here(&theirs, n).map(drop), &mut || {
+        theirs_there(&text, n).map(drop)
+    }])?;
     let ptoxide_ratio = times[1] / times[0];
     let madds = (n * n * n) as f64 / 1e6;
     println!(
@@ -210,9 +218,18 @@ fn main() -> Result<()> {
                 bad = true;
             }
         };
-        must(checked_ratio <= MOST_CHECKED, format!("checks cost {checked_ratio:.2} times the time, at most {MOST_CHECKED} are allowed"));
-        must(ptoxide_ratio >= LEAST_PTOXIDE, format!("{ptoxide_ratio:.1} times ptoxide's speed, {LEAST_PTOXIDE} are needed"));
-        must(shadow.is_none_or(|s| s <= MOST_SHADOW), format!("{:.2} bytes of shadow a byte, at most {MOST_SHADOW} are allowed", shadow.unwrap_or(0.0)));
+        must(
+            checked_ratio <= MOST_CHECKED,
+            format!("checks cost {checked_ratio:.2} times the time, at most {MOST_CHECKED} are allowed"),
+        );
+        must(
+            ptoxide_ratio >= LEAST_PTOXIDE,
+            format!("{ptoxide_ratio:.1} times ptoxide's speed, {LEAST_PTOXIDE} are needed"),
+        );
+        must(
+            shadow.is_none_or(|s| s <= MOST_SHADOW),
+            format!("{:.2} bytes of shadow a byte, at most {MOST_SHADOW} are allowed", shadow.unwrap_or(0.0)),
+        );
         if bad {
             std::process::exit(1);
         }

@@ -326,7 +326,6 @@ fn sources(
                 ledger: ctx.ledger,
                 repeats: 0,
                 order: WEAK,
-                repeats: 0,
                 line: i.line,
             };
             let align = if n.is_power_of_two() { n as u32 } else { 1 };

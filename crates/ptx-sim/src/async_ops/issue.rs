@@ -187,7 +187,7 @@ impl Engine {
             }
         }
         if let Some(r) = &mut ctx.stats.recorder {
-            r.shared(&c.dst.map(|a| a as usize), c.mask, c.bytes as usize, Kind::Write);
+            r.shared(&c.dst.map(|a| a as usize).into(), c.mask, c.bytes as usize, Kind::Write);
         }
         ctx.copy_writes(&c.origin, c.mask, &c.dst, c.bytes)?;
         self.events += 1;
