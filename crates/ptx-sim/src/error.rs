@@ -32,6 +32,16 @@ pub enum ErrorKind {
     SharedRace,
     /// Access to the shared memory of a block of the cluster whose threads have all exited.
     ClusterExited,
+    /// A `wgmma` whose registers were written since the last `wgmma.fence`, or before the first.
+    WgmmaMissingFence,
+    /// An accumulator or a register of A used while a `wgmma` on it is in flight.
+    WgmmaRegisterInFlight,
+    /// A shared-memory operand changed before the `wgmma` that reads it was waited for.
+    WgmmaOperandOverwritten,
+    /// A `wgmma` that no `wgmma.wait_group` waits for.
+    WgmmaNeverWaited,
+    /// Threads of a warpgroup that disagree in the `wgmma` they issue, its descriptors or scale-d.
+    WgmmaMismatch,
     /// The instruction budget is used up.
     InstructionBudget,
     /// `trap` was executed.
@@ -115,6 +125,11 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Deadlock => "deadlock",
             ErrorKind::SharedRace => "race in shared memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
+            ErrorKind::WgmmaMissingFence => "wgmma without wgmma.fence",
+            ErrorKind::WgmmaRegisterInFlight => "use of a register of a wgmma in flight",
+            ErrorKind::WgmmaOperandOverwritten => "operand of a wgmma in flight overwritten",
+            ErrorKind::WgmmaNeverWaited => "wgmma never waited for",
+            ErrorKind::WgmmaMismatch => "wgmma that differs within its warpgroup",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",

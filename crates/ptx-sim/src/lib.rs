@@ -23,6 +23,7 @@ mod module;
 pub mod parse;
 mod print;
 mod printf;
+mod proxy;
 mod race;
 mod sim;
 mod stats;

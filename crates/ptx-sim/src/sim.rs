@@ -42,6 +42,8 @@ pub struct Checks {
     pub shared_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
+    /// The rules of `wgmma`: fences, waits, registers and operands in flight, agreement of the warpgroup.
+    pub wgmma: bool,
 }
 
 impl Checks {
@@ -58,6 +60,7 @@ impl Checks {
             barriers: true,
             shared_races: true,
             cluster: true,
+            wgmma: true,
         }
     }
 
@@ -74,6 +77,7 @@ impl Checks {
             barriers: false,
             shared_races: false,
             cluster: false,
+            wgmma: false,
         }
     }
 }

@@ -59,7 +59,7 @@ impl<'a> Decoder<'a, '_> {
         if matches!(op.base, "mma" | "wmma" | "ldmatrix" | "stmatrix" | "movmatrix" | "wgmma") {
             return self.matrix(op, operands);
         }
-        if op.has("async") || op.has("bulk") || op.has("reduce") {
+        if op.base != "fence" && (op.has("async") || op.has("bulk") || op.has("reduce")) {
             return Ok(false);
         }
         match op.base {

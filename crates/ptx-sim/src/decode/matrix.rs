@@ -65,11 +65,11 @@ fn known(m: &str) -> bool {
 /// What the opcode of a `wmma.load` or `wmma.store` says; `.row` is `true`.
 type Words = (Shape, Role, Format, bool, usize);
 
-fn shape_of(op: &Opcode<'_>) -> Result<Shape> {
+pub(super) fn shape_of(op: &Opcode<'_>) -> Result<Shape> {
     op.mods.iter().find_map(|m| Shape::parse(m)).ok_or_else(|| "names no shape".to_string())
 }
 
-fn items<'b, 'a>(o: &'b Operand<'a>) -> &'b [Operand<'a>] {
+pub(super) fn items<'b, 'a>(o: &'b Operand<'a>) -> &'b [Operand<'a>] {
     match o {
         Operand::Vector(v) => v,
         o => std::slice::from_ref(o),
@@ -84,6 +84,7 @@ impl<'a> Decoder<'a, '_> {
             ("wmma", Some("load")) => self.wmma_load(op, operands),
             ("wmma", Some("store")) => self.wmma_store(op, operands),
             ("wmma", Some("mma")) => self.wmma(op, operands),
+            ("wgmma", _) => self.wgmma(op, operands),
             ("ldmatrix" | "stmatrix", _) => self.rows(op, operands),
             ("movmatrix", _) => {
                 let [d, s] = operands else { return Err("takes a destination and a source".into()) };
@@ -97,11 +98,11 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    fn sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
+    pub(super) fn sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
         list.iter().map(|o| self.value_slot(o, file)).collect()
     }
 
-    fn targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
+    pub(super) fn targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
         list.iter()
             .map(|o| match o {
                 Operand::Name(n) => self.slot(n, false),
@@ -111,7 +112,7 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// A fragment of exactly `count` registers.
-    fn fragment(
+    pub(super) fn fragment(
         &mut self,
         o: &Operand<'a>,
         shape: Shape,

@@ -9,6 +9,7 @@ mod instruction;
 mod matrix;
 mod memory;
 mod order;
+mod wgmma;
 
 use crate::alu::Opcode;
 use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
@@ -96,6 +97,7 @@ pub(crate) fn function(module: &Inner, f: &Function<'_>) -> std::result::Result<
     };
     d.whole(f).map_err(|message| (d.line, message))?;
     flow::analyse(&mut d.func, &d.uses);
+    wgmma::touches(&mut d.func, &d.uses);
     Ok(d.func)
 }
 
@@ -317,7 +319,14 @@ impl<'a> Decoder<'a, '_> {
         }
         self.uses.push(uses);
         self.func.lines.push((self.line, self.loc.0, self.loc.1));
-        self.func.code.push(Inst { op, guard: self.guard, class, tracked: false, extra: !self.first });
+        self.func.code.push(Inst {
+            op,
+            guard: self.guard,
+            class,
+            tracked: false,
+            touches: false,
+            extra: !self.first,
+        });
         self.first = false;
     }
 

@@ -129,6 +129,11 @@ impl Fragment {
         }
     }
 
+    /// Bits of the elements.
+    pub(crate) fn raw(&self, regs: &Regs<'_>, out: &mut [u32]) {
+        self.each(regs, |at, v| out[at] = v as u32);
+    }
+
     pub(crate) fn integers(&self, regs: &Regs<'_>, out: &mut [i32]) {
         self.each(regs, |at, v| out[at] = self.format.integer(v as u32));
     }
