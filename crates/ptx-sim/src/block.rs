@@ -4,10 +4,12 @@ use crate::access::{Placed, Shared};
 use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
+use crate::ledger::Ledger;
 use crate::link::Program;
 use crate::matrix::wgmma::Group;
 use crate::memory::Global;
 use crate::module::Inner;
+use crate::race::{Actor, Races};
 use crate::sim::{Checks, LaunchConfig, random, shuffle};
 use crate::stats::LaunchStats;
 use crate::warp::{Located, Park, Warp, report};
@@ -32,6 +34,20 @@ pub(crate) struct Launch<'a> {
     pub global: &'a mut Global,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
+    pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
+}
+
+impl Launch<'_> {
+    /// Bytes of memory a cluster takes that calls nothing.
+    pub(crate) fn footprint(&self) -> u64 {
+        let c = self.grid.config;
+        let warps = c.block.iter().product::<u32>().div_ceil(32) as u64;
+        let registers =
+            self.program.funcs[self.program.entry as usize].as_ref().map_or(0, |l| l.func.register_bytes());
+        let shared = crate::access::Shared::footprint(self.grid.shared_total);
+        c.cluster.iter().product::<u32>() as u64 * (shared + warps * registers)
+    }
 }
 
 /// What a running warp sees of its surroundings.
@@ -45,6 +61,8 @@ pub(crate) struct Env<'a> {
     pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
+    pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -55,6 +73,13 @@ pub(crate) struct Env<'a> {
     pub arrivals: &'a mut Vec<Arrival>,
     /// `wgmma` under way, by warpgroup.
     pub warpgroups: &'a mut Vec<Group>,
+}
+
+impl Env<'_> {
+    /// Lanes of a warp of the running block, for the race detector.
+    pub(crate) fn actor(&self, warp: u32, lanes: u32) -> Actor {
+        Actor { block: self.shared[self.rank].block, warp, lanes }
+    }
 }
 
 /// A `bar.arrive`: barrier, thread count operand, threads.
@@ -112,10 +137,10 @@ impl Block {
         self.random = launch.grid.seed.unwrap_or(0) ^ linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         random(&mut self.random);
         let entry = launch.program.entry;
-        let (mut env, warps, _) = self.env(launch, shared);
+        let (env, warps, _) = self.env(launch, shared);
         for (i, w) in warps.iter_mut().enumerate() {
             let at = |fault| Located { fault, warp: i as u32, lane: 0, func: entry, pc: 0 };
-            w.start(i as u32, &mut env).map_err(at)?;
+            w.start(i as u32, &env).map_err(at)?;
         }
         Ok(())
     }
@@ -135,6 +160,8 @@ impl Block {
             shared,
             stats: launch.stats,
             budget: launch.budget,
+            races: launch.races,
+            ledger: launch.ledger,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
@@ -351,7 +378,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         }
         *bar = Barrier::default();
         env.stats.barriers += 1;
-        env.shared[env.rank].races.barrier();
+        env.races.block_barrier(env.shared[env.rank].block);
         any = true;
     }
     Ok(any)

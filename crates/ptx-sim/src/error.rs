@@ -28,8 +28,10 @@ pub enum ErrorKind {
     DivergentCollective,
     /// No warp of the block can run.
     Deadlock,
-    /// Two accesses to one shared-memory byte without a barrier between them, at least one a write.
+    /// Two accesses to one byte of shared memory, at least one a write, that no synchronisation orders.
     SharedRace,
+    /// Two accesses to one byte of global memory, at least one a write, that no synchronisation orders.
+    GlobalRace,
     /// Access to the shared memory of a block of the cluster whose threads have all exited.
     ClusterExited,
     /// A `wgmma` whose registers were written since the last `wgmma.fence`, or before the first.
@@ -44,6 +46,8 @@ pub enum ErrorKind {
     WgmmaMismatch,
     /// The instruction budget is used up.
     InstructionBudget,
+    /// Simulated memory would exceed the simulator's limit.
+    MemoryLimit,
     /// `trap` was executed.
     Trap,
     /// `__assertfail` was called.
@@ -74,6 +78,8 @@ pub struct Report {
     pub kernel: String,
     /// 1-based line of the PTX text.
     pub line: Option<u32>,
+    /// 1-based column of that line, in bytes: for errors of the text itself.
+    pub column: Option<u32>,
     /// Source file and 1-based line, from `.loc`.
     pub source: Option<(String, u32)>,
     /// The instruction's text.
@@ -124,6 +130,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::DivergentCollective => "divergent warp-level instruction",
             ErrorKind::Deadlock => "deadlock",
             ErrorKind::SharedRace => "race in shared memory",
+            ErrorKind::GlobalRace => "race in global memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
             ErrorKind::WgmmaMissingFence => "wgmma without wgmma.fence",
             ErrorKind::WgmmaRegisterInFlight => "use of a register of a wgmma in flight",
@@ -131,6 +138,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::WgmmaNeverWaited => "wgmma never waited for",
             ErrorKind::WgmmaMismatch => "wgmma that differs within its warpgroup",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
+            ErrorKind::MemoryLimit => "memory limit reached",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",
             ErrorKind::UnsupportedInstruction => "unsupported instruction",
@@ -166,6 +174,9 @@ impl fmt::Display for SimError {
         }
         if let Some(l) = r.line {
             write!(f, "\n  at PTX line {l}")?;
+            if let Some(c) = r.column {
+                write!(f, ", column {c}")?;
+            }
             if !r.instruction.is_empty() {
                 write!(f, ": {}", r.instruction)?;
             }

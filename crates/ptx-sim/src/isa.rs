@@ -2,6 +2,7 @@
 //! program counters.
 
 use crate::lanes::{Alu, File, Ops};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 
 /// No guard, no register, no frame.
@@ -79,10 +80,12 @@ pub(crate) struct Order {
     pub scope: Scope,
 }
 
+/// A plain access.
+pub(crate) const WEAK: Order = Order { sem: Sem::Weak, scope: Scope::Cta };
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     /// Bytes per element.
@@ -123,11 +126,14 @@ pub(crate) enum AtomType {
     Bf16,
     F16x2,
     Bf16x2,
+    /// Slots name the first of two rows of the 64-bit file.
+    B128,
 }
 
 impl AtomType {
     pub(crate) fn bytes(self) -> u8 {
         match self {
+            AtomType::B128 => 16,
             AtomType::U64 | AtomType::S64 | AtomType::F64 => 8,
             AtomType::B16 | AtomType::F16 | AtomType::Bf16 => 2,
             _ => 4,
@@ -138,14 +144,14 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
-    #[allow(dead_code, reason = "for the race detector")]
     pub order: Order,
     pub space: Space,
     pub op: AtomOp,
     pub ty: AtomType,
-    /// Element of a vector form this is; all elements share base and offset.
     pub base: Base,
     pub offset: i64,
+    /// Required alignment: that of the whole vector at its first element.
+    pub align: u8,
     pub dst: Slot,
     pub b: Slot,
     pub c: Slot,
@@ -171,6 +177,12 @@ pub(crate) enum Collective {
     ReduxAnd,
     ReduxOr,
     ReduxXor,
+    /// `min` or `max` of f32, of absolute values, with NaN winning.
+    ReduxFloat {
+        max: bool,
+        abs: bool,
+        nan: bool,
+    },
     /// `bar.warp.sync`.
     Sync,
     Elect,
@@ -237,6 +249,10 @@ pub(crate) enum Special {
     LaneMaskGt,
     LaneMaskGe,
     Clock,
+    /// The upper half of the clock.
+    ClockHigh,
+    /// A register whose value is the same for everybody.
+    Fixed(u32),
     DynamicShared,
     TotalShared,
     ClusterId(u8),
@@ -278,13 +294,15 @@ pub(crate) enum Op {
     Load(Box<Mem>),
     Store(Box<Mem>),
     Atom(Box<Atom>),
+    /// `discard`: `size` bytes become uninitialised.
+    Discard(Box<Mem>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
     Matrix(Box<crate::matrix::Matrix>),
     Warpgroup(crate::matrix::wgmma::Warpgroup),
     ClusterBar(ClusterBar),
     /// `fence` and `membar`.
-    Fence(#[allow(dead_code, reason = "for the race detector")] Order),
+    Fence(Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),
@@ -308,6 +326,8 @@ pub(crate) struct Inst {
     pub touches: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
+    /// Floating-point operations of a lane.
+    pub flops: Flops,
 }
 
 /// Run-time checks of an instruction whose registers definite assignment could not clear.
@@ -376,4 +396,11 @@ pub(crate) struct Func {
     pub shared: Vec<SharedVar>,
     /// Module variables it names.
     pub globals: Vec<u32>,
+}
+
+impl Func {
+    /// Bytes of registers of one warp in one frame.
+    pub(crate) fn register_bytes(&self) -> u64 {
+        128 * self.n32 as u64 + 256 * self.n64 as u64 + 4 * self.preds as u64
+    }
 }

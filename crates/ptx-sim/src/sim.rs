@@ -4,8 +4,10 @@ use crate::access::Placed;
 use crate::block::{Grid, Launch};
 use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
+use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::link::Program;
 use crate::memory::Global;
+use crate::race::Races;
 use crate::stats::LaunchStats;
 use crate::{Accumulation, ErrorKind, Module, SimError};
 use std::collections::{HashMap, VecDeque};
@@ -38,8 +40,10 @@ pub struct Checks {
     pub uninitialised_registers: bool,
     /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
     pub barriers: bool,
-    /// Races between threads of a block in shared memory.
+    /// Races in shared memory, between threads of a block or a cluster.
     pub shared_races: bool,
+    /// Races in global memory, within and across blocks.
+    pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
     /// The rules of `wgmma`: fences, waits, registers and operands in flight, agreement of the warpgroup.
@@ -59,6 +63,7 @@ impl Checks {
             uninitialised_registers: true,
             barriers: true,
             shared_races: true,
+            global_races: true,
             cluster: true,
             wgmma: true,
         }
@@ -76,6 +81,7 @@ impl Checks {
             uninitialised_registers: false,
             barriers: false,
             shared_races: false,
+            global_races: false,
             cluster: false,
             wgmma: false,
         }
@@ -168,6 +174,8 @@ pub struct SimBuilder {
     seed: Option<u64>,
     budget: u64,
     accumulation: Accumulation,
+    profile: bool,
+    memory: u64,
 }
 
 impl SimBuilder {
@@ -195,6 +203,19 @@ impl SimBuilder {
         self
     }
 
+    /// Whether launches gather a [`Profile`](crate::profile::Profile) (default: no). They then run slower.
+    pub fn profile(mut self, on: bool) -> Self {
+        self.profile = on;
+        self
+    }
+
+    /// Bytes the simulator may use for buffers and for what running kernels need: their shared memory, registers and local
+    /// memory (default: 8 GiB). Beyond it allocations and launches end in [`ErrorKind::MemoryLimit`].
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
@@ -202,9 +223,12 @@ impl SimBuilder {
             seed: self.seed,
             budget: self.budget,
             accumulation: self.accumulation,
+            profile: self.profile,
+            ledger: Ledger::new(self.memory),
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
+            races: Races::default(),
             spare: Vec::new(),
         }
     }
@@ -236,10 +260,13 @@ pub struct Sim {
     seed: Option<u64>,
     budget: u64,
     accumulation: Accumulation,
+    profile: bool,
+    ledger: Ledger,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
     programs: HashMap<(u64, String), Arc<Program>>,
+    races: Races,
     /// Clusters of earlier launches, whose memory the next ones use again.
     spare: Vec<Cluster>,
 }
@@ -252,17 +279,27 @@ impl Sim {
             seed: None,
             budget: 1 << 36,
             accumulation: Accumulation::default(),
+            profile: false,
+            memory: DEFAULT_LIMIT,
         }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
+    ///
+    /// # Panics
+    /// When the buffer would exceed the memory limit, as a host's own allocation does; see [`Sim::try_alloc`].
     pub fn alloc(&mut self, bytes: usize) -> u64 {
-        self.global.alloc(bytes)
+        self.try_alloc(bytes).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Sim::alloc`], but an error of kind [`ErrorKind::MemoryLimit`] beyond [`SimBuilder::memory_limit`].
+    pub fn try_alloc(&mut self, bytes: usize) -> Result<u64, SimError> {
+        self.global.alloc(bytes, &mut self.ledger)
     }
 
     /// Releases a buffer by its first address.
     pub fn free(&mut self, addr: u64) -> Result<(), SimError> {
-        self.global.free(addr)
+        self.global.free(addr, &mut self.ledger)
     }
 
     /// Copies host bytes into a buffer and marks them initialised.
@@ -346,6 +383,15 @@ impl Sim {
         Ok(())
     }
 
+    /// Names a buffer in reports, by its first address, and says whether kernels may write it.
+    pub fn label(&mut self, addr: u64, name: &str, read_only: bool) -> Result<(), SimError> {
+        let i = self.global.host(addr, 0)?;
+        let a = self.global.get_mut(i);
+        a.name = name.to_string();
+        a.read_only = read_only;
+        Ok(())
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -413,7 +459,7 @@ impl Sim {
                 program.shared_bytes(config.shared_bytes)
             ));
         }
-        let mut stats = LaunchStats::default();
+        let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
         let grid = Grid {
             config,
             params: &params,
@@ -422,7 +468,8 @@ impl Sim {
             seed: self.seed,
             accumulation: self.accumulation,
         };
-        let clusters = gx as u64 * gy as u64 * gz as u64 / size as u64;
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
+        self.races.begin();
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -431,8 +478,18 @@ impl Sim {
             global: &mut self.global,
             stats: &mut stats,
             budget: &mut self.budget.clone(),
+            races: &mut self.races,
+            ledger: &self.ledger,
         };
-        run(&mut launch, clusters, &mut self.spare)?;
+        let outcome = run(&mut launch, clusters, &mut self.spare);
+        if outcome.is_err() || self.ledger.crowded() {
+            self.spare.clear();
+            self.ledger.forget_working();
+        }
+        outcome?;
+        if let Some(r) = stats.recorder.take() {
+            stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
+        }
         Ok(stats)
     }
 
@@ -441,7 +498,7 @@ impl Sim {
         if let Some(p) = self.programs.get(&key) {
             return Ok(p.clone());
         }
-        self.load(module);
+        self.load(module)?;
         let addresses = &self.modules[&module.inner.id];
         let p = Arc::new(Program::link(&module.inner, kernel, addresses)?);
         self.programs.insert(key, p.clone());
@@ -449,18 +506,19 @@ impl Sim {
     }
 
     /// Allocates and initialises a module's variables, once.
-    fn load(&mut self, module: &Module) {
+    fn load(&mut self, module: &Module) -> Result<(), SimError> {
         let m = &module.inner;
         if self.modules.contains_key(&m.id) {
-            return;
+            return Ok(());
         }
         let mut addresses = Vec::new();
         for v in &m.globals {
-            let addr = self.global.alloc(v.size as usize);
+            let addr = self.global.alloc(v.size as usize, &mut self.ledger)?;
             if let Some(i) = self.global.index(addr) {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
                 a.read_only = v.read_only;
+                a.constant = v.read_only;
                 a.arena.bytes.fill(0);
                 let n = v.data.len().min(a.arena.bytes.len());
                 a.arena.bytes[..n].copy_from_slice(&v.data[..n]);
@@ -486,6 +544,7 @@ impl Sim {
             }
         }
         self.modules.insert(m.id, addresses);
+        Ok(())
     }
 }
 
@@ -500,8 +559,11 @@ fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Resu
     let order = order(clusters, launch.grid.seed);
     let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
     let mut active: VecDeque<Cluster> = VecDeque::new();
+    let footprint = launch.footprint();
     loop {
+        // The first needs no leave: what it lacks is reported where it lacks it.
         if active.len() < RESIDENT
+            && (active.is_empty() || !spare.is_empty() || launch.ledger.fits(footprint))
             && let Some(n) = next.next()
         {
             let mut c = spare.pop().unwrap_or_default();

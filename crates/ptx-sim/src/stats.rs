@@ -1,5 +1,7 @@
 //! What a launch cost: counts kept while it runs.
 
+use crate::profile::{Profile, record::Recorder};
+
 /// Classes of instructions that [`LaunchStats::by_class`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -113,10 +115,14 @@ pub struct LaunchStats {
     pub barriers: u64,
     /// What the kernel printed, one entry per `printf` call.
     pub printf: Vec<String>,
+    /// What [`SimBuilder::profile`](crate::SimBuilder::profile) asked for.
+    pub profile: Option<Box<Profile>>,
+    /// Its counts while the launch runs.
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 impl LaunchStats {
-    /// Adds another launch's counts.
+    /// Adds another launch's counts; profiles stay with their launches.
     pub fn merge(&mut self, other: &LaunchStats) {
         self.warp_instructions += other.warp_instructions;
         self.lane_instructions += other.lane_instructions;
@@ -132,5 +138,8 @@ impl LaunchStats {
         }
         self.barriers += other.barriers;
         self.printf.extend(other.printf.iter().cloned());
+        if let (Some(mine), Some(theirs)) = (&mut self.recorder, &other.recorder) {
+            mine.merge(theirs);
+        }
     }
 }

@@ -89,7 +89,7 @@ impl<'a> Decoder<'a, '_> {
             ("movmatrix", _) => {
                 let [d, s] = operands else { return Err("takes a destination and a source".into()) };
                 let s = self.value_slot(s, File::R32)?;
-                let d = self.targets(std::slice::from_ref(d))?[0];
+                let d = self.matrix_targets(std::slice::from_ref(d))?[0];
                 self.push(Op::Matrix(Box::new(Matrix::Transpose(d, s))), Class::Tensor);
                 self.wrote_slot(d);
                 Ok(true)
@@ -98,11 +98,11 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    pub(super) fn sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
+    pub(super) fn matrix_sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
         list.iter().map(|o| self.value_slot(o, file)).collect()
     }
 
-    pub(super) fn targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
+    pub(super) fn matrix_targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
         list.iter()
             .map(|o| match o {
                 Operand::Name(n) => self.slot(n, false),
@@ -126,7 +126,7 @@ impl<'a> Decoder<'a, '_> {
             return Err(format!("needs {count} registers for a fragment, found {}", list.len()));
         }
         let file = if format == Format::F64 { File::R64 } else { File::R32 };
-        let regs = if target { self.targets(list)? } else { self.sources(list, file)? };
+        let regs = if target { self.matrix_targets(list)? } else { self.matrix_sources(list, file)? };
         let fits = |s: &Slot| *s == NONE || (*s & WIDE != 0) == (file == File::R64);
         if !regs.iter().all(fits) {
             return Err("a fragment's registers have the wrong width".into());
@@ -278,7 +278,7 @@ impl<'a> Decoder<'a, '_> {
         if list.len() != count {
             return Err(format!("needs {count} registers, found {}", list.len()));
         }
-        let regs = if load { self.targets(list)? } else { self.sources(list, File::R32)? };
+        let regs = if load { self.matrix_targets(list)? } else { self.matrix_sources(list, File::R32)? };
         // Without a space the address is generic, but has to lie in shared memory.
         let mut space = space(op);
         let (base, offset) = self.address(a, &mut space)?;
