@@ -15,10 +15,10 @@ fn mma_exists(shape: Shape, a: Format, b: Format, c: Format, d: Format) -> bool 
     let float = |f| matches!(f, F16 | F32);
     let Shape { m, n: 8, k } = shape else { return false };
     match (a, b) {
-        (F16, F16) => float(c) && float(d) && m == 16 && matches!(k, 8 | 16),
+        (F16, F16) => float(c) && c == d && m == 16 && matches!(k, 8 | 16),
         (Bf16, Bf16) => (c, d) == (F32, F32) && m == 16 && matches!(k, 8 | 16),
         (Tf32, Tf32) => (c, d) == (F32, F32) && m == 16 && matches!(k, 4 | 8),
-        (E4m3 | E5m2, E4m3 | E5m2) => float(c) && float(d) && m == 16 && matches!(k, 16 | 32),
+        (E4m3 | E5m2, E4m3 | E5m2) => float(c) && c == d && m == 16 && matches!(k, 16 | 32),
         (F64, F64) => (c, d) == (F64, F64) && ((m == 8 && k == 4) || (m == 16 && matches!(k, 4 | 8 | 16))),
         (S8 | U8, S8 | U8) => {
             (c, d) == (S32, S32) && ((m == 8 && k == 16) || (m == 16 && matches!(k, 16 | 32)))
