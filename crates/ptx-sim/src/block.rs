@@ -358,12 +358,14 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                 voters += g.mask.count_ones();
             }
         }
+        let mut waited = Vec::new();
         for w in warps.iter_mut() {
             for k in 0..w.groups.len() {
                 let g = w.groups[k];
                 if !waits(&g.park) {
                     continue;
                 }
+                waited.push((w.index, g.mask));
                 if reducing && let Some(b) = w.bar(&g, env).copied() {
                     let value = match b.kind {
                         BarKind::And => (count == voters) as u32,
@@ -378,7 +380,8 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         }
         *bar = Barrier::default();
         env.stats.barriers += 1;
-        env.races.block_barrier(env.shared[env.rank].block);
+        let block = env.shared[env.rank].block;
+        env.races.barrier(block, id as u32, &waited, voters == live);
         any = true;
     }
     Ok(any)

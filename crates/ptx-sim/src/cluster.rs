@@ -8,6 +8,7 @@ use crate::access::Shared;
 use crate::block::{Block, Env, Launch};
 use crate::error::{Fault, Step};
 use crate::isa::ClusterBar;
+use crate::race::{Actor, Key};
 use crate::sim::shuffle;
 use crate::warp::{Located, Park, Warp};
 use crate::{ErrorKind, SimError};
@@ -54,8 +55,7 @@ impl Cluster {
             }
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
             let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
-            let warps = c.block.iter().product::<u32>().div_ceil(32);
-            self.shared[rank].block = launch.races.start(linear, n, warps, launch.grid.shared_total);
+            self.shared[rank].block = launch.races.start(linear);
             let block = &mut self.blocks[rank];
             let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);
             started.map_err(|l| block.report(l, launch))?;
@@ -90,7 +90,7 @@ impl Cluster {
                 self.shared.iter().for_each(|s| launch.races.finish(s.block));
                 return Ok(Progress::Done);
             }
-            let mut released = self.release();
+            let mut released = self.release(launch);
             for block in &mut self.blocks {
                 let r = block.release(launch, &mut self.shared);
                 released |= r.map_err(|l| block.report(l, launch))?;
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// Completes the cluster barrier when every thread that has not exited has arrived; whether it did.
-    fn release(&mut self) -> bool {
+    fn release(&mut self, launch: &mut Launch<'_>) -> bool {
         let parity = (self.phase & 1) as usize;
         let (mut live, mut arrived) = (0, 0);
         for w in self.blocks.iter().flat_map(|b| b.warps()) {
@@ -115,13 +115,15 @@ impl Cluster {
         if arrived == 0 || arrived < live {
             return false;
         }
+        let key = Key::Cluster { block: self.shared[0].block, phase: self.phase };
         self.phase += 1;
-        for block in &mut self.blocks {
+        for (block, shared) in self.blocks.iter_mut().zip(&self.shared) {
             block.pass_cluster(self.phase);
             for w in block.warps_mut() {
                 for g in w.groups.iter_mut().filter(|g| g.park == Park::Cluster(parity as u32)) {
                     g.park = Park::Run;
                     g.pc += 1;
+                    launch.races.acquire(Actor { block: shared.block, warp: w.index, lanes: g.mask }, key);
                     w.cluster_arrived[parity] &= !g.mask;
                 }
             }
@@ -148,8 +150,10 @@ impl Warp {
         &mut self,
         bar: &ClusterBar,
         mask: u32,
-        env: &Env<'_>,
+        env: &mut Env<'_>,
     ) -> Step<Option<(u32, Park)>> {
+        let actor = env.actor(self.index, mask);
+        let block = env.shared[0].block;
         let parity = (env.cluster_phase & 1) as usize;
         let fault = |missing: u32, text: String| {
             let mut f = Fault::new(ErrorKind::DivergentBarrier, text);
@@ -170,6 +174,9 @@ impl Warp {
                 return fault(twice, text.into());
             }
             self.cluster_arrived[parity] |= mask;
+            if !bar.relaxed {
+                env.races.release(actor, Key::Cluster { block, phase: env.cluster_phase });
+            }
             return Ok(None);
         }
         let absent = mask & !(self.cluster_arrived[0] | self.cluster_arrived[1]);
@@ -179,6 +186,8 @@ impl Warp {
         // Arrivals of the phase before this one are complete.
         self.cluster_arrived[1 - parity] &= !mask;
         let wait = mask & self.cluster_arrived[parity];
+        let key = Key::Cluster { block, phase: env.cluster_phase.wrapping_sub(1) };
+        env.races.acquire(Actor { lanes: mask & !wait, ..actor }, key);
         Ok((wait != 0).then_some((wait, Park::Cluster(parity as u32))))
     }
 }

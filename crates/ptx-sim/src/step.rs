@@ -7,6 +7,7 @@ use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
+use crate::race::Key;
 use crate::warp::{Frame, Group, Next, Park, Warp};
 
 /// Why a group stopped.
@@ -295,7 +296,12 @@ impl Warp {
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.races.warp_sync(actor),
+                        true if w.kind == Collective::Sync => {
+                            for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
+                                env.races.warp_sync(env.actor(self.index, lanes));
+                            }
+                        }
+                        true => {}
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
@@ -312,6 +318,7 @@ impl Warp {
                     if b.kind == BarKind::Arrive {
                         let threads = if b.aligned { 32 } else { m.count_ones() };
                         env.arrivals.push((id, count, threads));
+                        env.races.release(actor, Key::Barrier { block: actor.block, id });
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
                     }
