@@ -303,6 +303,8 @@ pub(crate) enum Op {
     Matrix(Box<crate::matrix::Matrix>),
     Warpgroup(crate::matrix::wgmma::Warpgroup),
     ClusterBar(ClusterBar),
+    /// Copies in flight, mbarriers, and what belongs to them.
+    Async(Box<crate::async_ops::isa::Async>),
     /// `fence` and `membar`.
     Fence(Order),
     Branch(u32),
@@ -396,6 +398,8 @@ pub(crate) struct Func {
     pub indirect: bool,
     /// Shared variables it names.
     pub shared: Vec<SharedVar>,
+    /// Reads shared memory through the async proxy.
+    pub async_proxy: bool,
     /// Module variables it names.
     pub globals: Vec<u32>,
 }

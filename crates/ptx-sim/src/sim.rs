@@ -1,6 +1,7 @@
 //! The simulator as its users see it: buffers, launches, options.
 
 use crate::access::Placed;
+use crate::async_ops::Engine;
 use crate::block::{Grid, Launch};
 use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
@@ -48,6 +49,10 @@ pub struct Checks {
     pub cluster: bool,
     /// The rules of `wgmma`: fences, waits, registers and operands in flight, agreement of the warpgroup.
     pub wgmma: bool,
+    /// Rules of mbarriers and asynchronous copies: use before the wait, counts, phases, sizes, what is left at the exit.
+    pub async_rules: bool,
+    /// Shared memory written by ordinary stores and read by the async proxy without a proxy fence.
+    pub proxy: bool,
 }
 
 impl Checks {
@@ -66,6 +71,8 @@ impl Checks {
             global_races: true,
             cluster: true,
             wgmma: true,
+            async_rules: true,
+            proxy: true,
         }
     }
 
@@ -84,6 +91,8 @@ impl Checks {
             global_races: false,
             cluster: false,
             wgmma: false,
+            async_rules: false,
+            proxy: false,
         }
     }
 }
@@ -487,6 +496,7 @@ impl Sim {
             budget: &mut self.budget.clone(),
             races: &mut self.races,
             ledger: &self.ledger,
+            engine: &mut Engine::default(),
         };
         let outcome = run(&mut launch, clusters, &mut self.spare);
         if outcome.is_err() || self.ledger.crowded() {

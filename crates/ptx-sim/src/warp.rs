@@ -35,6 +35,12 @@ pub(crate) enum Park {
     Cluster(u32),
     /// `wgmma.wait_group`, for a `wgmma` that other warps of the warpgroup have yet to issue.
     Warpgroup,
+    /// A phase of the mbarrier at offset `at` of block `rank`.
+    Mbarrier {
+        rank: u16,
+        at: u32,
+        phase: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -278,6 +284,10 @@ impl Warp {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn frame_mut(&mut self, g: &Group) -> &mut Frame {
+        &mut self.frames[g.frame as usize]
     }
 
     /// Where a parked group stands, for reports.

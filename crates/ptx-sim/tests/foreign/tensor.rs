@@ -54,7 +54,8 @@ fn wmma_of_halves() {
         let (da, db, d) = (r.put(&a), r.put(&b), r.room::<u16>(256));
         r.run("wmma_half_sum", line(1, 32), args![da, db, d]);
         // A is k x m, B is k x n, D is n x m as stored.
-        let want = product(&transposed(&from_halves(&b), 16, 8), &transposed(&from_halves(&a), 16, 32), 8, 32, 16);
+        let want =
+            product(&transposed(&from_halves(&b), 16, 8), &transposed(&from_halves(&a), 16, 32), 8, 32, 16);
         // Sums of 16 products below one in halves, which may round after each.
         close64(&from_halves(&r.get::<u16>(d, 256)), &want, |_| 16.0 * 8.0 * 2f64.powi(-11));
     });
@@ -82,7 +83,8 @@ fn wmma_of_other_types() {
         let c = r.random.list(256, |r| r.u32() as i32 >> 4);
         let (da, db, d) = (r.put(&a), r.put(&b), r.put(&c));
         r.run("wmma_bytes", line(1, 32), args![da, db, d]);
-        let dot = |i: usize, j: usize| (0..16).map(|p| a[16 * i + p] as i32 * b[16 * j + p] as i32).sum::<i32>();
+        let dot =
+            |i: usize, j: usize| (0..16).map(|p| a[16 * i + p] as i32 * b[16 * j + p] as i32).sum::<i32>();
         let want: Vec<i32> = (0..256).map(|i| c[i] + dot(i / 16, i % 16)).collect();
         same(&r.get::<i32>(d, 256), &want);
 
@@ -107,7 +109,8 @@ fn mma_of_sixteen_bits() {
         for (a, b, d) in
             [(from_halves(&ha), from_halves(&hb), hd), (from_bfloats(&ba), from_bfloats(&bb), bd)]
         {
-            let want: Vec<f64> = product(&a, &b, 16, 8, 16).iter().zip(&c).map(|(p, &c)| p + c as f64).collect();
+            let want: Vec<f64> =
+                product(&a, &b, 16, 8, 16).iter().zip(&c).map(|(p, &c)| p + c as f64).collect();
             close(&r.get::<f32>(d, 128), &want, |_| bound(17));
         }
     });
@@ -157,7 +160,8 @@ fn fragment(tile: &[u16], lane: usize, row: usize, column: usize, across: bool) 
 fn matrices_from_shared_memory() {
     each(kernels!("mma"), |r| {
         let tile = r.random.list(256, |r| r.u32() as u16);
-        let (dt, plain, trans, two) = (r.put(&tile), r.room::<u32>(128), r.room::<u32>(128), r.room::<u32>(64));
+        let (dt, plain, trans, two) =
+            (r.put(&tile), r.room::<u32>(128), r.room::<u32>(128), r.room::<u32>(64));
         r.run("load_matrices", line(1, 32), args![dt, plain, trans, two]);
         // Matrices in the order of the address lanes: down the left half, then down the right half.
         let all = |n: usize, across: bool| {
@@ -177,7 +181,8 @@ fn matrices_to_shared_memory() {
         let tile = r.random.list(256, |r| r.u32() as u16);
         let held: Vec<u32> =
             (0..128).map(|i| fragment(&tile, i / 4, i % 4 % 2 * 8, i % 4 / 2 * 8, false)).collect();
-        let (dh, plain, trans, moved) = (r.put(&held), r.room::<u16>(256), r.room::<u16>(256), r.room::<u32>(32));
+        let (dh, plain, trans, moved) =
+            (r.put(&held), r.room::<u16>(256), r.room::<u16>(256), r.room::<u32>(32));
         r.run("store_matrices", line(1, 32), args![dh, plain, trans, moved]);
         same(&r.get::<u16>(plain, 256), &tile);
         // Each of the four matrices is transposed in its place.

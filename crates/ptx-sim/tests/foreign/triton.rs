@@ -51,7 +51,9 @@ fn layer_normalisation() {
             let mean = row.iter().map(|&v| v as f64).sum::<f64>() / columns as f64;
             let var = row.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / columns as f64;
             let scale = 1.0 / (var + 1e-3f32 as f64).sqrt();
-            want.extend((0..columns).map(|c| (row[c] as f64 - mean) * scale * gamma[c] as f64 + beta[c] as f64));
+            want.extend(
+                (0..columns).map(|c| (row[c] as f64 - mean) * scale * gamma[c] as f64 + beta[c] as f64),
+            );
         }
         // A scale of at most 32 multiplies the rounding errors of values below three.
         close(&r.get::<f32>(out, x.len()), &want, |_| 32.0 * 40.0 * f32::EPSILON as f64);
@@ -65,7 +67,8 @@ pub fn matmul(source: &str, shared: u32) {
         let (sa, sb, sc) = (k.next_multiple_of(16), n.next_multiple_of(16), n.next_multiple_of(16) + 16);
         let (a, b) = (halves(&mut r.random, m * sa), halves(&mut r.random, k * sb));
         let (da, db, c) = (r.put(&a), r.put(&b), r.put(&vec![7f32; m * sc]));
-        let config = LaunchConfig::new([m.div_ceil(64) as u32, n.div_ceil(64) as u32, 1], [128, 1, 1]).shared(shared);
+        let config =
+            LaunchConfig::new([m.div_ceil(64) as u32, n.div_ceil(64) as u32, 1], [128, 1, 1]).shared(shared);
         let [m32, n32, k32, sa32, sb32, sc32] = [m, n, k, sa, sb, sc].map(|v| v as i32);
         r.run("matmul", config, args![da, db, c, m32, n32, k32, sa32, sb32, sc32, 0u64, 0u64]);
         let (a, b) = (from_halves(&a), from_halves(&b));
