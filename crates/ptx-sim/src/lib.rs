@@ -32,6 +32,7 @@ pub mod parse;
 mod print;
 mod printf;
 pub mod profile;
+mod proxy;
 mod race;
 mod repeat;
 mod sim;

@@ -47,6 +47,8 @@ pub struct Checks {
     pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
+    /// The rules of `wgmma`: fences, waits, registers and operands in flight, agreement of the warpgroup.
+    pub wgmma: bool,
     /// Rules of mbarriers and asynchronous copies: use before the wait, counts, phases, sizes, what is left at the exit.
     pub async_rules: bool,
     /// Shared memory written by ordinary stores and read by the async proxy without a proxy fence.
@@ -68,6 +70,7 @@ impl Checks {
             shared_races: true,
             global_races: true,
             cluster: true,
+            wgmma: true,
             async_rules: true,
             proxy: true,
         }
@@ -87,6 +90,7 @@ impl Checks {
             shared_races: false,
             global_races: false,
             cluster: false,
+            wgmma: false,
             async_rules: false,
             proxy: false,
         }

@@ -47,12 +47,21 @@ pub(crate) fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [
 }
 
 /// Run-time check of the registers that definite assignment could not clear.
-fn track(linked: &Linked, pc: u32, inst: &Inst, written: &mut [u32], mask: u32, active: u32) -> Step {
+fn track(
+    linked: &Linked,
+    pc: u32,
+    inst: &Inst,
+    regs: &Regs<'_>,
+    written: &mut [u32],
+    mask: u32,
+    active: u32,
+) -> Step {
     let Some(t) = linked.func.tracks.get(&pc) else { return Ok(()) };
+    let overwrites = matches!(&inst.op, Op::Warpgroup(x) if x.overwrites(regs));
     let guard = (File::Pred, inst.guard & !NEGATED);
     for (r, name) in &t.reads {
         let is_guard = inst.guard != NONE && linked.func.tracked[*r as usize] == guard;
-        if t.copies && !is_guard {
+        if (t.copies && !is_guard) || (overwrites && t.writes.contains(r)) {
             continue;
         }
         let missing = if is_guard { mask } else { active } & !written[*r as usize];
@@ -203,7 +212,7 @@ impl Warp {
                         r.issue(frame.func, pc, mask, m, inst.extra);
                     }
                     if inst.tracked && tracking {
-                        track(linked, pc, inst, &mut frame.written, mask, m)
+                        track(linked, pc, inst, &regs, &mut frame.written, mask, m)
                             .map_err(|f| (f, m.trailing_zeros(), pc))?;
                     }
                     if m == 0 {
@@ -211,6 +220,13 @@ impl Warp {
                         continue;
                     }
                     let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
+                    if inst.touches
+                        && self.flight.frame == group.frame
+                        && let Err(h) = self.flight.touch(&linked.func.touches[&pc])
+                        && memory.checks.wgmma
+                    {
+                        return Err(place(env.warpgroups[self.index as usize / 4].hazard(h)));
+                    }
                     match &inst.op {
                         Op::Alu(f, o) => f(&mut regs, o, m),
                         Op::Pred(f, [d, a, b]) => {
@@ -420,6 +436,27 @@ impl Warp {
                         .map_err(place)?;
                     if x.orders_lanes() {
                         env.races.warp_sync(actor);
+                    }
+                }
+                Op::Warpgroup(x) => {
+                    if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
+                        leave!(Event::Park(m, Park::Collective));
+                    }
+                    let site = crate::matrix::wgmma::Site {
+                        warp: self.index,
+                        frame: group.frame,
+                        func: frame.func,
+                        pc,
+                        line,
+                        warps: env.grid.config.block.iter().product::<u32>() / 32,
+                    };
+                    let (mode, groups, flight) =
+                        (env.grid.accumulation, &mut *env.warpgroups, &mut self.flight);
+                    let execute = crate::matrix::wgmma::execute;
+                    if !execute(x, groups, site, &mut memory!(actor, WEAK, line), &mut regs, flight, mode)
+                        .map_err(place)?
+                    {
+                        leave!(Event::Park(m, Park::Warpgroup));
                     }
                 }
                 Op::ClusterBar(b) => {
