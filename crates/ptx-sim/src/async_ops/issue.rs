@@ -152,6 +152,8 @@ pub(super) struct Plan {
     pub bytes: u64,
     pub reduce: Option<(AtomOp, AtomType)>,
     pub elements: Elements,
+    /// What is written, if it comes from registers.
+    pub data: Option<Vec<u8>>,
 }
 
 /// Copies without elements of their own.
@@ -185,7 +187,7 @@ impl Engine {
             }
         }
         if let Some(r) = &mut ctx.stats.recorder {
-            r.shared(&c.dst.map(|a| a as usize), c.mask, c.bytes as usize, Kind::Write);
+            r.shared(&c.dst.map(|a| a as usize).into(), c.mask, c.bytes as usize, Kind::Write);
         }
         ctx.copy_writes(&c.origin, c.mask, &c.dst, c.bytes)?;
         self.events += 1;
@@ -194,7 +196,7 @@ impl Engine {
         w.seq += 1;
         c.group = w.committed;
         w.list.push(c);
-        Ok(())
+        w.bound(ctx)
     }
 
     /// Checks a bulk copy of one thread and puts it in flight. `group`: it belongs to the thread's bulk groups.
@@ -206,9 +208,9 @@ impl Engine {
         group: bool,
         ctx: &mut Ctx<'_>,
     ) -> Step {
-        let Plan { route, segments, bytes, reduce, elements } = plan;
+        let Plan { route, segments, bytes, reduce, elements, data } = plan;
         let id = self.id();
-        let number = |g: &super::Groups| g.done + g.committed.len() as u32;
+        let number = |g: &super::Groups| g.done.wrapping_add(g.committed.len() as u32);
         let number = group.then(|| self.groups.get(&origin.thread()).map_or(0, number));
         let f = Flight {
             id,
@@ -221,7 +223,7 @@ impl Engine {
             elements,
             actor: origin.actor(ctx),
             group: number,
-            captured: None,
+            captured: data,
         };
         for t in &f.targets {
             if let Some((at, _)) = t.mbar {
@@ -253,6 +255,9 @@ impl Engine {
             {
                 return Ok(());
             }
+        }
+        if self.flights.len() >= super::MAX_IN_FLIGHT {
+            self.land(self.flights[0].id, ctx)?;
         }
         self.launch(f, ctx);
         if group {
