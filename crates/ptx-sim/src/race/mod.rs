@@ -143,6 +143,7 @@ impl Races {
         self.threads = threads;
         self.warps = threads.div_ceil(32);
         self.free = (0..self.blocks.len() as u32).collect();
+        self.blocks.iter_mut().for_each(|b| b.marks = NONE_OLD);
         self.flights.clear();
         self.free_flights.clear();
         self.streams.clear();
@@ -183,6 +184,7 @@ impl Races {
         self.vars.retain(|(p, _), _| *p != place);
         self.keys.retain(|k, _| k.block() != block);
         self.streams.retain(|k, _| k.block() != block);
+        self.blocks[block as usize].marks = NONE_OLD;
         self.free.push(block);
     }
 
@@ -215,7 +217,7 @@ impl Races {
         order: Order,
         line: u32,
     ) -> Step {
-        if self.table.full() {
+        if self.table.full(self.shadow.held()) {
             self.collect();
         }
         if self.overflow || mask == 0 || bytes == 0 {
@@ -258,7 +260,7 @@ impl Races {
         kind: Kind,
         line: u32,
     ) -> Step {
-        if self.table.full() {
+        if self.table.full(self.shadow.held()) {
             self.collect();
         }
         if self.overflow || !self.enabled || range.is_empty() {
@@ -317,8 +319,7 @@ impl Races {
     #[cold]
     fn collect(&mut self) {
         self.peak = self.peak.max(self.table.bytes());
-        let Races { table, shadow, .. } = self;
-        let moves = table.collect(|f| shadow.cells(f));
+        let moves = self.table.collect(&mut self.shadow);
         for b in &mut self.blocks {
             b.marks = b.marks.map(|m| moves.state(m));
         }

@@ -120,7 +120,7 @@ impl Races {
             return;
         }
         let mut parts = match (&before, kind) {
-            (Some(p), Kind::Atomic) => (**p).clone(),
+            (Some(p), Kind::Atomic | Kind::Swap) => (**p).clone(),
             _ => Parts::default(),
         };
         let mut news = false;
@@ -135,7 +135,7 @@ impl Races {
         }
         if news {
             self.vars.insert(at, Arc::new(parts));
-            self.shadow.page(place, offset / 4 * 4, offset / 4 * 4 + 4).synced = true;
+            self.shadow.page(place, offset / 4 * 4, offset / 4 * 4 + 4, 2).synced = true;
         } else if kind == Kind::Write && before.is_some() {
             self.vars.remove(&at);
         }

@@ -20,7 +20,7 @@ extern "C" __global__ void cells32(const int *in, int n, int *signed_cells, unsi
     atomicInc(&cells[5], 100);
     atomicDec(&cells[6], 50);
     atomicExch(&cells[7], u);
-    atomicAdd_block(&signed_cells[3], 1);
+    atomicAdd(&signed_cells[3], 1);
     atomicAdd_system(&signed_cells[4], 2);
     atomicAdd(sum, (float)(v & 15));
 }
