@@ -1,6 +1,7 @@
 //! A block: its warps in turn until all have exited, and the barriers between them.
 
 use crate::access::{Placed, Shared};
+use crate::async_ops::Engine;
 use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
@@ -33,8 +34,10 @@ pub(crate) struct Launch<'a> {
     pub global: &'a mut Global,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
+    /// Asynchronous work of the running cluster.
+    pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
 }
 
 impl Launch<'_> {
@@ -60,8 +63,9 @@ pub(crate) struct Env<'a> {
     pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
+    pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -155,8 +159,9 @@ impl Block {
             shared,
             stats: launch.stats,
             budget: launch.budget,
-            races: launch.races,
             ledger: launch.ledger,
+            engine: launch.engine,
+            races: launch.races,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
@@ -347,6 +352,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                     };
                     w.deliver(&g, &b, value);
                 }
+                env.shared[env.rank].watch.synced(32 * w.index, g.mask);
                 w.groups[k].park = Park::Run;
                 w.groups[k].pc += 1;
             }

@@ -5,9 +5,11 @@
 )]
 
 mod access;
+mod alias;
 mod alu;
 mod arena;
 pub mod ast;
+mod async_ops;
 mod atomic;
 mod block;
 mod cluster;
@@ -20,19 +22,27 @@ mod lanes;
 mod ledger;
 mod lex;
 mod link;
+pub mod lint;
+mod loadstore;
 mod matrix;
 mod memory;
 mod module;
+mod parallel;
 pub mod parse;
 mod print;
 mod printf;
 pub mod profile;
 mod race;
+mod repeat;
 mod sim;
 mod stats;
 mod step;
+mod vector;
 mod warp;
 
+pub use async_ops::{
+    Interleave, L2Promotion, OobFill, Swizzle, TensorMap, TensorMapBuilder, TensorMapError, TensorMapType,
+};
 pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};

@@ -32,6 +32,12 @@ pub(crate) enum Park {
     Collective,
     /// `barrier.cluster.wait`, in the phase of that parity.
     Cluster(u32),
+    /// A phase of the mbarrier at offset `at` of block `rank`.
+    Mbarrier {
+        rank: u16,
+        at: u32,
+        phase: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -207,7 +213,7 @@ impl Warp {
                 .min()
                 .unwrap_or(u32::MAX);
             let mut frame = std::mem::take(&mut self.frames[group.frame as usize]);
-            let outcome = self.step(&mut group, &mut frame, limit, env, &mut quantum);
+            let outcome = crate::step::step(self, &mut group, &mut frame, limit, env, &mut quantum);
             let func = frame.func;
             let home = group.frame;
             self.frames[home as usize] = frame;
@@ -272,6 +278,10 @@ impl Warp {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn frame_mut(&mut self, g: &Group) -> &mut Frame {
+        &mut self.frames[g.frame as usize]
     }
 
     /// Where a parked group stands, for reports.

@@ -3,13 +3,23 @@
 
 mod foreign {
     mod atomics;
+    mod barriers;
+    mod bulk;
+    mod cluster_copies;
+    mod clusters;
     mod dense;
     mod grids;
     mod integers;
     mod language;
     mod numbers;
+    mod ordered;
+    mod pipeline;
     mod resident;
     mod rig;
+    mod roundtrip;
     mod sums;
+    mod tensor;
+    mod tensormap;
+    mod triton;
     mod warps;
 }

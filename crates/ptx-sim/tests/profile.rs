@@ -159,6 +159,55 @@ fn operations_spaces_and_pipes() {
     assert_eq!((n(Class::Convert), n(Class::Double), n(Class::Special)), (2, 2, 2));
 }
 
+#[test]
+fn tensor_cores() {
+    let mma = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r5, %r6, %r7, %r8}, {%r9, %r9, %r9, %r9}, {%r9, %r9}, \
+        {%r10, %r10, %r10, %r10};";
+    let p = profile(&format!("mov.u32 %r9, 0x3c003c00; mov.u32 %r10, 0;\n{mma}"), 2, 64, 0);
+    assert_eq!(p.flops.tensor, [("f16".to_string(), 4 * 2 * 16 * 8 * 16)]);
+    assert_eq!((p.flops.total(), p.flops.single), (4 * 4096, 0));
+    let r = roofline(&p, &Gpu::A100, None);
+    let tensor = r.bounds.iter().find(|b| b.name == "tensor cores (f16)").unwrap();
+    // Two SMs do two each; 312 TFLOP/s are 2048 a clock and SM.
+    assert!((tensor.microseconds - 2.0 * 4096.0 / 2048.0 / 1410.0).abs() < 1e-4, "{tensor:?}");
+    // f64 on a machine whose tensor cores have none.
+    let mma = "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d5, %d6}, {%d7}, {%d7}, {%d8, %d8};";
+    let p = profile(&format!("mov.b64 %d7, 0d3FF0000000000000; mov.b64 %d8, 0;\n{mma}"), 1, 32, 0);
+    let r = roofline(&p, &Gpu::RTX_4090, None);
+    assert!(r.assumptions.iter().any(|a| a.contains("no tensor-core peak is known for f64")), "{r}");
+}
+
+#[test]
+fn asynchronous_copies() {
+    // One thread fetches 2000 bytes, from the middle of a sector on, and stores 512 of them.
+    let p = profile(
+        ".shared .align 8 .b8 m[8]; mov.u32 %r5, s; mov.u32 %r6, m; add.s64 %d2, %d0, 16;\n\
+         mbarrier.init.shared.b64 [%r6], 1; mbarrier.arrive.expect_tx.shared.b64 _, [%r6], 2000;\n\
+         cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r5], [%d2], 2000, [%r6];\nagain:\n\
+         mbarrier.try_wait.parity.shared.b64 %p1, [%r6], 0;\n@!%p1 bra again;\n\
+         cp.async.bulk.global.shared::cta.bulk_group [%d1], [%r5], 512;\n\
+         cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;",
+        1,
+        1,
+        0,
+    );
+    let (loads, stores) = (p.global.loads, p.global.stores);
+    assert_eq!((loads.requests, loads.bytes, loads.sectors, loads.ideal_sectors), (1, 2000, 63, 63));
+    assert_eq!((stores.requests, stores.sectors, p.global.footprint), (1, 16, 32 * 79));
+    assert_eq!((p.shared.stores.wavefronts, p.shared.loads.wavefronts), (16, 4));
+    assert_eq!(p.lines.iter().find(|l| l.line == 11).unwrap().global.sectors, 63);
+    // 16 bytes for each lane of two warps, all in one column of 128 bytes.
+    let p = profile(
+        "mul.wide.u32 %d2, %r4, 16; add.s64 %d3, %d0, %d2; shl.b32 %r6, %r4, 7; mov.u32 %r5, s; add.u32 %r5, %r5, %r6;\n\
+         cp.async.cg.shared.global [%r5], [%d3], 16;\ncp.async.wait_all;",
+        1,
+        64,
+        0,
+    );
+    assert_eq!((p.global.loads.requests, p.global.loads.sectors_per_request()), (2, 16.0));
+    assert_eq!((p.shared.stores.requests, p.shared.stores.wavefronts_per_request()), (2, 32.0));
+}
+
 fn corpus() -> Module {
     Module::parse(include_str!("ptx/corpus_sm_80.ptx")).unwrap()
 }
@@ -187,7 +236,10 @@ fn a_gemm_adds_up() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest")).count(), 11);
+    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest lines")).count(), 17);
+    let sources = p.hottest_sources(3);
+    // The innermost loop: two loads and a multiply-add for each of 16 x 16 x 64 x 64 x 64 / 32 steps.
+    assert!(sources[0].0.ends_with("lib.rs") && sources[0].3 >= 64 * 64 * 64 / 32 * 3, "{sources:?}");
 }
 
 #[test]

@@ -55,7 +55,8 @@ macro_rules! wides {
     };
 }
 
-/// Adds with carry in and out; subtraction complements `b` and its carry is "no borrow", kept inverted as a borrow flag.
+/// Adds with carry in and out. A subtraction adds the complement, and its flag is the carry of that sum (set when nothing
+/// was borrowed), as on the hardware: `addc` after `sub.cc` reads it so, and nvcc's 128-bit division relies on it.
 #[inline(always)]
 fn carry<T: Lane<Store: Into<u64>> + Copy>(
     r: &mut Regs<'_>,
@@ -67,13 +68,17 @@ fn carry<T: Lane<Store: Into<u64>> + Copy>(
     // Flags: 1 = subtract, 2 = use the flag, 4 = set the flag.
     let fl = o[4];
     let (a, b) = (T::src(r, o[1]), T::src(r, o[2]));
-    let cin = if fl & 2 != 0 { r.preds[CARRY as usize] } else { 0 };
+    let cin = match fl & 3 {
+        0 => 0,
+        1 => !0,
+        _ => r.preds[CARRY as usize],
+    };
     let mut out = [T::Store::default(); 32];
     let mut cout = 0u32;
     for l in 0..32 {
         let (x, y): (u64, u64) = (a[l].into(), b[l].into());
-        let c = (cin >> l & 1) as i128;
-        let sum = if fl & 1 != 0 { x as i128 - y as i128 - c } else { x as i128 + y as i128 + c };
+        let y = if fl & 1 != 0 { !y & (!0 >> (64 - bits)) } else { y };
+        let sum = x as i128 + y as i128 + (cin >> l & 1) as i128;
         out[l] = store(sum as u64);
         cout |= ((sum >> bits & 1) as u32) << l;
     }
@@ -283,6 +288,15 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
                 }
                 ("mad24", false, "s32") => {
                     alu!(|a: i32, b: i32, c: i32| -> i32 { (p24!(i32, i64, a, b) as i32).wrapping_add(c) })
+                }
+                ("mad24", true, "u32") => {
+                    alu!(|a: u32, b: u32, c: u32| -> u32 { ((p24!(u32, u64, a, b) >> 16) as u32).wrapping_add(c) })
+                }
+                ("mad24", true, "s32") if op.has("sat") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).saturating_add(c) })
+                }
+                ("mad24", true, "s32") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).wrapping_add(c) })
                 }
                 _ => return None,
             })

@@ -287,7 +287,8 @@ impl<'a> Parser<'a> {
 
     /// From the state space to the end of the first declarator.
     fn var(&mut self, linkage: Vec<&'a str>) -> Result<Var<'a>> {
-        let mut v = Var { linkage, line: Line(self.here.line), ..Var::default() };
+        let mut v =
+            Var { linkage, line: Line(self.here.line), column: Line(self.here.column), ..Var::default() };
         let space = self.word("a state space such as `.shared`")?;
         // `.reg` parameters of functions are written with their space, too.
         let known = SPACES.contains(&space)

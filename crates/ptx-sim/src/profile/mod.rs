@@ -2,7 +2,7 @@
 //!
 //! [`Profile`] is gathered when the simulator was built with [`SimBuilder::profile`](crate::SimBuilder::profile), and
 //! arrives in [`LaunchStats::profile`](crate::LaunchStats::profile). All its counts are exact for the PTX that ran: sectors,
-//! wavefronts and lanes are worked out from the addresses of every access. [`occupancy`] and [`roofline`] then say how many
+//! wavefronts and lanes are worked out from the addresses of every access; bulk copies count as perfectly spread over the banks. [`occupancy`] and [`roofline`] then say how many
 //! blocks a named [`Gpu`] holds at a time and what bounds the kernel on it; a roofline is an estimate, and prints what it
 //! assumes.
 //!
@@ -37,10 +37,12 @@ mod roofline;
 
 pub use gpu::{Gpu, Lanes, SmLimits};
 pub use occupancy::{Limit, Occupancy, Waves, occupancy};
-pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
+pub use ptxas::{PtxasError, Usage, find_ptxas, usage, usages};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
-use crate::stats::{Class, LaunchStats};
+use std::collections::BTreeMap;
+
+use crate::stats::{Class, LaunchStats, TensorType};
 
 /// Requests to global memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,7 +166,7 @@ pub struct Pipes {
     pub convert: u64,
     /// Elementary functions, division, roots.
     pub special: u64,
-    /// Loads, stores and atomics of every space.
+    /// Requests to global, shared and local memory.
     pub memory: u64,
 }
 
@@ -210,6 +212,8 @@ pub struct Profile {
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
     pub block: [u32; 3],
+    /// Blocks of a cluster in x, y, z.
+    pub cluster: [u32; 3],
     /// Shared memory of a block, static and dynamic, in bytes.
     pub shared_bytes: u32,
     /// Instructions issued, one per warp.
@@ -371,11 +375,30 @@ impl Profile {
         lines
     }
 
+    /// The source lines that keep an SM busy longest, longest first: file, line, cycles as [`LineProfile::cycles`] counts
+    /// them, and warp instructions. Empty for PTX without `.loc`.
+    pub fn hottest_sources(&self, n: usize) -> Vec<(&str, u32, f64, u64)> {
+        let mut sums: BTreeMap<(&str, u32), (f64, u64)> = BTreeMap::new();
+        for l in &self.lines {
+            if let Some((file, row)) = &l.source {
+                let sum = sums.entry((file, *row)).or_default();
+                sum.0 += l.cycles();
+                sum.1 += l.warp_instructions;
+            }
+        }
+        let mut lines: Vec<_> = sums.into_iter().map(|((f, r), (c, w))| (f, r, c, w)).collect();
+        lines.sort_by(|a, b| b.2.total_cmp(&a.2));
+        lines.truncate(n);
+        lines
+    }
+
     /// Takes over what [`LaunchStats`] counts by itself.
     fn adopt(&mut self, stats: &LaunchStats) {
         self.warp_instructions = stats.warp_instructions;
         self.lane_instructions = stats.lane_instructions;
         self.barriers = stats.barriers;
+        let tensor = TensorType::ALL.iter().zip(stats.tensor_flop).filter(|t| t.1 > 0);
+        self.flops.tensor = tensor.map(|(ty, n)| (format!("{ty:?}").to_lowercase(), n)).collect();
         let count = |c: &Class| (*c, stats.by_class[*c as usize]);
         self.by_class = Class::ALL.iter().map(count).filter(|c| c.1 > 0).collect();
     }

@@ -9,7 +9,7 @@
 //! - [`release`](Races::release) and [`acquire`](Races::acquire) on a [`Key`]: arrivals at named barriers, `barrier.cluster`, mbarriers,
 //!   groups of copies. What the releasing actor did and knew is known to all that acquire the key later. A phase or group
 //!   is part of its key; a phase also knows what the one before it knew. [`forget`](Races::forget) ends a key.
-//! - [`warp_sync`](Races::warp_sync): lanes of a warp synchronised (`bar.warp.sync`).
+//! - [`warp_sync`](Races::warp_sync): lanes of a warp synchronised (`bar.warp.sync`; `match.sync` too, for libcu++ needs it).
 //! - [`fence`](Races::fence): `fence` and `membar`.
 //! - Atomics and strong loads and stores synchronise by themselves in [`Races::access`], by their [`Order`].
 //!
@@ -251,7 +251,6 @@ impl Races {
 
     /// An asynchronous operation (or all lanes of the actor as one) accesses a range of bytes. The error names lane 0 and
     /// the offset in `place`.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn access_range(
         &mut self,
         actor: Actor,
@@ -329,7 +328,6 @@ impl Races {
 
     /// An asynchronous operation that knows what the lanes of its issuer know. `stream` says where it will complete, in order
     /// with others.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn fork(&mut self, issuer: Actor, stream: Key) -> Actor {
         if !self.enabled {
             return issuer;
@@ -361,7 +359,6 @@ impl Races {
     }
 
     /// An asynchronous operation has landed and was released to its keys.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn retire(&mut self, actor: Actor) {
         if actor.block == FLIGHT {
             self.free_flights.push(actor.warp);

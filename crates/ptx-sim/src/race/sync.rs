@@ -214,7 +214,6 @@ impl Key {
     }
 
     /// The stream of operations that complete here, one after the other.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(super) fn stream(self) -> Key {
         match self {
             Key::Barrier { .. } => self,

@@ -35,8 +35,8 @@ fn words(x: u32, y: u32, z: u32) -> [u32; 20] {
         high.wrapping_add(z),
         (both << (z & 31) >> 32) as u32,
         (both >> (z & 63).min(32)) as u32,
-        (x as u64 * y as u64 >> 32) as u32,
-        (i as i64 * j as i64 >> 32) as u32,
+        ((x as u64 * y as u64) >> 32) as u32,
+        ((i as i64 * j as i64) >> 32) as u32,
         ((x & 0xff_ffff).wrapping_mul(y & 0xff_ffff)).wrapping_add(s24(j).wrapping_mul(s24(k)) as u32),
         i.abs_diff(j).wrapping_add(z),
         ((x as u64 + y as u64) >> 1) as u32 ^ ((i as i64 + j as i64 + 1) >> 1) as u32,
@@ -46,7 +46,7 @@ fn words(x: u32, y: u32, z: u32) -> [u32; 20] {
         i.max(j) as u32 ^ x.min(z),
         (x as i8 as u32).wrapping_add(y as i16 as u32).wrapping_add(z as u8 as u32),
         parts(x, y, 8, |a, b| a + b)
-            ^ parts(y, z, 8, u32::abs_diff)
+            ^ parts(y, z, 8, |a, b| (a + b) / 2)
             ^ parts(x, z, 16, |a, b| (a as i16).max(b as i16) as u16 as u32)
             ^ parts(x, y, 8, |a, b| if a > b { 255 } else { 0 }),
     ]
@@ -82,8 +82,8 @@ fn long_words() {
                 x / (y | 1),
                 x % (y | 1),
                 (i.wrapping_div(j | 1) ^ i.wrapping_rem(j | 1)) as u64,
-                (x as u128 * y as u128 >> 64) as u64,
-                (i as i128 * j as i128 >> 64) as u64,
+                ((x as u128 * y as u128) >> 64) as u64,
+                ((i as i128 * j as i128) >> 64) as u64,
                 x.count_ones() as u64 + 128 * y.leading_zeros() as u64 + 32768 * ffs(x & y),
                 x.reverse_bits() ^ (x << (y & 63)) ^ (i >> (y >> 58)) as u64,
                 fold((x as u128 * y as u128).wrapping_add((y as u128) << 37)),
@@ -126,7 +126,7 @@ fn random_numbers() {
 fn printed_text() {
     each(kernels!("talk"), |r| {
         let n = 1 + r.random.below(9);
-        let x = r.random.list(n, |r| r.f64(0.5, 9.5));
+        let x = r.random.list(n, |r| r.f64(1.0, 9.9));
         let (dx, who) = (r.put(&x), r.put(b"world\0".as_slice()));
         let stats = r.run("talk", line(1, 32), args![dx, who, n as i32]);
         let mut got = stats.printf;

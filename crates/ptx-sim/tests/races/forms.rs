@@ -32,11 +32,13 @@ fn within_a_warp() {
         racy("shuffle", &exchange("shfl.sync.bfly.b32 %r12, %r1, 1, 31, -1;", 1, shared), s, kind);
         racy("vote", &exchange("vote.sync.ballot.b32 %r12, %p1, -1;", 1, shared), s, kind);
     }
-    // Lanes that store one place together, equal values or not.
-    racy("one word", "st.global.u32 [%d0], 7;", shape(1, 32), GlobalRace);
+    // Lanes that store different values to one place together.
+    racy("one word", "st.global.u32 [%d0], %r1;", shape(1, 32), GlobalRace);
+    clean("one word, one value", "st.global.u32 [%d0], 7;", shape(1, 32));
+    racy("one word, one value, two warps", "st.global.u32 [%d0], 7;", shape(1, 64), GlobalRace);
     racy(
         "pairs",
-        "and.b32 %r8, %r1, 30; mov.u32 %r9, a; add.u32 %r9, %r9, %r8; add.u32 %r9, %r9, %r8; st.shared.u32 [%r9], 1;",
+        "and.b32 %r8, %r1, 30; mov.u32 %r9, a; add.u32 %r9, %r9, %r8; add.u32 %r9, %r9, %r8; st.shared.u32 [%r9], %r1;",
         shape(1, 32),
         SharedRace,
     );

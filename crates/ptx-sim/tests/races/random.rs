@@ -395,7 +395,7 @@ fn random_programs_race_when_the_checker_says_so() {
     for round in 0..1200 {
         let blocks = 1 + (next(&mut state) % 4) as u32;
         let threads = 32 * (1 + (next(&mut state) % 3) as u32);
-        let cluster = if blocks % 2 == 0 { 1 + (next(&mut state) % 2) as u32 } else { 1 };
+        let cluster = if blocks.is_multiple_of(2) { 1 + (next(&mut state) % 2) as u32 } else { 1 };
         let s = Shape { blocks, threads, cluster };
         let steps = program(&mut state, s);
         let expected = verdict(&steps, s);
