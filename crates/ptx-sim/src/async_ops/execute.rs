@@ -324,6 +324,7 @@ fn sources(
                 actor,
                 races: ctx.races,
                 ledger: ctx.ledger,
+                repeats: 0,
                 order: WEAK,
                 line: i.line,
             };

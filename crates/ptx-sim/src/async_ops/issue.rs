@@ -112,6 +112,9 @@ impl Ctx<'_> {
             let place = a.base + missing as u64;
             return at(ErrorKind::UninitialisedGlobal, place, self.global.describe(place));
         }
+        if let Some(r) = &mut self.stats.recorder {
+            r.bulk(a.base, offset, bytes as usize, kind);
+        }
         self.stats.sectors += (address + bytes - 1) / 32 - address / 32 + 1;
         if kind != Kind::Write {
             self.stats.global_load_bytes += bytes;
@@ -183,6 +186,9 @@ impl Engine {
                 ctx.shared[place.rank].watch.hold(c.id, place.at, bytes, true, c.origin.line);
             }
         }
+        if let Some(r) = &mut ctx.stats.recorder {
+            r.shared(&c.dst.map(|a| a as usize).into(), c.mask, c.bytes as usize, Kind::Write);
+        }
         ctx.copy_writes(&c.origin, c.mask, &c.dst, c.bytes)?;
         self.events += 1;
         let w = self.copies.entry((c.origin.rank, c.origin.warp)).or_default();
@@ -232,6 +238,9 @@ impl Engine {
                     super::watch::proxy_read(ctx.shared, rank, at, len, reader, ctx.checks)?;
                 }
             }
+        }
+        if let Some(r) = &mut ctx.stats.recorder {
+            r.bulk_shared(f.bytes, if route == Route::Store { Kind::Read } else { Kind::Write });
         }
         ctx.stats.requests += (route != Route::Between) as u64;
         for s in &f.segments {
