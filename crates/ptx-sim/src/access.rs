@@ -368,7 +368,7 @@ impl Memory<'_> {
                     ));
                 }
                 if self.shared[index].watch.active {
-                    self.watch(index, &offs, part, bytes as usize, kind)?;
+                    self.watch(index, offs, part, bytes as usize, kind)?;
                 }
                 let shared = &mut self.shared[index];
                 if self.checks.shared_races {
