@@ -6,7 +6,7 @@ use crate::error::{Fault, Step};
 
 impl Memory<'_> {
     /// A read of the block's own shared memory by an asynchronous unit: the offset of its first byte in the arena, `None` if
-    /// the access is to be ignored. Checks bounds and initialisation.
+    /// the access is to be ignored. Checks bounds and initialisation, copies in flight, and proxy fences behind ordinary stores.
     pub(crate) fn proxy_read(&mut self, address: u64, bytes: usize) -> Step<Option<usize>> {
         let shared = &self.shared[self.rank];
         let end = address.saturating_add(bytes as u64);
@@ -18,12 +18,27 @@ impl Memory<'_> {
                 format!("an asynchronous read of {bytes} bytes; the address is {}", shared.describe(address));
             return Err(Fault::lane(ErrorKind::OutOfBounds, 0, address, text));
         }
+        if self.checks.async_rules
+            && let Some((kind, place, text)) = shared.watch.conflict(address, bytes as u64, false, true)
+        {
+            let text = format!("an asynchronous read: {text}: {}", shared.describe(place));
+            return Err(Fault::lane(kind, 0, place, text));
+        }
         let at = address as usize;
         if self.checks.uninitialised_shared && !shared.arena.init.test(at, bytes) {
             let missing = shared.arena.init.first_missing(at, bytes).unwrap_or(at) as u64;
             let text = format!("an asynchronous read; {}", shared.describe(missing));
             return Err(Fault::lane(ErrorKind::UninitialisedShared, 0, missing, text));
         }
+        let reader = 32 * self.actor.warp + (self.actor.lanes.trailing_zeros() & 31);
+        crate::async_ops::watch::proxy_read(
+            self.shared,
+            self.rank,
+            address,
+            bytes as u64,
+            reader,
+            self.checks,
+        )?;
         Ok(Some(at))
     }
 }
