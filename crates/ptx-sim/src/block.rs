@@ -35,10 +35,10 @@ pub(crate) struct Launch<'a> {
     pub global: &'a mut Global,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
     /// Asynchronous work of the running cluster.
     pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
 }
 
 impl Launch<'_> {
@@ -64,9 +64,9 @@ pub(crate) struct Env<'a> {
     pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
     pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -164,9 +164,9 @@ impl Block {
             shared,
             stats: launch.stats,
             budget: launch.budget,
-            races: launch.races,
             ledger: launch.ledger,
             engine: launch.engine,
+            races: launch.races,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,

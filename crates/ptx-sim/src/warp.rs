@@ -219,7 +219,7 @@ impl Warp {
                 .min()
                 .unwrap_or(u32::MAX);
             let mut frame = std::mem::take(&mut self.frames[group.frame as usize]);
-            let outcome = self.step(&mut group, &mut frame, limit, env, &mut quantum);
+            let outcome = crate::step::step(self, &mut group, &mut frame, limit, env, &mut quantum);
             let func = frame.func;
             let home = group.frame;
             self.frames[home as usize] = frame;

@@ -69,8 +69,9 @@ pub(super) struct Tile {
 pub(super) struct Operation {
     pub x: Arc<Wgmma>,
     pub site: Site,
-    /// Who reads the shared operands, and what its landing is known by, to the race detector.
-    pub actor: Actor,
+    /// To the race detector: who reads the shared operands, for each warp that issued it (each knows only what that warp
+    /// knew), and what the landing is known by.
+    pub actors: Vec<Actor>,
     pub key: Key,
     /// Descriptors and scale-d, which all warps must agree in.
     pub words: [u64; 3],
@@ -206,11 +207,13 @@ impl Operation {
                 }
             }
         }
-        for tile in [&self.a, &self.b] {
-            mem.asynchronous_reads(self.actor, tile.ranges(), self.site.line)?;
+        for actor in std::mem::take(&mut self.actors) {
+            for tile in [&self.a, &self.b] {
+                mem.asynchronous_reads(actor, tile.ranges(), self.site.line)?;
+            }
+            mem.races.release(actor, self.key);
+            mem.races.retire(actor);
         }
-        mem.races.release(self.actor, self.key);
-        mem.races.retire(self.actor);
         let mut start = vec![0u32; m * n];
         for (w, s) in self.start.iter().enumerate() {
             let rows = &mut start[w * 16 * n..][..16 * n];

@@ -11,7 +11,7 @@
 //! do not change before the wait; every operation is waited for before its warp ends.
 
 use super::Accumulation;
-use super::flight::{Accumulator, Flight, Hazard};
+use super::flight::{Accumulator, Flight, Hazard, Touch};
 use super::fragment::Shape;
 use super::multiply::kind;
 use super::operation::{Operation, Start, Tile, integer, locate};
@@ -196,7 +196,7 @@ impl Group {
             self.operations.push_back(Operation {
                 x: x.clone(),
                 site,
-                actor: mem.races.fork(mem.actor, key),
+                actors: Vec::new(),
                 key,
                 words,
                 issued: 0,
@@ -250,6 +250,9 @@ impl Group {
             }
         };
         o.issued |= 1 << w;
+        let block = mem.shared[mem.rank].block;
+        let stream = Key::Wgmma { block, warp: site.warp, group: number as u32 };
+        o.actors.push(mem.races.fork(mem.actor, stream));
         self.members[w].issued += 1;
         flight.issue(site.frame, regs.r32.len(), number, &x.d.regs, factor);
         let Shape { m, n, k } = x.shape;
@@ -334,6 +337,12 @@ impl Group {
             self.first += 1;
         }
     }
+}
+
+/// Another instruction of a warp uses registers of interest: what is wrong with that, if anything.
+#[cold]
+pub(crate) fn touched(flight: &mut Flight, list: &[Touch], groups: &[Group], warp: u32) -> Step {
+    flight.touch(list).map_err(|h| groups[warp as usize / 4].hazard(h))
 }
 
 /// Executes an instruction of the family; `false`: the warp has to wait for others of its warpgroup.
