@@ -11,7 +11,7 @@ mod common;
 use std::collections::HashMap;
 
 use common::{Data, Rng, compare, draw_data, feed, graph_of, run_on};
-use ironwarp::device::{DType, Device};
+use ironwarp::device::{DType, Device, SimOptions, Target};
 use ironwarp::graph::HostTensor;
 use ironwarp::ops::{Draw, OpEntry, Sample, registry};
 use proptest::prelude::*;
@@ -95,8 +95,15 @@ fn cpu_agrees_with_the_oracle() {
 #[test]
 fn sim_agrees_with_the_oracle_and_finds_nothing() {
     // The second run has its warps and blocks in another order: bits that depend on it are a race.
-    let (device, shuffled) = (Device::sim(), Device::sim_seeded(0x5eed));
-    for_every_op(|_| true, |sample, seed| forward(&device, &shuffled, sample, seed));
+    let pairs = [Target::Sm80, Target::Sm90a]
+        .map(|target| [0, 0x5eed].map(|seed| Device::sim_with(SimOptions { seed, target })));
+    for_every_op(
+        |_| true,
+        |sample, seed| {
+            let [device, shuffled] = &pairs[(seed & 1) as usize];
+            forward(device, shuffled, sample, seed)
+        },
+    );
 }
 
 #[test]

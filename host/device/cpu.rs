@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use super::backend::Backend;
-use super::sim::Simulator;
+use super::sim::{SimOptions, Simulator};
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
 
 const ALIGN: usize = 256;
@@ -92,7 +92,7 @@ impl Backend for Cpu {
     ) -> Result<(), DeviceError> {
         let mut guard = self.lock();
         let State { live, simulator, stats } = &mut *guard;
-        let simulator = simulator.get_or_insert_with(|| Simulator::new(0));
+        let simulator = simulator.get_or_insert_with(|| Simulator::new(SimOptions::default()));
         stats.launches += 1;
         // Mirror every buffer that an argument points into, once each: host address -> (simulated address, bytes).
         let mut mirrors: BTreeMap<u64, (u64, usize)> = BTreeMap::new();

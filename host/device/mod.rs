@@ -23,6 +23,7 @@ pub use buffer::{Buffer, DType, Element};
 pub use launch::{
     ArgValue, DevicePtr, DevicePtrMut, Dim, Kernel, KernelArg, Launch, LaunchArgs, MAX_ARGS, PtxModule,
 };
+pub use sim::{SimOptions, Target};
 
 /// The kernels of this library, as PTX.
 pub static BUILTIN: PtxModule = PtxModule {
@@ -136,14 +137,14 @@ impl Device {
         Device(Arc::new(cpu::Cpu::default()))
     }
 
-    /// The simulator, with every check on.
+    /// The simulator, with every check on: the `sm_80` PTX, warps and blocks in order.
     pub fn sim() -> Device {
-        Device::sim_seeded(0)
+        Device::sim_with(SimOptions::default())
     }
 
-    /// The simulator with the order of warps and blocks shuffled from `seed` (0: in order).
-    pub fn sim_seeded(seed: u64) -> Device {
-        Device(Arc::new(sim::SimDevice::new(seed)))
+    /// The simulator, with every check on, and `options`.
+    pub fn sim_with(options: SimOptions) -> Device {
+        Device(Arc::new(sim::SimDevice::new(options)))
     }
 
     /// GPU number `ordinal`.

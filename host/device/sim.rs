@@ -1,7 +1,6 @@
 //! The `sim` device: the shipped PTX in `ptx_sim`, under every check.
 //!
-//! The `sm_80` variant is executed. Every tensor is an allocation of its own, so that an access past one is never an
-//! access into the next.
+//! Every tensor is an allocation of its own, so that an access past one is never an access into the next.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -11,9 +10,29 @@ use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError};
 use super::backend::Backend;
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
 
+/// Which of the two variants of the shipped PTX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// For every GPU since Ampere.
+    #[default]
+    Sm80,
+    /// For Hopper.
+    Sm90a,
+}
+
+/// How the simulator runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimOptions {
+    /// Shuffles the order of warps and blocks; 0 leaves them in order.
+    pub seed: u64,
+    /// The PTX that is executed.
+    pub target: Target,
+}
+
 /// A simulator and the modules it has parsed.
 pub(super) struct Simulator {
     pub sim: Sim,
+    target: Target,
     modules: HashMap<*const PtxModule, Module>,
     pub stats: DeviceStats,
 }
@@ -22,9 +41,15 @@ pub(super) struct Simulator {
 unsafe impl Send for Simulator {}
 
 impl Simulator {
-    pub fn new(seed: u64) -> Simulator {
-        let sim = Sim::builder().checks(Checks::all()).seed(seed).build();
-        Simulator { sim, modules: HashMap::new(), stats: DeviceStats::default() }
+    pub fn new(options: SimOptions) -> Simulator {
+        let builder = Sim::builder().checks(Checks::all());
+        let builder = if options.seed == 0 { builder } else { builder.seed(options.seed) };
+        Simulator {
+            sim: builder.build(),
+            target: options.target,
+            modules: HashMap::new(),
+            stats: DeviceStats::default(),
+        }
     }
 
     pub fn launch(
@@ -37,7 +62,11 @@ impl Simulator {
         let parsed = match self.modules.get(&std::ptr::from_ref(module)) {
             Some(parsed) => parsed.clone(),
             None => {
-                let parsed = Module::parse(module.sm_80)
+                let text = match self.target {
+                    Target::Sm80 => module.sm_80,
+                    Target::Sm90a => module.sm_90a,
+                };
+                let parsed = Module::parse(text)
                     .map_err(|e| DeviceError::Kernel(format!("module {}: {e}", module.name)))?;
                 self.modules.insert(module, parsed.clone());
                 parsed
@@ -67,8 +96,8 @@ fn kernel_error(e: SimError) -> DeviceError {
 pub(super) struct SimDevice(Mutex<Simulator>);
 
 impl SimDevice {
-    pub fn new(seed: u64) -> SimDevice {
-        SimDevice(Mutex::new(Simulator::new(seed)))
+    pub fn new(options: SimOptions) -> SimDevice {
+        SimDevice(Mutex::new(Simulator::new(options)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Simulator> {

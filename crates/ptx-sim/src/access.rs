@@ -1,14 +1,15 @@
 //! Every device access to memory, in every space, goes through [`Memory::part`]: alignment, bounds, lifetime and
 //! initialisation are checked here, counts kept here, and a race detector needs no other place to stand.
 
+use crate::ErrorKind;
 use crate::arena::{Arena, Offsets, contiguous};
 use crate::error::{Fault, Step};
-use crate::isa::{LOCAL_BASE, Mem, NONE, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
+use crate::isa::{LOCAL_BASE, Mem, NONE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
 use crate::memory::Global;
+use crate::race::{Actor, Place, Races};
 use crate::sim::Checks;
 use crate::stats::LaunchStats;
-use crate::{ErrorKind, race::Races};
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub(crate) struct Placed {
 pub(crate) struct Shared {
     pub arena: Arena,
     pub vars: Vec<Placed>,
-    pub races: Races,
+    /// The race detector's number of the block.
+    pub block: u32,
     /// All threads of the block have exited: its memory is gone for the rest of the cluster.
     pub exited: bool,
     last: usize,
@@ -49,7 +51,6 @@ impl Shared {
         self.vars = vars.to_vec();
         self.last = 0;
         self.exited = false;
-        self.races.reset(total);
     }
 
     pub(crate) fn describe(&self, addr: u64) -> String {
@@ -138,8 +139,10 @@ pub(crate) struct Memory<'a> {
     pub stats: &'a mut LaunchStats,
     /// End of the running frame's local memory.
     pub local_top: u64,
-    /// First thread of the warp, and line of the instruction, for the race detector.
-    pub thread0: u32,
+    pub races: &'a mut Races,
+    /// Who accesses, how, and at which line, for the race detector.
+    pub actor: Actor,
+    pub order: Order,
     pub line: u32,
 }
 
@@ -264,6 +267,12 @@ impl Memory<'_> {
             Space::Global | Space::Generic => {
                 self.count(&offs, part, bytes as usize, kind);
                 let a = self.global.get(index);
+                if let Some(r) = &mut self.stats.recorder {
+                    match a.constant {
+                        true => r.constant(),
+                        false => r.global(a.base, &offs, part, bytes as usize, kind),
+                    }
+                }
                 let l = first(part) as u32;
                 let address = addrs[l as usize];
                 if a.freed {
@@ -274,6 +283,10 @@ impl Memory<'_> {
                 }
                 if a.read_only && kind != Kind::Read {
                     return Err(Fault::lane(ErrorKind::ReadOnly, l, address, self.global.describe(lead)));
+                }
+                if self.checks.global_races {
+                    let (place, n) = (Place::Global(index as u32), bytes as usize);
+                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
                 let found =
@@ -286,7 +299,9 @@ impl Memory<'_> {
                 Ok((Some(&mut self.global.get_mut(index).arena), offs, part))
             }
             Space::Shared => {
-                let own = index == self.rank;
+                if let Some(r) = &mut self.stats.recorder {
+                    r.shared(&offs, part, bytes as usize, kind);
+                }
                 let shared = &mut self.shared[index];
                 if shared.exited && self.checks.cluster {
                     let l = first(part) as u32;
@@ -299,8 +314,10 @@ impl Memory<'_> {
                         ),
                     ));
                 }
-                if self.checks.shared_races && own {
-                    shared.races.access(&offs, part, bytes as usize, kind, self.thread0, self.line)?;
+                if self.checks.shared_races {
+                    let place = Place::Shared(shared.block);
+                    let n = bytes as usize;
+                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
                 }
                 let found = settle(
                     &mut shared.arena,
@@ -317,6 +334,9 @@ impl Memory<'_> {
                 Ok((Some(&mut self.shared[index].arena), offs, part))
             }
             Space::Local => {
+                if let Some(r) = &mut self.stats.recorder {
+                    r.local(part, bytes as usize, kind);
+                }
                 for (l, o) in offs.iter_mut().enumerate() {
                     *o += l * self.local.stride;
                 }

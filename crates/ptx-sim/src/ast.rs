@@ -3,7 +3,7 @@
 //!
 //! Equality ignores line numbers ([`Line`]), which makes "parse, print, parse is the identity" a plain `==`.
 
-/// A 1-based source line that takes no part in comparisons.
+/// A 1-based source line (or column) that takes no part in comparisons.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Line(pub u32);
 
@@ -73,6 +73,8 @@ pub enum Init<'a> {
     One(Operand<'a>),
     /// A byte of an address: `0xFF00(symbol)`.
     Masked(u64, Operand<'a>),
+    /// A field of an opaque type: `addr_mode_0 = wrap`.
+    Field(&'a str, Operand<'a>),
     /// A brace list.
     List(Vec<Init<'a>>),
 }
@@ -134,6 +136,8 @@ pub struct Inst<'a> {
     pub operands: Vec<Operand<'a>>,
     /// Source line.
     pub line: Line,
+    /// Column of the guard or the opcode, in bytes.
+    pub column: Line,
 }
 
 /// An operand.

@@ -7,6 +7,7 @@ use crate::isa::{BarKind, NONE};
 use crate::link::Program;
 use crate::memory::Global;
 use crate::module::Inner;
+use crate::race::{Actor, Races};
 use crate::sim::{Checks, LaunchConfig, random, shuffle};
 use crate::stats::LaunchStats;
 use crate::warp::{Located, Park, Warp, report};
@@ -19,6 +20,7 @@ pub(crate) struct Grid<'a> {
     pub placed: &'a [Placed],
     pub shared_total: usize,
     pub seed: Option<u64>,
+    pub accumulation: crate::Accumulation,
 }
 
 /// A running launch.
@@ -30,6 +32,7 @@ pub(crate) struct Launch<'a> {
     pub global: &'a mut Global,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
+    pub races: &'a mut Races,
 }
 
 /// What a running warp sees of its surroundings.
@@ -43,6 +46,7 @@ pub(crate) struct Env<'a> {
     pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
+    pub races: &'a mut Races,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -51,6 +55,13 @@ pub(crate) struct Env<'a> {
     pub cluster_phase: u32,
     /// `bar.arrive`s since the block last looked.
     pub arrivals: &'a mut Vec<Arrival>,
+}
+
+impl Env<'_> {
+    /// Lanes of a warp of the running block, for the race detector.
+    pub(crate) fn actor(&self, warp: u32, lanes: u32) -> Actor {
+        Actor { block: self.shared[self.rank].block, warp, lanes }
+    }
 }
 
 /// A `bar.arrive`: barrier, thread count operand, threads.
@@ -106,10 +117,10 @@ impl Block {
         self.random = launch.grid.seed.unwrap_or(0) ^ linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         random(&mut self.random);
         let entry = launch.program.entry;
-        let (mut env, warps, _) = self.env(launch, shared);
+        let (env, warps, _) = self.env(launch, shared);
         for (i, w) in warps.iter_mut().enumerate() {
             let at = |fault| Located { fault, warp: i as u32, lane: 0, func: entry, pc: 0 };
-            w.start(i as u32, &mut env).map_err(at)?;
+            w.start(i as u32, &env).map_err(at)?;
         }
         Ok(())
     }
@@ -129,6 +140,7 @@ impl Block {
             shared,
             stats: launch.stats,
             budget: launch.budget,
+            races: launch.races,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
@@ -326,7 +338,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         }
         *bar = Barrier::default();
         env.stats.barriers += 1;
-        env.shared[env.rank].races.barrier();
+        env.races.block_barrier(env.shared[env.rank].block);
         any = true;
     }
     Ok(any)

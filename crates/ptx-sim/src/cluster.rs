@@ -51,6 +51,9 @@ impl Cluster {
             let at = [0, 1, 2].map(|a| first[a] * cluster[a] + inside[a]);
             let rank = rank as usize;
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
+            let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
+            let warps = c.block.iter().product::<u32>().div_ceil(32);
+            self.shared[rank].block = launch.races.start(linear, n, warps, launch.grid.shared_total);
             let block = &mut self.blocks[rank];
             let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);
             started.map_err(|l| block.report(l, launch))?;
@@ -103,6 +106,7 @@ impl Cluster {
                 }
             }
             if !alive {
+                self.shared.iter().for_each(|s| launch.races.finish(s.block));
                 return Ok(Progress::Done);
             }
             let mut released = self.release();

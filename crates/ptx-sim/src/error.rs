@@ -28,8 +28,10 @@ pub enum ErrorKind {
     DivergentCollective,
     /// No warp of the block can run.
     Deadlock,
-    /// Two accesses to one shared-memory byte without a barrier between them, at least one a write.
+    /// Two accesses to one byte of shared memory, at least one a write, that no synchronisation orders.
     SharedRace,
+    /// Two accesses to one byte of global memory, at least one a write, that no synchronisation orders.
+    GlobalRace,
     /// Access to the shared memory of a block of the cluster whose threads have all exited.
     ClusterExited,
     /// The instruction budget is used up.
@@ -64,6 +66,8 @@ pub struct Report {
     pub kernel: String,
     /// 1-based line of the PTX text.
     pub line: Option<u32>,
+    /// 1-based column of that line, in bytes: for errors of the text itself.
+    pub column: Option<u32>,
     /// Source file and 1-based line, from `.loc`.
     pub source: Option<(String, u32)>,
     /// The instruction's text.
@@ -114,6 +118,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::DivergentCollective => "divergent warp-level instruction",
             ErrorKind::Deadlock => "deadlock",
             ErrorKind::SharedRace => "race in shared memory",
+            ErrorKind::GlobalRace => "race in global memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
             ErrorKind::Trap => "trap",
@@ -151,6 +156,9 @@ impl fmt::Display for SimError {
         }
         if let Some(l) = r.line {
             write!(f, "\n  at PTX line {l}")?;
+            if let Some(c) = r.column {
+                write!(f, ", column {c}")?;
+            }
             if !r.instruction.is_empty() {
                 write!(f, ": {}", r.instruction)?;
             }

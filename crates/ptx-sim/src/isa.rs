@@ -2,6 +2,7 @@
 //! program counters.
 
 use crate::lanes::{Alu, File, Ops};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
 
 /// No guard, no register, no frame.
@@ -47,9 +48,45 @@ pub(crate) enum Base {
     Abs,
 }
 
+/// How strong a memory operation is, weakest first (PTX ISA, memory consistency model).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sem {
+    /// A plain access: races with any other of another thread that nothing orders.
+    Weak,
+    /// `.volatile`: as `.relaxed.sys`.
+    Volatile,
+    /// `.mmio`: as `.relaxed.sys`.
+    Mmio,
+    Relaxed,
+    Acquire,
+    Release,
+    AcqRel,
+    Sc,
+}
+
+/// Who a strong operation is ordered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Cta,
+    Cluster,
+    Gpu,
+    Sys,
+}
+
+/// Semantics and scope of a load, store, atomic or fence; the scope of a weak access means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub sem: Sem,
+    pub scope: Scope,
+}
+
+/// A plain access.
+pub(crate) const WEAK: Order = Order { sem: Sem::Weak, scope: Scope::Cta };
+
 /// A load or store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mem {
+    pub order: Order,
     pub space: Space,
     /// Bytes per element.
     pub size: u8,
@@ -89,11 +126,14 @@ pub(crate) enum AtomType {
     Bf16,
     F16x2,
     Bf16x2,
+    /// Slots name the first of two rows of the 64-bit file.
+    B128,
 }
 
 impl AtomType {
     pub(crate) fn bytes(self) -> u8 {
         match self {
+            AtomType::B128 => 16,
             AtomType::U64 | AtomType::S64 | AtomType::F64 => 8,
             AtomType::B16 | AtomType::F16 | AtomType::Bf16 => 2,
             _ => 4,
@@ -104,12 +144,14 @@ impl AtomType {
 /// An atomic (`atom`) or reduction (`red`, without destination).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom {
+    pub order: Order,
     pub space: Space,
     pub op: AtomOp,
     pub ty: AtomType,
-    /// Element of a vector form this is; all elements share base and offset.
     pub base: Base,
     pub offset: i64,
+    /// Required alignment: that of the whole vector at its first element.
+    pub align: u8,
     pub dst: Slot,
     pub b: Slot,
     pub c: Slot,
@@ -135,6 +177,12 @@ pub(crate) enum Collective {
     ReduxAnd,
     ReduxOr,
     ReduxXor,
+    /// `min` or `max` of f32, of absolute values, with NaN winning.
+    ReduxFloat {
+        max: bool,
+        abs: bool,
+        nan: bool,
+    },
     /// `bar.warp.sync`.
     Sync,
     Elect,
@@ -201,6 +249,10 @@ pub(crate) enum Special {
     LaneMaskGt,
     LaneMaskGe,
     Clock,
+    /// The upper half of the clock.
+    ClockHigh,
+    /// A register whose value is the same for everybody.
+    Fixed(u32),
     DynamicShared,
     TotalShared,
     ClusterId(u8),
@@ -242,9 +294,14 @@ pub(crate) enum Op {
     Load(Box<Mem>),
     Store(Box<Mem>),
     Atom(Box<Atom>),
+    /// `discard`: `size` bytes become uninitialised.
+    Discard(Box<Mem>),
     Collective(Box<Warp>),
     Bar(Box<Bar>),
+    Matrix(Box<crate::matrix::Matrix>),
     ClusterBar(ClusterBar),
+    /// `fence` and `membar`.
+    Fence(Order),
     Branch(u32),
     BranchIndexed(u32, Box<[u32]>),
     Call(Box<Call>),
@@ -266,6 +323,8 @@ pub(crate) struct Inst {
     pub tracked: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
+    /// Floating-point operations of a lane.
+    pub flops: Flops,
 }
 
 /// Run-time checks of an instruction whose registers definite assignment could not clear.

@@ -112,6 +112,12 @@ lane!(Two<bf16>, u32, r32, c32, |x| Two(bf16::from_bits(x as u16), bf16::from_bi
     as u32
     | (y.1.to_bits() as u32) << 16);
 
+lane!(Two<f32>, u64, r64, c64, |x| Two(f32::from_bits(x as u32), f32::from_bits((x >> 32) as u32)), |y| y
+    .0
+    .to_bits()
+    as u64
+    | (y.1.to_bits() as u64) << 32);
+
 #[inline(always)]
 pub(crate) fn put<R: Lane>(r: &mut Regs<'_>, i: u32, out: &[R::Store; 32], mask: u32) {
     let d = R::dst(r, i);

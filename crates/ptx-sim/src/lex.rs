@@ -25,6 +25,23 @@ pub(crate) enum Tok<'a> {
     End,
 }
 
+/// Where a token starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    /// Byte offset.
+    pub pos: usize,
+    /// 1-based line.
+    pub line: u32,
+    /// 1-based column, in bytes.
+    pub column: u32,
+}
+
+impl Place {
+    pub(crate) fn error(self, message: impl Into<String>) -> ParseError {
+        ParseError { line: self.line, column: self.column, message: message.into() }
+    }
+}
+
 /// The lexer: a cursor over the source.
 #[derive(Clone)]
 pub(crate) struct Lexer<'a> {
@@ -33,6 +50,8 @@ pub(crate) struct Lexer<'a> {
     pos: usize,
     line: u32,
     line_start: usize,
+    /// Where the last token started.
+    pub(crate) start: Place,
 }
 
 fn word_start(b: u8) -> bool {
@@ -46,20 +65,24 @@ fn word_part(b: u8) -> bool {
 impl<'a> Lexer<'a> {
     /// Starts at byte `pos` of `src`, which lies on line `line` (1-based).
     pub(crate) fn at(src: &'a str, pos: usize, line: u32) -> Self {
-        Lexer { src, bytes: src.as_bytes(), pos, line, line_start: pos }
+        let before = src.get(..pos).unwrap_or("");
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        Lexer { src, bytes: src.as_bytes(), pos, line, line_start, start: Place::default() }
     }
 
-    pub(crate) fn line(&self) -> u32 {
-        self.line
-    }
-
-    pub(crate) fn pos(&self) -> usize {
-        self.pos
-    }
-
-    pub(crate) fn error(&self, message: impl Into<String>) -> ParseError {
+    fn place(&self) -> Place {
         let column = self.pos.saturating_sub(self.line_start) as u32 + 1;
-        ParseError { line: self.line, column, message: message.into() }
+        Place { pos: self.pos, line: self.line, column }
+    }
+
+    /// An error at the token being read.
+    fn error(&self, message: impl Into<String>) -> ParseError {
+        self.start.error(message)
+    }
+
+    /// The text from the start of the last token to its end.
+    pub(crate) fn text(&self) -> &'a str {
+        self.src.get(self.start.pos..self.pos).unwrap_or("")
     }
 
     fn newline(&mut self) {
@@ -78,7 +101,7 @@ impl<'a> Lexer<'a> {
                 b' ' | b'\t' | b'\r' | 0x0b | 0x0c => self.pos += 1,
                 b'/' if self.bytes.get(self.pos + 1) == Some(&b'/') => self.skip_line(),
                 b'/' if self.bytes.get(self.pos + 1) == Some(&b'*') => {
-                    let start = self.clone();
+                    let start = self.place();
                     self.pos += 2;
                     loop {
                         match self.bytes.get(self.pos) {
@@ -107,7 +130,7 @@ impl<'a> Lexer<'a> {
 
     /// Skips from just before a `{` to just behind its matching `}`, whatever lies between.
     pub(crate) fn skip_braces(&mut self) -> Result<(), ParseError> {
-        let start = self.clone();
+        let start = self.place();
         let mut depth = 0usize;
         loop {
             self.skip()?;
@@ -127,6 +150,7 @@ impl<'a> Lexer<'a> {
     /// The next token.
     pub(crate) fn next(&mut self) -> Result<Tok<'a>, ParseError> {
         self.skip()?;
+        self.start = self.place();
         let start = self.pos;
         let Some(&b) = self.bytes.get(start) else { return Ok(Tok::End) };
         if b.is_ascii_digit() {

@@ -22,7 +22,9 @@ pub(crate) struct Allocation {
     pub arena: Arena,
     pub freed: bool,
     pub read_only: bool,
-    /// Variable name, for module variables.
+    /// A `.const` variable.
+    pub constant: bool,
+    /// Variable name of module variables, or what [`crate::Sim::label`] calls it.
     pub name: String,
 }
 
@@ -47,6 +49,7 @@ impl Global {
             arena,
             freed: false,
             read_only: false,
+            constant: false,
             name: String::new(),
         });
         base

@@ -2,6 +2,7 @@
 
 use crate::ast::{self, Function, Init, Item, Operand, Stmt, Var};
 use crate::decode;
+use crate::initial::{initialise, text_bytes};
 use crate::isa::{Func, SharedVar};
 use crate::parse::{ParseError, parse, parse_function};
 use crate::{ErrorKind, SimError};
@@ -44,6 +45,16 @@ pub struct KernelInfo {
     pub required_threads: Option<[u32; 3]>,
     /// `.maxnreg`.
     pub max_registers: Option<u32>,
+    /// `.minnctapersm`.
+    pub min_blocks_per_sm: Option<u32>,
+    /// `.reqnctapercluster`: the cluster's shape in blocks.
+    pub required_cluster: Option<[u32; 3]>,
+    /// `.maxclusterrank`: most blocks of a cluster.
+    pub max_cluster: Option<u32>,
+    /// `.explicitcluster`: the launch must give a cluster shape.
+    pub explicit_cluster: bool,
+    /// `.blocksareclusters`: the grid is given in clusters, not in blocks.
+    pub blocks_are_clusters: bool,
     /// Names an `.extern .shared` array.
     pub uses_dynamic_shared: bool,
     /// Has `.local` variables, i.e. per-thread memory.
@@ -70,7 +81,7 @@ pub(crate) struct FuncEntry {
     pub has_body: bool,
     start: u32,
     line: u32,
-    decoded: OnceLock<Result<Arc<Func>, (u32, String)>>,
+    decoded: OnceLock<Result<Arc<Func>, decode::Error>>,
 }
 
 #[derive(Debug)]
@@ -106,26 +117,33 @@ pub(crate) fn type_bytes(ty: &str) -> u32 {
         "b16" | "u16" | "s16" | "f16" | "bf16" => 2,
         "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" => 4,
         "b64" | "u64" | "s64" | "f64" => 8,
+        "texref" | "samplerref" | "surfref" => 8,
         "b128" => 16,
         _ => 1,
     }
 }
 
-/// Size and alignment of a variable; an open dimension counts as its initialiser's length.
+/// Components of a variable's vector type.
+fn components(v: &Var<'_>) -> u64 {
+    match () {
+        _ if v.qualifiers.contains(&".v8") => 8,
+        _ if v.qualifiers.contains(&".v4") => 4,
+        _ if v.qualifiers.contains(&".v2") => 2,
+        _ => 1,
+    }
+}
+
+/// Size and alignment of a variable; an open dimension is as long as its initialiser needs.
 pub(crate) fn layout(v: &Var<'_>) -> Result<(u64, u32), ParseError> {
-    let lanes = if v.qualifiers.contains(&".v4") {
-        4
-    } else if v.qualifiers.contains(&".v2") {
-        2
-    } else {
-        1
-    };
-    let element = type_bytes(v.ty) * lanes;
+    let element = type_bytes(v.ty) as u64 * components(v);
+    let inner = v.dims.iter().skip(1).fold(1u64, |n, d| n.saturating_mul(d.unwrap_or(1)));
     let open = match &v.init {
-        Some(Init::List(l)) => l.len() as u64,
+        Some(Init::List(l)) if l.iter().any(|i| matches!(i, Init::List(_))) => l.len() as u64,
+        Some(Init::List(l)) => (l.len() as u64).div_ceil(components(v).saturating_mul(inner).max(1)),
+        Some(Init::One(Operand::Str(s))) => text_bytes(s).len() as u64,
         _ => 0,
     };
-    let mut size = element as u64;
+    let mut size = element;
     for d in &v.dims {
         size = size.checked_mul(d.unwrap_or(open)).filter(|s| *s <= MAX_VAR).ok_or_else(|| ParseError {
             line: v.line.0,
@@ -133,44 +151,7 @@ pub(crate) fn layout(v: &Var<'_>) -> Result<(u64, u32), ParseError> {
             message: format!("`{}` is larger than {MAX_VAR} bytes", v.name),
         })?;
     }
-    Ok((size, v.align.max(element)))
-}
-
-/// Writes an initialiser's elements into the variable's bytes; addresses are noted for when they are known.
-fn fill(g: &mut GlobalVar, init: &Init<'_>, element: u32, at: &mut usize) {
-    let bytes = element as usize;
-    match init {
-        Init::List(items) => items.iter().for_each(|i| fill(g, i, element, at)),
-        Init::One(o) | Init::Masked(_, o) => {
-            let shift = match init {
-                Init::Masked(m, _) if *m != 0 => m.trailing_zeros(),
-                _ => 0,
-            };
-            let value = match o {
-                Operand::Int(v) => *v as u64,
-                Operand::F32(v) if bytes == 8 => (f32::from_bits(*v) as f64).to_bits(),
-                Operand::F32(v) => *v as u64,
-                Operand::F64(v) if bytes == 4 => (f64::from_bits(*v) as f32).to_bits() as u64,
-                Operand::F64(v) => *v,
-                Operand::Name(n) => {
-                    g.pointers.push((*at, element, shift, n.to_string(), 0));
-                    0
-                }
-                Operand::Offset(n, a) | Operand::Generic(n, a) => {
-                    g.pointers.push((*at, element, shift, n.to_string(), *a));
-                    0
-                }
-                _ => 0,
-            };
-            let value = (value >> shift).to_le_bytes();
-            if let Some(slot) = g.data.get_mut(*at..*at + bytes) {
-                for (d, s) in slot.iter_mut().zip(value) {
-                    *d = s;
-                }
-            }
-            *at += bytes;
-        }
-    }
+    Ok((size, v.align.max(element as u32)))
 }
 
 fn triple(args: &[Operand<'_>]) -> [u32; 3] {
@@ -282,8 +263,9 @@ impl Inner {
                 pointers: Vec::new(),
             };
             if let Some(init) = &v.init {
-                g.data = vec![0; size as usize];
-                fill(&mut g, init, type_bytes(v.ty), &mut 0);
+                let mut dims: Vec<u64> = v.dims.iter().map(|d| d.unwrap_or(1)).collect();
+                dims.push(components(v));
+                initialise(&mut g, init, type_bytes(v.ty), &dims);
             }
             self.global_names.insert(v.name.to_string(), self.globals.len() as u32);
             self.globals.push(g);
@@ -369,6 +351,11 @@ impl Inner {
             max_threads: directive(".maxntid"),
             required_threads: directive(".reqntid"),
             max_registers: directive(".maxnreg").map(|t| t[0]),
+            min_blocks_per_sm: directive(".minnctapersm").or(directive(".maxnctapersm")).map(|t| t[0]),
+            required_cluster: directive(".reqnctapercluster"),
+            max_cluster: directive(".maxclusterrank").map(|t| t[0]),
+            explicit_cluster: directive(".explicitcluster").is_some(),
+            blocks_are_clusters: directive(".blocksareclusters").is_some(),
             uses_dynamic_shared: mentions(body, &|n| {
                 self.shared_names.get(n).is_some_and(|&i| self.shared[i as usize].dynamic)
             }),
@@ -382,12 +369,13 @@ impl Inner {
         let e = &self.funcs[i as usize];
         let made = e.decoded.get_or_init(|| {
             let f: ast::Function<'_> =
-                parse_function(&self.source, e.start, e.line).map_err(|e| (e.line, e.message))?;
+                parse_function(&self.source, e.start, e.line).map_err(|e| (e.line, e.column, e.message))?;
             decode::function(self, &f).map(Arc::new)
         });
-        made.clone().map_err(|(line, message)| {
+        made.clone().map_err(|(line, column, message)| {
             let mut err = SimError::new(ErrorKind::InvalidModule, message);
             err.report.line = Some(line);
+            err.report.column = Some(column);
             err.report.kernel = e.name.clone();
             err
         })

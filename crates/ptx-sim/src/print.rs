@@ -57,6 +57,7 @@ impl Display for Init<'_> {
         match self {
             Init::One(o) => write!(f, "{o}"),
             Init::Masked(m, o) => write!(f, "0x{m:X}({o})"),
+            Init::Field(name, o) => write!(f, "{name} = {o}"),
             Init::List(v) => {
                 f.write_str("{")?;
                 join(f, v, show)?;
@@ -75,15 +76,8 @@ impl Display for Var<'_> {
         if self.align > 0 {
             write!(f, " .align {}", self.align)?;
         }
-        // The element type goes before `.ptr`, vector widths go before the element type.
-        let (vectors, others): (Vec<_>, Vec<_>) =
-            self.qualifiers.iter().partition(|q| matches!(**q, ".v2" | ".v4"));
-        let in_order = vectors.is_empty() || others.is_empty();
-        let list: Vec<&str> = if in_order {
-            self.qualifiers.clone()
-        } else {
-            vectors.into_iter().chain(others).copied().collect()
-        };
+        // The element type goes before `.ptr` and what describes the pointer, behind all else.
+        let list = &self.qualifiers;
         let split = list.iter().position(|q| *q == ".ptr").unwrap_or(list.len());
         for q in &list[..split] {
             write!(f, " {q}")?;

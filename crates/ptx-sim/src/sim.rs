@@ -6,8 +6,9 @@ use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
 use crate::link::Program;
 use crate::memory::Global;
+use crate::race::Races;
 use crate::stats::LaunchStats;
-use crate::{ErrorKind, Module, SimError};
+use crate::{Accumulation, ErrorKind, Module, SimError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -38,8 +39,10 @@ pub struct Checks {
     pub uninitialised_registers: bool,
     /// Barriers that part of the block cannot reach, and divergence at `.aligned` ones.
     pub barriers: bool,
-    /// Races between threads of a block in shared memory.
+    /// Races in shared memory, between threads of a block or a cluster.
     pub shared_races: bool,
+    /// Races in global memory, within and across blocks.
+    pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
 }
@@ -57,6 +60,7 @@ impl Checks {
             uninitialised_registers: true,
             barriers: true,
             shared_races: true,
+            global_races: true,
             cluster: true,
         }
     }
@@ -73,6 +77,7 @@ impl Checks {
             uninitialised_registers: false,
             barriers: false,
             shared_races: false,
+            global_races: false,
             cluster: false,
         }
     }
@@ -163,6 +168,8 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
+    profile: bool,
 }
 
 impl SimBuilder {
@@ -184,15 +191,30 @@ impl SimBuilder {
         self
     }
 
+    /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
+    pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = accumulation;
+        self
+    }
+
+    /// Whether launches gather a [`Profile`](crate::profile::Profile) (default: no). They then run slower.
+    pub fn profile(mut self, on: bool) -> Self {
+        self.profile = on;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            accumulation: self.accumulation,
+            profile: self.profile,
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
+            races: Races::default(),
             spare: Vec::new(),
         }
     }
@@ -223,10 +245,13 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    accumulation: Accumulation,
+    profile: bool,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
     programs: HashMap<(u64, String), Arc<Program>>,
+    races: Races,
     /// Clusters of earlier launches, whose memory the next ones use again.
     spare: Vec<Cluster>,
 }
@@ -234,7 +259,13 @@ pub struct Sim {
 impl Sim {
     /// Options with their defaults.
     pub fn builder() -> SimBuilder {
-        SimBuilder { checks: Checks::all(), seed: None, budget: 1 << 36 }
+        SimBuilder {
+            checks: Checks::all(),
+            seed: None,
+            budget: 1 << 36,
+            accumulation: Accumulation::default(),
+            profile: false,
+        }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
@@ -328,6 +359,15 @@ impl Sim {
         Ok(())
     }
 
+    /// Names a buffer in reports, by its first address, and says whether kernels may write it.
+    pub fn label(&mut self, addr: u64, name: &str, read_only: bool) -> Result<(), SimError> {
+        let i = self.global.host(addr, 0)?;
+        let a = self.global.get_mut(i);
+        a.name = name.to_string();
+        a.read_only = read_only;
+        Ok(())
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -395,9 +435,17 @@ impl Sim {
                 program.shared_bytes(config.shared_bytes)
             ));
         }
-        let mut stats = LaunchStats::default();
-        let grid = Grid { config, params: &params, placed: &placed, shared_total: total, seed: self.seed };
-        let clusters = gx as u64 * gy as u64 * gz as u64 / size as u64;
+        let mut stats = LaunchStats { recorder: self.profile.then(Box::default), ..LaunchStats::default() };
+        let grid = Grid {
+            config,
+            params: &params,
+            placed: &placed,
+            shared_total: total,
+            seed: self.seed,
+            accumulation: self.accumulation,
+        };
+        let clusters = gx as u64 * gy as u64 * gz as u64 / size;
+        self.races.begin();
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -406,8 +454,12 @@ impl Sim {
             global: &mut self.global,
             stats: &mut stats,
             budget: &mut self.budget.clone(),
+            races: &mut self.races,
         };
         run(&mut launch, clusters, &mut self.spare)?;
+        if let Some(r) = stats.recorder.take() {
+            stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
+        }
         Ok(stats)
     }
 
@@ -436,6 +488,7 @@ impl Sim {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
                 a.read_only = v.read_only;
+                a.constant = v.read_only;
                 a.arena.bytes.fill(0);
                 let n = v.data.len().min(a.arena.bytes.len());
                 a.arena.bytes[..n].copy_from_slice(&v.data[..n]);

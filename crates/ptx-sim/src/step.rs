@@ -23,7 +23,7 @@ pub(crate) enum Event {
 
 /// The lanes' addresses.
 #[inline(always)]
-fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
+pub(crate) fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
     match base {
         Base::R64(i) => u64::src(regs, i).map(|a| a.wrapping_add(offset as u64)),
         Base::R32(i) => u32::src(regs, i).map(|a| a.wrapping_add(offset as u32) as u64),
@@ -87,6 +87,7 @@ impl Warp {
             c64: &linked.c64,
         };
         let mut pc = group.pc;
+        let profiling = env.stats.recorder.is_some();
         macro_rules! leave {
             ($e:expr) => {{
                 group.pc = pc;
@@ -113,6 +114,9 @@ impl Warp {
                 env.stats.lane_instructions += m.count_ones() as u64;
                 env.stats.by_class[inst.class as usize] += 1;
             }
+            if profiling && let Some(r) = &mut env.stats.recorder {
+                r.issue(frame.func, pc, mask, m, inst.extra);
+            }
             if inst.tracked && env.checks.uninitialised_registers {
                 track(linked, pc, inst, &mut frame.written, mask, m)
                     .map_err(|f| (f, m.trailing_zeros(), pc))?;
@@ -121,8 +125,12 @@ impl Warp {
                 pc += 1;
                 continue;
             }
+            let actor = env.actor(self.index, m);
             macro_rules! memory {
                 () => {
+                    memory!(WEAK)
+                };
+                ($order:expr) => {
                     Memory {
                         global: env.global,
                         shared: env.shared,
@@ -132,7 +140,9 @@ impl Warp {
                         checks: env.checks,
                         stats: env.stats,
                         local_top,
-                        thread0: 32 * self.index,
+                        actor,
+                        races: env.races,
+                        order: $order,
                         line: linked.func.lines[pc as usize].0,
                     }
                 };
@@ -146,15 +156,19 @@ impl Warp {
                 }
                 Op::Load(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!().load(mem, &addrs, &mut regs, m).map_err(place)?;
+                    memory!(mem.order).load(mem, &addrs, &mut regs, m).map_err(place)?;
                 }
                 Op::Store(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!().store(mem, &addrs, &regs, m).map_err(place)?;
+                    memory!(mem.order).store(mem, &addrs, &regs, m).map_err(place)?;
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
-                    crate::collective::atomic(&mut memory!(), a, &addrs, &mut regs, m).map_err(place)?;
+                    crate::atomic::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m).map_err(place)?;
+                }
+                Op::Discard(mem) => {
+                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
+                    crate::atomic::discard(&mut memory!(mem.order), mem, &addrs, m).map_err(place)?;
                 }
                 Op::Special(s, d) => {
                     let v = self.special(*s, env, mask);
@@ -191,6 +205,9 @@ impl Warp {
                     let other = Group { mask: m, pc: *t, ..*group };
                     group.mask = mask & !m;
                     pc += 1;
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
+                    }
                     leave!(Event::Split(other));
                 }
                 Op::BranchIndexed(i, targets) => {
@@ -213,6 +230,9 @@ impl Warp {
                     if let [only] = list[..] {
                         pc = only.pc;
                         continue;
+                    }
+                    if let Some(r) = &mut env.stats.recorder {
+                        r.diverged();
                     }
                     leave!(Event::Many(list));
                 }
@@ -252,11 +272,13 @@ impl Warp {
                 Op::Return => leave!(Event::Return(m)),
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
+                // Weak memory is not modelled: memory is already as ordered as any fence makes it.
+                Op::Fence(order) => env.races.fence(actor, *order),
                 Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.shared[env.rank].races.warp_sync(self.index as usize),
+                        true => env.races.warp_sync(actor),
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
@@ -275,6 +297,19 @@ impl Warp {
                         env.arrivals.push((id, count, threads));
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
+                    }
+                }
+                Op::Matrix(x) => {
+                    if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
+                        leave!(Event::Park(m, Park::Collective));
+                    }
+                    let addrs =
+                        x.place().map_or([0; 32], |p| address(&regs, p.base, p.offset, frame.local_base));
+                    let mode = env.grid.accumulation;
+                    crate::matrix::execute(x, &mut memory!(WEAK), &mut regs, &addrs, m, mode)
+                        .map_err(place)?;
+                    if x.orders_lanes() {
+                        env.races.warp_sync(actor);
                     }
                 }
                 Op::ClusterBar(b) => {
@@ -318,6 +353,8 @@ impl Warp {
             Special::LaneMaskGe => per_lane(&|l| !((1 << l) - 1)),
             // Time is the number of instructions executed so far.
             Special::Clock => same(env.stats.warp_instructions),
+            Special::Fixed(v) => same(v as u64),
+            Special::ClockHigh => same(env.stats.warp_instructions >> 32),
             Special::DynamicShared => same(config.shared_bytes as u64),
             Special::TotalShared => same(env.program.shared_bytes(config.shared_bytes)),
             Special::ClusterId(a) => same((env.index[a as usize] / config.cluster[a as usize]) as u64),

@@ -362,8 +362,8 @@ fn unknown_instructions_fail_when_executed() {
     assert!(f.text.contains("`frobnicate.sync.b32`"), "{}", f.text);
     // A modifier that would change the result is not ignored.
     for op in [
-        "cvt.rn.satfinite.e4m3x2.f32 %h1, %r0, %r1;",
-        "cvt.rn.satfinite.f16.f32 %h1, %r0;",
+        "cvt.rn.satfinite.e2m1x2.f32 %h1, %r0, %r1;",
+        "mul.rn.satfinite.f32 %r5, %r0, %r1;",
         "add.rn.odd.f32 %r5, %r0, %r1;",
     ] {
         assert_eq!(finding(op, 32, 0, 1).kind, ErrorKind::UnsupportedInstruction, "{op}");

@@ -308,9 +308,9 @@ proptest! {
         exact("sqrt.rn.f64 %D, %A;", "dd", &x, |v| nan64(d(v[0]).sqrt()));
         exact("setp.gt.f64 %D, %A, %B;", "pdd", &x, |v| (d(v[0]) > d(v[1])) as u64);
         exact("cvt.rn.f32.f64 %D, %A;", "rd", &x, |v| nan32(d(v[0]) as f32));
-        exact("cvt.rzi.s64.f64 %D, %A;", "dd", &x, |v| d(v[0]) as i64 as u64);
+        exact("cvt.rzi.s64.f64 %D, %A;", "dd", &x, |v| if d(v[0]).is_nan() { 1 << 63 } else { d(v[0]) as i64 as u64 });
         exact("cvt.rni.f64.f64 %D, %A;", "dd", &x, |v| {
-            if d(v[0]).is_nan() { v[0] } else { d(v[0]).round_ties_even().to_bits() }
+            nan64(d(v[0]).round_ties_even())
         });
     }
 
@@ -365,13 +365,13 @@ proptest! {
         exact("cvt.rzi.s32.f32 %D, %A;", "rr", &y, |v| f(v[0]) as i32 as u32 as u64);
         exact("cvt.rni.s32.f32 %D, %A;", "rr", &y, |v| f(v[0]).round_ties_even() as i32 as u32 as u64);
         exact("cvt.rmi.u16.f32 %D, %A;", "hr", &y, |v| f(v[0]).floor() as u16 as u64);
-        exact("cvt.rpi.u64.f32 %D, %A;", "dr", &y, |v| f(v[0]).ceil() as u64);
+        exact("cvt.rpi.u64.f32 %D, %A;", "dr", &y, |v| if f(v[0]).is_nan() { 1 << 63 } else { f(v[0]).ceil() as u64 });
         exact("cvt.rni.f32.f32 %D, %A;", "rr", &y, |v| nan32(f(v[0]).round_ties_even()));
         exact("cvt.sat.f32.f32 %D, %A;", "rr", &y, |v| {
             let a = f(v[0]);
             (if a > 0.0 { a.min(1.0) } else { 0.0 }).to_bits() as u64
         });
-        exact("cvt.f64.f32 %D, %A;", "dr", &y, |v| (f(v[0]) as f64).to_bits());
+        exact("cvt.f64.f32 %D, %A;", "dr", &y, |v| nan64(f(v[0]) as f64));
         exact("cvt.rn.f16.f32 %D, %A;", "hr", &y, |v| if f(v[0]).is_nan() { 0x7fff } else { f16::from_f32(f(v[0])).to_bits() as u64 });
         exact("cvt.rn.bf16x2.f32 %D, %A, %B;", "rrr", &y, |v| {
             let b = |v: u64| if f(v).is_nan() { 0x7fff } else { bf16::from_f32(f(v)).to_bits() as u64 };

@@ -1,15 +1,19 @@
 //! `cvt`: between all integer and float formats. Floats to integers saturate and NaN gives 0; integers to integers wrap
 //! unless `.sat`; everything inexact goes through an f64 rounded to odd, then once to the target format.
 
-use super::float::{canonical, flush, odd, round32};
+use super::float::{canonical, canonical64, flush, odd, round32};
 use super::half::Half;
-use super::{FTZ, Mode, Opcode, SAT};
+use super::{FTZ, Mode, Opcode, SAT, soft};
 use crate::lanes::{Lane, Spec, Two, alu};
 use half::{bf16, f16};
 
 /// Flag: the rounding mode rounds to an integral value (`.rni`, ...).
 const INTEGRAL: u32 = 16;
 const RELU: u32 = 32;
+/// Flag: `.satfinite`, results beyond the largest finite number become it.
+const FINITE: u32 = 64;
+/// Flag: NaN becomes the integer with only its top bit set; without it, 0.
+const NAN_TOP: u32 = 128;
 
 fn integral(v: f64, mode: u32) -> f64 {
     match mode {
@@ -44,6 +48,9 @@ macro_rules! int_number {
         }
         impl Target for $t {
             fn from_float(v: f64, fl: u32) -> Self {
+                if v.is_nan() && fl & NAN_TOP != 0 {
+                    return 1 << (<$t>::BITS - 1);
+                }
                 integral(v, fl & 3) as $t
             }
         }
@@ -80,41 +87,23 @@ impl Source for f64 {
 }
 impl Target for f64 {
     fn from_float(v: f64, fl: u32) -> Self {
-        shape(v, fl)
+        canonical64(shape(v, fl))
     }
 }
 
 /// Rounds to a 16-bit float in any mode.
 fn narrow<H: Half>(v: f64, fl: u32) -> H {
     let v = shape(v, fl);
-    if v.is_nan() {
-        return H::raw(0x7fff);
+    let max = H::raw(H::EXPONENT - 1).wide();
+    if fl & FINITE != 0 && v.abs() > max {
+        return H::raw((H::EXPONENT - 1) | if v < 0.0 { 0x8000 } else { 0 });
     }
-    let r = H::narrow(v);
-    let w = r.wide();
-    // Neighbours towards and away from zero are neighbours in the bit pattern.
-    let toward = if w == 0.0 { r } else { H::raw(r.bits() - 1) };
-    let away = |negative: bool| {
-        if w == 0.0 { H::raw(if negative { 0x8001 } else { 1 }) } else { H::raw(r.bits() + 1) }
+    let r: H = match fl & 3 {
+        Mode::RN if !v.is_nan() => H::narrow(v),
+        mode => H::raw(soft::narrow(v, mode, H::FORMAT) as u16),
     };
-    match fl & 3 {
-        Mode::RZ if w.abs() > v.abs() => toward,
-        Mode::RM if w > v => {
-            if v > 0.0 {
-                toward
-            } else {
-                away(true)
-            }
-        }
-        Mode::RP if w < v => {
-            if v < 0.0 {
-                toward
-            } else {
-                away(false)
-            }
-        }
-        _ => r,
-    }
+    // Rounding up may overflow what was just below.
+    if fl & FINITE != 0 && r.bits() & 0x7fff == H::EXPONENT { H::raw(r.bits() - 1) } else { r }
 }
 
 macro_rules! half_number {
@@ -169,6 +158,16 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
         }
     }
     flags |= if op.has("relu") { RELU } else { 0 };
+    if op.has("satfinite") {
+        if !matches!(to, "f16" | "bf16" | "f16x2" | "bf16x2" | "tf32") {
+            return None;
+        }
+        flags |= FINITE;
+    }
+    // PTX: NaN gives 0 unless the source is f64 or the destination has 64 bits.
+    if int(to) && (from == "f64" || to.ends_with("64")) {
+        flags |= NAN_TOP;
+    }
     if to == "f32" && flags == 0 {
         // The common, vectorisable ones.
         match from {
@@ -179,17 +178,17 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
         }
     }
     if to == "tf32" {
-        let relu = RELU;
-        let mode = if op.has("rna") { 64 } else { 0 };
+        let mode = if op.has("rna") { NAN_TOP } else { 0 };
         // 10 bits of mantissa stay; `.rna` rounds halves away from zero, `.rn` to even, `.rz` truncates.
         return Some(
             alu!(fl; |a: f32| -> u32 {
                 let bits = a.to_bits();
-                let add = if fl & 64 != 0 { 0x1000 } else if fl & 3 == Mode::RZ { 0 } else { 0xfff + (bits >> 13 & 1) };
+                let add = if fl & NAN_TOP != 0 { 0x1000 } else if fl & 3 == Mode::RZ { 0 } else { 0xfff + (bits >> 13 & 1) };
                 let r = if a.is_nan() { 0x7fff_ffff } else if a.is_infinite() { bits } else { bits.wrapping_add(add) & !0x1fff };
+                let r = if fl & FINITE != 0 && r & 0x7fff_ffff == 0x7f80_0000 { r - 0x2000 } else { r };
                 if fl & RELU != 0 && r >> 31 != 0 { 0 } else { r }
             })
-            .flags(flags & (3 | relu) | mode),
+            .flags(flags & (3 | RELU | FINITE) | mode),
         );
     }
     if matches!(to, "f16x2" | "bf16x2") && from == "f32" {
@@ -245,23 +244,27 @@ fn int_to_f64(v: i128, fl: u32) -> f64 {
     }
 }
 
-/// `cvt.pack.sat.{u8,s8,u4,...}.s32.b32 d, a, b, c` and `cvt.pack.sat.{u16,s16}.s32 d, a, b`.
+/// `cvt.pack.sat.{u16,s16}.s32 d, a, b`, and `cvt.pack.sat.{u8,s8,u4,s4,u2,s2}.s32.b32 d, a, b, c`, which puts both in
+/// front of the low bits of `c`.
 fn pack(op: &Opcode<'_>) -> Option<Spec> {
-    match op.mods[..] {
-        ["pack", "sat", to @ ("u16" | "s16"), "s32"] => Some(
-            alu!(fl; |a: i32, b: i32| -> u32 {
-                let (lo, hi) = if fl != 0 { (-0x8000, 0x7fff) } else { (0, 0xffff) };
-                ((a.clamp(lo, hi) as u32) << 16) | (b.clamp(lo, hi) as u32 & 0xffff)
-            })
-            .flags((to == "s16") as u32),
-        ),
-        ["pack", "sat", to @ ("u8" | "s8"), "s32", "b32"] => Some(
-            alu!(fl; |a: i32, b: i32, c: u32| -> u32 {
-                let (lo, hi) = if fl != 0 { (-0x80, 0x7f) } else { (0, 0xff) };
-                (c << 16) | (a.clamp(lo, hi) as u32 & 0xff) << 8 | (b.clamp(lo, hi) as u32 & 0xff)
-            })
-            .flags((to == "s8") as u32),
-        ),
-        _ => None,
+    let (to, shifts) = match op.mods[..] {
+        ["pack", "sat", to @ ("u16" | "s16"), "s32"] => (to, false),
+        ["pack", "sat", to @ ("u8" | "s8" | "u4" | "s4" | "u2" | "s2"), "s32", "b32"] => (to, true),
+        _ => return None,
+    };
+    fn clamp(v: i32, fl: u32) -> u32 {
+        let bits = fl & 31;
+        let (lo, hi) =
+            if fl & 32 != 0 { (-1 << (bits - 1), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        v.clamp(lo, hi) as u32 & ((1 << bits) - 1)
     }
+    let s = if shifts {
+        alu!(fl; |a: i32, b: i32, c: u32| -> u32 {
+            let bits = fl & 31;
+            c << (2 * bits) | clamp(a, fl) << bits | clamp(b, fl)
+        })
+    } else {
+        alu!(fl; |a: i32, b: i32| -> u32 { clamp(a, fl) << 16 | clamp(b, fl) })
+    };
+    Some(s.flags(to[1..].parse::<u32>().ok()? | (to.starts_with('s') as u32) << 5))
 }

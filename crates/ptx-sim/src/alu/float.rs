@@ -1,9 +1,10 @@
 //! f32 and f64 arithmetic, exact in every rounding mode.
 //!
-//! Directed modes round an f64 that was itself rounded to odd (the last bit set when inexact), which no second rounding
-//! can spoil [Boldo and Melquiond 2008]. NaN results are PTX's canonical NaN.
+//! Directed modes of f32 round an f64 that was itself rounded to odd (the last bit set when inexact), which no second
+//! rounding can spoil [Boldo and Melquiond 2008]; those of f64 are computed in integers ([`soft`]). NaN results are PTX's
+//! canonical NaN.
 
-use super::{FTZ, Mode, Opcode, SAT, approx};
+use super::{FTZ, Mode, Opcode, SAT, approx, soft};
 use crate::lanes::{Spec, alu};
 use crate::stats::Class;
 
@@ -18,13 +19,13 @@ pub(crate) fn flush(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn input(x: f32, flags: u32) -> f32 {
+pub(super) fn input(x: f32, flags: u32) -> f32 {
     if flags & FTZ != 0 { flush(x) } else { x }
 }
 
 /// Applies `.ftz` and `.sat` to a result, and canonicalises NaN.
 #[inline(always)]
-fn output(x: f32, flags: u32) -> f32 {
+pub(super) fn output(x: f32, flags: u32) -> f32 {
     let x = if flags & FTZ != 0 { flush(x) } else { x };
     if flags & SAT != 0 {
         // NaN saturates to +0.
@@ -37,14 +38,14 @@ fn output(x: f32, flags: u32) -> f32 {
 /// `x`, or the one NaN that PTX makes. In integers: to LLVM all NaNs are as good as one another, and it drops a choice
 /// between floats that only changes one into another (`x < 0 ? NaN : sqrt(x)` becomes `sqrt(x)`).
 #[inline(always)]
-pub(super) fn canonical(x: f32) -> f32 {
+pub(crate) fn canonical(x: f32) -> f32 {
     let bits = x.to_bits();
     let nan = u32::from(bits & 0x7fff_ffff > 0x7f80_0000).wrapping_neg();
     f32::from_bits(bits & !nan | NAN32.to_bits() & nan)
 }
 
 #[inline(always)]
-fn canonical64(x: f64) -> f64 {
+pub(crate) fn canonical64(x: f64) -> f64 {
     let bits = x.to_bits();
     let nan = u64::from(bits & (u64::MAX >> 1) > 0x7ff0_0000_0000_0000).wrapping_neg();
     f64::from_bits(bits & !nan | NAN64.to_bits() & nan)
@@ -110,7 +111,7 @@ fn zero_sign(sum: f64, a: f64, b: f64, mode: u32) -> f64 {
 }
 
 #[inline]
-fn add32(a: f32, b: f32, mode: u32) -> f32 {
+pub(super) fn add32(a: f32, b: f32, mode: u32) -> f32 {
     if mode == Mode::RN {
         return a + b;
     }
@@ -119,12 +120,12 @@ fn add32(a: f32, b: f32, mode: u32) -> f32 {
 }
 
 #[inline]
-fn mul32(a: f32, b: f32, mode: u32) -> f32 {
+pub(super) fn mul32(a: f32, b: f32, mode: u32) -> f32 {
     if mode == Mode::RN { a * b } else { round32(a as f64 * b as f64, mode) }
 }
 
 #[inline]
-fn fma32(a: f32, b: f32, c: f32, mode: u32) -> f32 {
+pub(super) fn fma32(a: f32, b: f32, c: f32, mode: u32) -> f32 {
     if mode == Mode::RN {
         return a.mul_add(b, c);
     }
@@ -152,82 +153,28 @@ fn sqrt32(a: f32, mode: u32) -> f32 {
     round32(odd(q, (-q).mul_add(q, a as f64)), mode)
 }
 
-/// Steps an f64 rounded to nearest to the directed result, given the sign of the error left over.
-#[inline]
-fn direct(v: f64, error: f64, mode: u32) -> f64 {
-    if v.is_nan() || error.is_nan() || mode == Mode::RN {
-        return v;
-    }
-    match mode {
-        Mode::RZ if v.is_infinite() && error != 0.0 => f64::MAX.copysign(v),
-        Mode::RZ if v > 0.0 && error < 0.0 => v.next_down(),
-        Mode::RZ if v < 0.0 && error > 0.0 => v.next_up(),
-        Mode::RM if error < 0.0 => v.next_down(),
-        Mode::RP if error > 0.0 => v.next_up(),
-        _ => v,
-    }
+macro_rules! rounded {
+    ($name:ident($($x:ident),+), $host:expr) => {
+        #[inline]
+        pub(super) fn $name($($x: f64),+, mode: u32) -> f64 {
+            if mode == Mode::RN { $host } else { soft::$name($($x),+, mode) }
+        }
+    };
 }
-
-/// The error's sign for a finite operation that overflowed.
-#[inline]
-fn overflow(v: f64, error: f64, finite: bool) -> f64 {
-    if v.is_infinite() && finite { -v.signum() } else { error }
-}
-
-#[inline]
-fn add64(a: f64, b: f64, mode: u32) -> f64 {
-    let s = a + b;
-    if mode == Mode::RN {
-        return s;
-    }
-    let e = overflow(s, sum_error(a, b, s), a.is_finite() && b.is_finite());
-    zero_sign(direct(s, e, mode), a, b, mode)
-}
-
-#[inline]
-fn mul64(a: f64, b: f64, mode: u32) -> f64 {
-    let p = a * b;
-    if mode == Mode::RN {
-        return p;
-    }
-    direct(p, overflow(p, a.mul_add(b, -p), a.is_finite() && b.is_finite()), mode)
-}
-
-#[inline]
-fn fma64(a: f64, b: f64, c: f64, mode: u32) -> f64 {
-    let s = a.mul_add(b, c);
-    if mode == Mode::RN {
-        return s;
-    }
-    let p = a * b;
-    let pe = a.mul_add(b, -p);
-    let t = p + c;
-    let e = (t - s) + (sum_error(p, c, t) + pe);
-    let finite = a.is_finite() && b.is_finite() && c.is_finite();
-    zero_sign(direct(s, overflow(s, e, finite), mode), p, c, mode)
-}
-
-#[inline]
-fn div64(a: f64, b: f64, mode: u32) -> f64 {
-    let q = a / b;
-    if mode == Mode::RN {
-        return q;
-    }
-    let e = (-q).mul_add(b, a) * b.signum();
-    direct(q, overflow(q, e, a.is_finite() && b.is_finite() && b != 0.0), mode)
-}
-
-#[inline]
-fn sqrt64(a: f64, mode: u32) -> f64 {
-    let q = a.sqrt();
-    if mode == Mode::RN { q } else { direct(q, (-q).mul_add(q, a), mode) }
+mod exact {
+    use super::{Mode, soft};
+    rounded!(add(a, b), a + b);
+    rounded!(mul(a, b), a * b);
+    rounded!(fma(a, b, c), a.mul_add(b, c));
+    rounded!(div(a, b), a / b);
+    rounded!(sqrt(a), a.sqrt());
 }
 
 /// `min` and `max`: a NaN operand loses, -0 is below +0.
 macro_rules! extreme {
     ($name:ident, $t:ty, $nan:expr) => {
         #[inline(always)]
-        pub(super) fn $name(a: $t, b: $t, max: bool, nan: bool) -> $t {
+        pub(crate) fn $name(a: $t, b: $t, max: bool, nan: bool) -> $t {
             if a.is_nan() || b.is_nan() {
                 return if nan || (a.is_nan() && b.is_nan()) {
                     $nan
@@ -302,6 +249,9 @@ pub(super) fn f32(op: &Opcode<'_>) -> Option<Spec> {
         "fma" | "mad" => alu!(fl; |a: f32, b: f32, c: f32| -> f32 {
             output(fma32(input(a, fl), input(b, fl), input(c, fl), fl & 3), fl)
         }),
+        "div" if approx => {
+            alu!(fl; |a: f32, b: f32| -> f32 { output(approx::div(input(a, fl), input(b, fl)), fl) })
+        }
         "div" => alu!(fl; |a: f32, b: f32| -> f32 { output(div32(input(a, fl), input(b, fl), fl & 3), fl) }),
         "rcp" => alu!(fl; |a: f32| -> f32 { output(div32(1.0, input(a, fl), fl & 3), fl) }),
         "sqrt" => alu!(fl; |a: f32| -> f32 { output(sqrt32(input(a, fl), fl & 3), fl) }),
@@ -333,7 +283,8 @@ fn testp32(op: &Opcode<'_>) -> Option<Spec> {
         "infinite" => alu!(|a: f32| -> bool { a.is_infinite() }),
         "number" => alu!(|a: f32| -> bool { !a.is_nan() }),
         "notanumber" => alu!(|a: f32| -> bool { a.is_nan() }),
-        "normal" => alu!(|a: f32| -> bool { a.is_normal() }),
+        // Zeros count as normal.
+        "normal" => alu!(|a: f32| -> bool { a.is_normal() || a == 0.0 }),
         "subnormal" => alu!(|a: f32| -> bool { a.is_subnormal() }),
         _ => return None,
     })
@@ -345,7 +296,7 @@ fn testp64(op: &Opcode<'_>) -> Option<Spec> {
         "infinite" => alu!(|a: f64| -> bool { a.is_infinite() }),
         "number" => alu!(|a: f64| -> bool { !a.is_nan() }),
         "notanumber" => alu!(|a: f64| -> bool { a.is_nan() }),
-        "normal" => alu!(|a: f64| -> bool { a.is_normal() }),
+        "normal" => alu!(|a: f64| -> bool { a.is_normal() || a == 0.0 }),
         "subnormal" => alu!(|a: f64| -> bool { a.is_subnormal() }),
         _ => return None,
     })
@@ -354,13 +305,19 @@ fn testp64(op: &Opcode<'_>) -> Option<Spec> {
 pub(super) fn f64(op: &Opcode<'_>) -> Option<Spec> {
     let fl = op.flags();
     let s = match op.base {
-        "add" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(add64(a, b, fl & 3)) }),
-        "sub" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(add64(a, -b, fl & 3)) }),
-        "mul" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(mul64(a, b, fl & 3)) }),
-        "fma" | "mad" => alu!(fl; |a: f64, b: f64, c: f64| -> f64 { canonical64(fma64(a, b, c, fl & 3)) }),
-        "div" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(div64(a, b, fl & 3)) }),
-        "rcp" => alu!(fl; |a: f64| -> f64 { canonical64(div64(1.0, a, fl & 3)) }),
-        "sqrt" => alu!(fl; |a: f64| -> f64 { canonical64(sqrt64(a, fl & 3)) }),
+        "add" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(exact::add(a, b, fl & 3)) }),
+        "sub" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(exact::add(a, -b, fl & 3)) }),
+        "mul" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(exact::mul(a, b, fl & 3)) }),
+        "fma" | "mad" => {
+            alu!(fl; |a: f64, b: f64, c: f64| -> f64 { canonical64(exact::fma(a, b, c, fl & 3)) })
+        }
+        "div" => alu!(fl; |a: f64, b: f64| -> f64 { canonical64(exact::div(a, b, fl & 3)) }),
+        "rcp" if op.has("approx") => alu!(|a: f64| -> f64 { canonical64(approx::gross(a, |x| 1.0 / x)) }),
+        "rsqrt" if op.has("ftz") => {
+            alu!(|a: f64| -> f64 { canonical64(approx::gross(a, |x| 1.0 / x.sqrt())) })
+        }
+        "rcp" => alu!(fl; |a: f64| -> f64 { canonical64(exact::div(1.0, a, fl & 3)) }),
+        "sqrt" => alu!(fl; |a: f64| -> f64 { canonical64(exact::sqrt(a, fl & 3)) }),
         "rsqrt" => alu!(|a: f64| -> f64 { canonical64(1.0 / a.sqrt()) }),
         "abs" => alu!(|a: f64| -> f64 { a.abs() }),
         "neg" => alu!(|a: f64| -> f64 { -a }),

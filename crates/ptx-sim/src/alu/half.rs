@@ -2,7 +2,7 @@
 //! for them; `fma` rounds to odd in between.
 
 use super::float::{extreme32, fma_odd};
-use super::{FTZ, Opcode, SAT};
+use super::{FTZ, Mode, Opcode, SAT, soft};
 use crate::lanes::{Lane, Spec, Two, alu};
 use half::{bf16, f16};
 
@@ -12,7 +12,8 @@ const NAN: u32 = 32;
 const XORSIGN: u32 = 64;
 
 /// What the two formats share.
-pub(super) trait Half: Lane {
+pub(crate) trait Half: Lane {
+    const FORMAT: soft::Format;
     fn wide(self) -> f64;
     fn narrow(v: f64) -> Self;
     fn bits(self) -> u16;
@@ -21,12 +22,21 @@ pub(super) trait Half: Lane {
     const EXPONENT: u16;
 }
 
+/// Rounds to nearest. The machine's conversion from f32 is fast and, for what f32 holds exactly, right; going to f32 first
+/// would round all else twice.
+#[inline(always)]
+fn narrow<H: Half>(v: f64, fast: impl Fn(f32) -> H) -> H {
+    let single = v as f32;
+    if single as f64 == v { fast(single) } else { H::raw(soft::narrow(v, Mode::RN, H::FORMAT) as u16) }
+}
+
 impl Half for f16 {
+    const FORMAT: soft::Format = soft::F16;
     fn wide(self) -> f64 {
         self.to_f64()
     }
     fn narrow(v: f64) -> Self {
-        f16::from_f64(v)
+        narrow(v, f16::from_f32)
     }
     fn bits(self) -> u16 {
         self.to_bits()
@@ -38,11 +48,12 @@ impl Half for f16 {
 }
 
 impl Half for bf16 {
+    const FORMAT: soft::Format = soft::BF16;
     fn wide(self) -> f64 {
         self.to_f64()
     }
     fn narrow(v: f64) -> Self {
-        bf16::from_f64(v)
+        narrow(v, bf16::from_f32)
     }
     fn bits(self) -> u16 {
         self.to_bits()
@@ -94,6 +105,16 @@ fn neg<H: Half>(a: H, fl: u32) -> H {
 
 fn abs<H: Half>(a: H, fl: u32) -> H {
     H::raw(flush(a, fl).bits() & 0x7fff)
+}
+
+/// `add.rn` of an atomic.
+pub(crate) fn half_add<H: Half>(a: H, b: H) -> H {
+    add(a, b, 0)
+}
+
+/// `min` or `max` of an atomic.
+pub(crate) fn half_extreme<H: Half>(a: H, b: H, max: bool) -> H {
+    extreme(a, b, 0, max)
 }
 
 fn extreme<H: Half>(a: H, b: H, fl: u32, max: bool) -> H {

@@ -78,6 +78,28 @@ impl crate::lanes::Lane for Flushed {
     }
 }
 
+/// f16 whose subnormals count as zero.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+struct FlushedHalf(f16);
+impl crate::lanes::Lane for FlushedHalf {
+    type Store = u32;
+    const FILE: File = File::R32;
+    #[inline(always)]
+    fn of(s: u32) -> Self {
+        FlushedHalf(f16::from_bits(if s & 0x7c00 == 0 { s as u16 & 0x8000 } else { s as u16 }))
+    }
+    fn to(self) -> u32 {
+        self.0.to_bits() as u32
+    }
+    #[inline(always)]
+    fn src<'a>(r: &'a crate::lanes::Regs<'_>, i: u32) -> &'a [u32; 32] {
+        u32::src(r, i)
+    }
+    fn dst<'a>(r: &'a mut crate::lanes::Regs<'_>, i: u32) -> &'a mut [u32; 32] {
+        u32::dst(r, i)
+    }
+}
+
 /// The comparison `cmp` on operands of type `ty`, into a predicate.
 pub(crate) fn compare(cmp: &str, ty: &str, flags: u32) -> Option<Spec> {
     match ty {
@@ -90,6 +112,7 @@ pub(crate) fn compare(cmp: &str, ty: &str, flags: u32) -> Option<Spec> {
         "f32" if flags & FTZ != 0 => unordered!(cmp, Flushed),
         "f32" => unordered!(cmp, f32),
         "f64" => unordered!(cmp, f64),
+        "f16" if flags & FTZ != 0 => unordered!(cmp, FlushedHalf),
         "f16" => unordered!(cmp, f16),
         "bf16" => unordered!(cmp, bf16),
         _ => None,

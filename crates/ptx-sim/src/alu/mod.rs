@@ -8,6 +8,9 @@ mod float;
 mod half;
 mod int;
 mod logic;
+mod narrow;
+mod packed;
+mod soft;
 
 use crate::lanes::Spec;
 use crate::stats::Class;
@@ -65,7 +68,15 @@ pub(crate) const SAT: u32 = 8;
 
 /// Modifiers whose meaning the families know. An opcode with another one (`.satfinite`, say) is refused as a whole: ignoring it
 /// would give wrong results without a word.
-const MODIFIERS: [&str; 76] = [
+const MODIFIERS: &[&str] = &[
+    "f32x2",
+    "u8x4",
+    "s8x4",
+    "u4",
+    "s4",
+    "u2",
+    "s2",
+    "satfinite",
     "u8",
     "s8",
     "b8",
@@ -145,14 +156,29 @@ const MODIFIERS: [&str; 76] = [
 ];
 
 /// The function for an arithmetic opcode, and its class; `None` when it is no arithmetic the simulator knows.
+pub(crate) use float::{canonical, canonical64, extreme32, flush};
+pub(crate) use half::{Half, half_add, half_extreme};
 pub(crate) use logic::compare;
+pub(crate) use packed::three;
 
 pub(crate) fn lookup(op: &Opcode<'_>) -> Option<(Spec, Class)> {
+    if op.base == "cvt"
+        && let Some(s) = narrow::lookup(op)
+    {
+        return Some((s, Class::Convert));
+    }
     if !op.mods.iter().all(|m| MODIFIERS.contains(m)) {
         return None;
     }
     if let Some(s) = logic::lookup(op) {
         return Some((s, if op.base == "selp" || op.base == "slct" { Class::Move } else { Class::Integer }));
+    }
+    if op.has("satfinite") && op.base != "cvt" {
+        return None;
+    }
+    if let Some(s) = packed::lookup(op) {
+        let integer = op.ty().ends_with("8x4");
+        return Some((s, if integer { Class::Integer } else { Class::Float }));
     }
     if op.base == "cvt" {
         return convert::lookup(op).map(|s| (s, Class::Convert));

@@ -5,7 +5,7 @@ use super::{Decoder, Result, Symbol};
 use crate::alu::{self, Opcode};
 use crate::ast::Operand;
 use crate::isa::*;
-use crate::lanes::{CONST, File, NEGATED};
+use crate::lanes::{CONST, File};
 use crate::module::type_bytes;
 use crate::stats::Class;
 
@@ -37,8 +37,17 @@ pub(super) fn special(name: &str) -> Option<Special> {
         "%lanemask_le" => Special::LaneMaskLe,
         "%lanemask_gt" => Special::LaneMaskGt,
         "%lanemask_ge" => Special::LaneMaskGe,
-        "%clock" | "%clock_hi" | "%clock64" | "%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi" => {
-            Special::Clock
+        "%clock" | "%clock64" | "%globaltimer" | "%globaltimer_lo" => Special::Clock,
+        "%clock_hi" | "%globaltimer_hi" => Special::ClockHigh,
+        "%reserved_smem_offset_begin" => Special::Fixed(0),
+        "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => Special::Fixed(1024),
+        "%current_graph_exec" => Special::Fixed(0),
+        _ if ["%envreg", "%pm", "%reserved_smem_offset_"].iter().any(|p| {
+            let digits = name.strip_prefix(p).map(|d| d.trim_end_matches("_64"));
+            digits.is_some_and(|d| !d.is_empty() && d.len() < 3 && d.bytes().all(|b| b.is_ascii_digit()))
+        }) =>
+        {
+            Special::Fixed(0)
         }
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" | "%aggr_smem_size" => Special::TotalShared,
@@ -56,6 +65,9 @@ pub(super) fn special(name: &str) -> Option<Special> {
 impl<'a> Decoder<'a, '_> {
     /// Decodes one instruction; `false` when the simulator does not know it.
     pub(super) fn decode(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        if matches!(op.base, "mma" | "wmma" | "ldmatrix" | "stmatrix" | "movmatrix" | "wgmma") {
+            return self.matrix(op, operands);
+        }
         if op.has("async") || op.has("bulk") || op.has("reduce") {
             return Ok(false);
         }
@@ -63,6 +75,7 @@ impl<'a> Decoder<'a, '_> {
             "ld" | "ldu" => self.load(op, operands),
             "st" => self.store(op, operands),
             "atom" | "red" => self.atom(op, operands),
+            "createpolicy" => self.createpolicy(operands),
             "cvta" => self.cvta(op, operands),
             "mapa" | "getctarank" => self.mapa(op, operands),
             "isspacep" => self.isspacep(op, operands),
@@ -87,13 +100,18 @@ impl<'a> Decoder<'a, '_> {
                 Ok(true)
             }
             "call" => self.call(operands),
-            "ret" => self.plain(Op::Return, Class::Control),
+            "ret" => self.ret(),
             "exit" => self.plain(Op::Exit, Class::Control),
             "trap" => self.plain(Op::Trap, Class::Control),
-            "brkpt" | "nanosleep" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" => {
+            "discard" => self.discard(op, operands),
+            "alloca" | "stacksave" | "stackrestore" => self.stack(op, operands),
+            "brkpt" | "nanosleep" | "prefetch" | "prefetchu" | "applypriority" | "pmevent" => {
                 self.plain(Op::Nop, Class::Control)
             }
-            "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
+            "membar" | "fence" => {
+                self.plain(super::order::of_fence(op).map_or(Op::Nop, Op::Fence), Class::Sync)
+            }
+            "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
             "bar" | "barrier" => self.barrier(op, operands),
             "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => self.collective(op, operands),
             "setp" | "set" => self.setp(op, operands),
@@ -112,7 +130,11 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn arithmetic(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
-        let Some((spec, class)) = alu::lookup(op) else { return Ok(false) };
+        let found = match op.base {
+            "min" | "max" if operands.len() == 4 => alu::three(op).map(|s| (s, Class::Float)),
+            _ => alu::lookup(op),
+        };
+        let Some((spec, class)) = found else { return Ok(false) };
         // The destination's type is the first of two, and the last of one.
         let target = match op.mods[..] {
             [.., a, _] if op.base == "cvt" || op.base == "set" => a,
@@ -123,7 +145,7 @@ impl<'a> Decoder<'a, '_> {
         Ok(true)
     }
 
-    fn pred_dst(&mut self, name: &'a str) -> Result<u32> {
+    pub(super) fn pred_dst(&mut self, name: &'a str) -> Result<u32> {
         if name == "_" {
             return self.fresh(File::Pred, 1);
         }
@@ -133,7 +155,7 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    fn pred_op(&mut self, f: fn(u32, u32) -> u32, d: u32, a: u32, b: u32) {
+    pub(super) fn pred_op(&mut self, f: fn(u32, u32) -> u32, d: u32, a: u32, b: u32) {
         self.push(Op::Pred(f, [d, a, b]), Class::Move);
         self.wrote(File::Pred, d);
     }
@@ -156,93 +178,6 @@ impl<'a> Decoder<'a, '_> {
             _ => |a, _| a,
         };
         self.pred_op(f, d, a, b);
-        Ok(true)
-    }
-
-    /// `setp.cmp[.bool].type p[|q], a, b[, c]` and `set.cmp[.bool].dtype.stype d, a, b[, c]`.
-    fn setp(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
-        let [d, a, b, rest @ ..] = operands else { return Err("takes a destination and two sources".into()) };
-        let ty = op.ty();
-        let cmp = op.mods.first().copied().unwrap_or("");
-        let pair = matches!(ty, "f16x2" | "bf16x2");
-        if pair {
-            return self.setp_pair(cmp, ty, d, a, b);
-        }
-        let Some(spec) = alu::compare(cmp, ty, op.flags()) else { return Ok(false) };
-        let t = self.fresh(File::Pred, 1)?;
-        let a = self.src(a, spec.files[1])?;
-        let b = self.src(b, spec.files[2])?;
-        self.push(Op::Alu(spec.f, [t, a, b, 0, spec.flags]), Class::Move);
-        self.wrote(File::Pred, t);
-        let c = match rest {
-            [c] => self.src(c, File::Pred)?,
-            _ => NONE,
-        };
-        let combine: fn(u32, u32) -> u32 = match op.mods.get(1).copied() {
-            Some("and") => |a, b| a & b,
-            Some("or") => |a, b| a | b,
-            Some("xor") => |a, b| a ^ b,
-            _ => |a, _| a,
-        };
-        let other = if c == NONE { CONST } else { c };
-        if op.base == "set" {
-            let [.., dtype, _] = op.mods[..] else { return Ok(false) };
-            let p = self.fresh(File::Pred, 1)?;
-            self.pred_op(combine, p, t, other);
-            let yes = if dtype == "f32" { Const::Value(1f32.to_bits() as u64) } else { Const::Value(!0) };
-            let (one, zero) = (self.constant(File::R32, yes), self.constant(File::R32, Const::Value(0)));
-            let (row, into) = self.dst(d, File::R32)?;
-            self.push(Op::Alu(crate::lanes::select::<u32>, [row, one, zero, p, 0]), Class::Move);
-            self.finish(File::R32, row, into, dtype == "s32");
-            return Ok(true);
-        }
-        let (p, q) = match d {
-            Operand::Name(p) => (self.pred_dst(p)?, NONE),
-            Operand::Pair(p, q) => (self.pred_dst(p)?, self.pred_dst(q)?),
-            _ => return Err(format!("`{d}` is not a predicate")),
-        };
-        if q == NONE && c == NONE {
-            // The plain case compares straight into the destination.
-            if let Some(Op::Alu(_, o)) = self.func.code.last_mut().map(|i| &mut i.op) {
-                o[0] = p;
-            }
-            if let Some(u) = self.uses.last_mut() {
-                u.writes = vec![(File::Pred, p)];
-            }
-            return Ok(true);
-        }
-        // `c` may be the very register that `p` is.
-        let held = self.fresh(File::Pred, 1)?;
-        self.pred_op(|a, _| a, held, other, CONST);
-        self.pred_op(combine, p, t, held);
-        if q != NONE {
-            self.pred_op(combine, q, t ^ NEGATED, held);
-        }
-        Ok(true)
-    }
-
-    fn setp_pair(
-        &mut self,
-        cmp: &str,
-        ty: &str,
-        d: &Operand<'a>,
-        a: &Operand<'a>,
-        b: &Operand<'a>,
-    ) -> Result<bool> {
-        let Some(spec) = alu::compare(cmp, ty.trim_end_matches("x2"), 0) else { return Ok(false) };
-        let Operand::Pair(p, q) = d else { return Err("needs two predicates `p|q`".into()) };
-        let (p, q) = (self.pred_dst(p)?, self.pred_dst(q)?);
-        let (a, b) = (self.src(a, File::R32)?, self.src(b, File::R32)?);
-        let (ha, hb) = (self.fresh(File::R32, 1)?, self.fresh(File::R32, 1)?);
-        let high = crate::lanes::alu!(|a: u32| -> u32 { a >> 16 });
-        self.push(Op::Alu(high.f, [ha, a, 0, 0, 0]), Class::Move);
-        self.wrote(File::R32, ha);
-        self.push(Op::Alu(high.f, [hb, b, 0, 0, 0]), Class::Move);
-        self.wrote(File::R32, hb);
-        self.push(Op::Alu(spec.f, [p, a, b, 0, 0]), Class::Move);
-        self.wrote(File::Pred, p);
-        self.push(Op::Alu(spec.f, [q, ha, hb, 0, 0]), Class::Move);
-        self.wrote(File::Pred, q);
         Ok(true)
     }
 
@@ -283,6 +218,9 @@ impl<'a> Decoder<'a, '_> {
 
     fn mov(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let [d, s] = operands else { return Err("takes a destination and a source".into()) };
+        if op.ty() == "b128" || op.has("v2") || op.has("v4") || op.has("v8") {
+            return self.mov_rows(op, d, s);
+        }
         let bytes = type_bytes(op.ty());
         match (d, s) {
             _ if op.ty() == "pred" => {
@@ -334,47 +272,6 @@ impl<'a> Decoder<'a, '_> {
         if let Some(u) = self.uses.last_mut() {
             u.copies = u.reads.len() == 1 && !u.guarded;
         }
-        Ok(true)
-    }
-
-    /// `call[.uni] [(returns),] callee [, (args)] [, prototype]`.
-    fn call(&mut self, operands: &[Operand<'a>]) -> Result<bool> {
-        let (returns, rest) = match operands {
-            [Operand::List(r), rest @ ..] => (r.as_slice(), rest),
-            rest => (&[][..], rest),
-        };
-        let [Operand::Name(callee), rest @ ..] = rest else { return Err("takes a function".into()) };
-        let args = match rest {
-            [Operand::List(a), ..] => a.as_slice(),
-            _ => &[],
-        };
-        let places = |d: &Self, list: &[Operand<'a>]| {
-            list.iter()
-                .map(|o| match o {
-                    Operand::Name(n) => match d.find(n) {
-                        Some(Symbol::Frame(at)) => Ok(at),
-                        _ => Err(format!("`{n}` is not a `.param` variable")),
-                    },
-                    _ => Err(format!("`{o}` is not a `.param` variable")),
-                })
-                .collect::<Result<Box<[u32]>>>()
-        };
-        let (args, returns) = (places(self, args)?, places(self, returns)?);
-        let callee = match self.find(callee) {
-            Some(Symbol::Reg(File::R64, i)) => {
-                self.pending_reads.push((File::R64, i, callee));
-                self.func.indirect = true;
-                Callee::Register(i)
-            }
-            _ => match self.module.func_names.get(*callee) {
-                Some(&f) => {
-                    self.func.calls.push(f);
-                    Callee::Function(f)
-                }
-                None => return Err(format!("`{callee}` is not a function")),
-            },
-        };
-        self.push(Op::Call(Box::new(Call { callee, args, returns })), Class::Control);
         Ok(true)
     }
 
@@ -479,6 +376,9 @@ impl<'a> Decoder<'a, '_> {
                 } else {
                     Collective::MatchAll
                 }
+            }
+            _ if op.base == "redux" && op.ty() == "f32" => {
+                Collective::ReduxFloat { max: op.has("max"), abs: op.has("abs"), nan: op.has("NaN") }
             }
             _ if op.base == "redux" => match (op.mods.get(1).copied().unwrap_or(""), op.ty()) {
                 ("add", _) => Collective::ReduxAdd,

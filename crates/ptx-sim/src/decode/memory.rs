@@ -1,6 +1,6 @@
 //! Decoding of loads, stores, atomics and address arithmetic.
 
-use super::{Decoder, Result, Symbol};
+use super::{Decoder, Result, Symbol, order};
 use crate::alu::Opcode;
 use crate::ast::Operand;
 use crate::isa::*;
@@ -8,7 +8,7 @@ use crate::lanes::{CONST, File, alu};
 use crate::module::type_bytes;
 use crate::stats::Class;
 
-fn space(op: &Opcode<'_>) -> Space {
+pub(super) fn space(op: &Opcode<'_>) -> Space {
     for m in &op.mods {
         match *m {
             "global" | "const" => return Space::Global,
@@ -29,6 +29,33 @@ fn class(space: Space) -> Class {
     }
 }
 
+/// Elements of a vector access.
+fn vector(op: &Opcode<'_>) -> u8 {
+    [("v8", 8), ("v4", 4), ("v2", 2)].iter().find(|v| op.has(v.0)).map_or(1, |v| v.1)
+}
+
+/// Whether a modifier is one that a load, store or atomic may carry without another meaning than the decoder gives it:
+/// spaces, semantics and scopes, vector widths, and cache hints.
+fn known(m: &str) -> bool {
+    const WORDS: [&str; 30] = [
+        "global", "const", "shared", "local", "param", "weak", "volatile", "mmio", "relaxed", "acquire",
+        "release", "acq_rel", "cta", "cluster", "gpu", "sys", "v2", "v4", "v8", "nc", "ca", "cg", "cs", "lu",
+        "cv", "wb", "wt", "unified", "level", "L2",
+    ];
+    WORDS.contains(&m)
+        || ["L1::", "L2::", "param::", "shared::", "level::"].iter().any(|prefix| m.starts_with(prefix))
+}
+
+/// Up to eight slots, as many as there are elements.
+fn eight(slots: Vec<Slot>, count: u8) -> Result<[Slot; 8]> {
+    if slots.len() != count as usize || count > 8 {
+        return Err(format!("needs {count} registers, found {}", slots.len()));
+    }
+    let mut regs = [NONE; 8];
+    regs[..slots.len()].copy_from_slice(&slots);
+    Ok(regs)
+}
+
 /// A shared address as block `rank` of the cluster would see it, seen from anywhere in the cluster.
 fn mapped(a: u64, rank: u32) -> u64 {
     (a & ((1 << RANK_SHIFT) - 1)) | (rank as u64 + 1) << RANK_SHIFT
@@ -44,7 +71,7 @@ fn rank(a: u64, own: u32) -> u32 {
 
 impl<'a> Decoder<'a, '_> {
     /// Base and offset of an address operand; a symbol may also change the space (parameters of functions are local).
-    fn address(&mut self, o: &Operand<'a>, space: &mut Space) -> Result<(Base, i64)> {
+    pub(super) fn address(&mut self, o: &Operand<'a>, space: &mut Space) -> Result<(Base, i64)> {
         let Operand::Address(parts) = o else { return Err(format!("`{o}` is not an address")) };
         let [inner] = &parts[..] else { return Err(format!("`{o}` is not a plain address")) };
         let (name, offset) = match inner {
@@ -88,49 +115,34 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
+    /// Bytes and number of elements, and whether they are signed. A 128-bit element is two of 64 bits.
     fn mem(&self, op: &Opcode<'_>) -> Result<(u8, u8, bool)> {
         let ty = op.ty();
-        if ty == "b128" {
-            return Err("128-bit registers are not supported".into());
+        if let Some(m) = op.mods.iter().find(|m| !known(m) && **m != ty) {
+            return Err(format!("unknown modifier `.{m}`"));
         }
         if !matches!(ty, "b8" | "u8" | "s8") && type_bytes(ty) == 1 {
             return Err(format!("unknown type `{ty}`"));
         }
-        let count = if op.has("v8") {
-            8
-        } else if op.has("v4") {
-            4
-        } else if op.has("v2") {
-            2
-        } else {
-            1
-        };
-        Ok((type_bytes(ty) as u8, count, ty.starts_with('s')))
-    }
-
-    fn data<'b>(&self, o: &'b Operand<'a>, count: u8) -> Result<Vec<&'b Operand<'a>>> {
-        let list: Vec<&Operand<'a>> = match o {
-            Operand::Vector(v) => v.iter().collect(),
-            o => vec![o],
-        };
-        if list.len() != count as usize {
-            return Err(format!("needs {count} registers, found {}", list.len()));
+        let count = vector(op);
+        if ty == "b128" {
+            return Ok((8, 2 * count, false));
         }
-        Ok(list)
+        Ok((type_bytes(ty) as u8, count, ty.starts_with('s')))
     }
 
     pub(super) fn load(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         // A trailing cache-policy operand is only a hint.
         let [d, a, ..] = operands else { return Err("takes a destination and an address".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = if op.base == "ldu" { Space::Global } else { space(op) };
         let (base, offset) = self.address(a, &mut space)?;
-        let mut regs = [NONE; 8];
-        for (r, o) in regs.iter_mut().zip(self.data(d, count)?) {
-            let Operand::Name(n) = o else { return Err(format!("`{o}` cannot be a destination")) };
-            *r = self.slot(n, false)?;
-        }
-        self.push(Op::Load(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        let regs = eight(self.targets(d)?, count)?;
+        self.push(
+            Op::Load(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
         for r in regs {
             self.wrote_slot(r);
         }
@@ -140,17 +152,26 @@ impl<'a> Decoder<'a, '_> {
     pub(super) fn store(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         let [a, v, ..] = operands else { return Err("takes an address and a value".into()) };
         let (size, count, signed) = self.mem(op)?;
+        let order = order::of_access(op);
         let mut space = space(op);
-        let mut regs = [NONE; 8];
         let file = if size == 8 { File::R64 } else { File::R32 };
-        for (r, o) in regs.iter_mut().zip(self.data(v, count)?) {
-            *r = match o {
-                Operand::Name(n) if matches!(self.find(n), Some(Symbol::Reg(..))) => self.slot(n, true)?,
-                o => self.value_slot(o, file)?,
-            };
-        }
+        let regs = eight(self.sources(v, file, false)?, count)?;
         let (base, offset) = self.address(a, &mut space)?;
-        self.push(Op::Store(Box::new(Mem { space, size, count, signed, base, offset, regs })), class(space));
+        self.push(
+            Op::Store(Box::new(Mem { order, space, size, count, signed, base, offset, regs })),
+            class(space),
+        );
+        Ok(true)
+    }
+
+    /// `discard.global.L2 [a], 128`: the bytes lose their values.
+    pub(super) fn discard(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        let [a, Operand::Int(128)] = operands else { return Err("takes an address and the size 128".into()) };
+        let mut space = space(op);
+        let (base, offset) = self.address(a, &mut space)?;
+        let order = order::of_access(op);
+        let mem = Mem { order, space, size: 128, count: 1, signed: false, base, offset, regs: [NONE; 8] };
+        self.push(Op::Discard(Box::new(mem)), class(space));
         Ok(true)
     }
 
@@ -194,6 +215,7 @@ impl<'a> Decoder<'a, '_> {
             "s32" => AtomType::S32,
             "u64" | "b64" => AtomType::U64,
             "s64" => AtomType::S64,
+            "b128" => AtomType::B128,
             "f32" => AtomType::F32,
             "f64" => AtomType::F64,
             "f16" => AtomType::F16,
@@ -202,46 +224,77 @@ impl<'a> Decoder<'a, '_> {
             "bf16x2" => AtomType::Bf16x2,
             _ => return Ok(false),
         };
+        let atom = |m: &&&str| {
+            !known(m)
+                && !matches!(
+                    **m,
+                    "add" | "min" | "max" | "and" | "or" | "xor" | "exch" | "cas" | "inc" | "dec" | "noftz"
+                )
+        };
+        if let Some(m) = op.mods.iter().find(atom).filter(|m| **m != op.ty()) {
+            return Err(format!("unknown modifier `.{m}`"));
+        }
+        let exchanges = matches!(kind, AtomOp::Exch | AtomOp::Cas);
+        if (ty == AtomType::B128 || op.ty() == "b16") && !exchanges {
+            return Ok(false);
+        }
+        let order = order::of_atomic(op);
         let red = op.base == "red";
         let (d, rest) =
             if red { (None, operands) } else { (operands.first(), operands.get(1..).unwrap_or(&[])) };
         let [a, b, more @ ..] = rest else { return Err("takes an address and a value".into()) };
-        let file = if ty.bytes() == 8 { File::R64 } else { File::R32 };
-        let count = if op.has("v8") {
-            8
-        } else if op.has("v4") {
-            4
-        } else if op.has("v2") {
-            2
-        } else {
-            1
+        let file = if ty.bytes() >= 8 { File::R64 } else { File::R32 };
+        let count = vector(op);
+        let c = match more {
+            [c, ..] if kind == AtomOp::Cas => self.sources(c, file, true)?,
+            _ if kind == AtomOp::Cas => return Err("needs a value to compare and one to swap".into()),
+            _ => vec![NONE],
         };
-        let sources = self.data(b, count)?;
+        let sources = self.sources(b, file, true)?;
         let targets = match d {
-            Some(d) => self.data(d, count)?.into_iter().map(Some).collect(),
-            None => vec![None; count as usize],
+            Some(d) => self.targets(d)?,
+            None => vec![NONE; sources.len()],
         };
-        for (k, (b, d)) in sources.into_iter().zip(targets).enumerate() {
-            let b = self.value_slot(b, file)?;
-            let c = match more {
-                [c, ..] if kind == AtomOp::Cas => self.value_slot(c, file)?,
-                _ if kind == AtomOp::Cas => return Err("needs a value to compare and one to swap".into()),
-                _ => NONE,
+        let mut space = space(op);
+        let (base, offset) = self.address(a, &mut space)?;
+        if ty == AtomType::B128 {
+            let pair = |s: &[Slot]| matches!(s, [a, b] if a & WIDE != 0 && *b == a + 1).then(|| s[0]);
+            let dst = if red || targets == [NONE] { Some(NONE) } else { pair(&targets) };
+            let b = pair(&sources);
+            let c = if kind == AtomOp::Cas { pair(&c) } else { Some(NONE) };
+            let (Some(dst), Some(b), Some(c)) = (dst, b, c) else {
+                return Err("needs 128-bit registers".into());
             };
-            let mut space = space(op);
-            let (base, offset) = self.address(a, &mut space)?;
-            let dst = match d {
-                Some(Operand::Name(n)) => self.slot(n, false)?,
-                None => NONE,
-                Some(o) => return Err(format!("`{o}` cannot be a destination")),
-            };
+            let align = 16;
+            let atom = Atom { order, space, op: kind, ty, base, offset, align, dst, b, c };
+            self.push(Op::Atom(Box::new(atom)), Class::Atomic);
+            if dst != NONE {
+                self.wrote_slot(dst);
+                self.wrote_slot(dst + 1);
+            }
+            return Ok(true);
+        }
+        if sources.len() != count as usize || targets.len() != count as usize {
+            return Err(format!("needs {count} registers, found {}", sources.len()));
+        }
+        // Each element is an atomic of its own; the address is aligned to all of them.
+        for (k, (&b, &dst)) in sources.iter().zip(&targets).enumerate() {
+            let align = if k == 0 { ty.bytes() * count } else { ty.bytes() };
             let offset = offset + k as i64 * ty.bytes() as i64;
-            self.push(
-                Op::Atom(Box::new(Atom { space, op: kind, ty, base, offset, dst, b, c })),
-                Class::Atomic,
-            );
+            let atom = Atom { order, space, op: kind, ty, base, offset, align, dst, b, c: c[0] };
+            self.push(Op::Atom(Box::new(atom)), Class::Atomic);
             self.wrote_slot(dst);
         }
+        Ok(true)
+    }
+
+    /// `createpolicy`: a policy is a hint without effect here, any value will do.
+    pub(super) fn createpolicy(&mut self, operands: &[Operand<'a>]) -> Result<bool> {
+        let [d, ..] = operands else { return Err("takes a destination".into()) };
+        let zero = self.constant(File::R64, Const::Value(0));
+        let (row, into) = self.dst(d, File::R64)?;
+        self.push(Op::Alu(alu!(|a: u64| -> u64 { a }).f, [row, zero, 0, 0, 0]), Class::Move);
+        self.finish(File::R64, row, into, false);
         Ok(true)
     }
 

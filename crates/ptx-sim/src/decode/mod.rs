@@ -4,16 +4,23 @@
 //! declared type are rows of the 32-bit or the 64-bit file; where an instruction's type and a register's width differ,
 //! as PTX allows for loads, stores and conversions, the decoder inserts a widening or narrowing move.
 
+mod calls;
+mod compare;
 mod flow;
 mod instruction;
+mod matrix;
 mod memory;
+mod order;
+mod registers;
 
 use crate::alu::Opcode;
 use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
 use crate::isa::*;
 use crate::lanes::{CONST, File, NEGATED, Spec, alu};
 use crate::module::{Inner, layout};
+use crate::profile::flops::Flops;
 use crate::stats::Class;
+use registers::Rows;
 use std::collections::HashMap;
 
 /// Most registers of one file in one function.
@@ -21,8 +28,8 @@ const MAX_REGISTERS: u32 = 1 << 16;
 /// Most bytes of local memory and call parameters of one function.
 const MAX_FRAME: u64 = 512 * 1024;
 
-/// Why a function cannot be decoded: line and message.
-pub(crate) type Error = (u32, String);
+/// Why a function cannot be decoded: line, column and message.
+pub(crate) type Error = (u32, u32, String);
 type Result<T> = std::result::Result<T, String>;
 
 #[derive(Clone, Debug)]
@@ -35,6 +42,12 @@ enum Symbol<'a> {
     /// Kernel parameter at an offset.
     Param(u32),
     Shared(u32),
+    /// A vector register (its components in rows of one file), or a 128-bit register (two rows of the 64-bit file).
+    Rows(Rows),
+    /// `%v<4>` of vector or 128-bit registers.
+    RowsRange(Rows, u32),
+    /// Declared, but not as anything this version can execute: why.
+    Unsupported(Box<str>),
     Label(u32),
     Targets(Vec<&'a str>),
     Prototype,
@@ -60,15 +73,21 @@ struct Decoder<'a, 'm> {
     c64: HashMap<Const, u32>,
     frame: u64,
     line: u32,
+    column: u32,
     loc: (u32, u32),
     /// State of the instruction being decoded.
     guard: u32,
     guard_name: &'a str,
     first: bool,
+    flops: Flops,
     pending_reads: Vec<(File, u32, &'a str)>,
     entry: bool,
     next_shared: u32,
     shared_seen: Vec<u32>,
+    /// Return parameters in registers, stored to the frame before each `ret`.
+    reg_returns: Vec<calls::RegParam>,
+    /// Row of the stack pointer that `alloca` moves, in functions that have one.
+    stack: Option<u32>,
 }
 
 /// Decodes one function.
@@ -83,16 +102,20 @@ pub(crate) fn function(module: &Inner, f: &Function<'_>) -> std::result::Result<
         c64: HashMap::new(),
         frame: 0,
         line: f.line.0,
+        column: 1,
         loc: (0, 0),
         guard: NONE,
         guard_name: "",
         first: true,
+        flops: Flops::default(),
         pending_reads: Vec::new(),
         entry: f.entry,
         next_shared: 0,
         shared_seen: Vec::new(),
+        reg_returns: Vec::new(),
+        stack: None,
     };
-    d.whole(f).map_err(|message| (d.line, message))?;
+    d.whole(f).map_err(|message| (d.line, d.column, message))?;
     flow::analyse(&mut d.func, &d.uses);
     Ok(d.func)
 }
@@ -109,32 +132,17 @@ impl<'a> Decoder<'a, '_> {
                 at += size;
             }
         } else {
-            for p in &f.returns {
-                let formal = self.formal(p)?;
-                self.func.returns.push(formal);
-            }
-            for p in &f.params {
-                let formal = self.formal(p)?;
-                self.func.params.push(formal);
-            }
+            self.formals(f)?;
         }
         let body = f.body.as_deref().unwrap_or(&[]);
+        self.stack_pointer(body)?;
         self.block(body)?;
         // A body that runs off its end returns.
         self.guard = NONE;
-        self.push(Op::Return, Class::Control);
+        self.ret()?;
         self.patch()?;
         self.func.frame_bytes = self.func.frame_bytes.max(self.frame as u32).next_multiple_of(16);
         Ok(())
-    }
-
-    fn formal(&mut self, p: &Var<'a>) -> Result<Formal> {
-        if p.space == ".reg" {
-            return Err("parameters in `.reg` space are not supported".into());
-        }
-        let (size, _) = layout(p).map_err(|e| e.message)?;
-        let offset = self.in_frame(p)?;
-        Ok(Formal { offset, size: size as u32 })
     }
 
     /// Reserves frame memory for a local variable or call parameter.
@@ -170,24 +178,6 @@ impl<'a> Decoder<'a, '_> {
         Ok(first)
     }
 
-    fn find(&self, name: &str) -> Option<Symbol<'a>> {
-        for scope in self.scopes.iter().rev() {
-            if let Some(s) = scope.get(name) {
-                return Some(s.clone());
-            }
-            // `%r12` of a range `%r<20>`.
-            let prefix = name.trim_end_matches(|c: char| c.is_ascii_digit());
-            if prefix.len() < name.len()
-                && let Some(Symbol::Range(file, first, count)) = scope.get(prefix)
-                && let Ok(i) = name[prefix.len()..].parse::<u32>()
-                && i < *count
-            {
-                return Some(Symbol::Reg(*file, first + i));
-            }
-        }
-        None
-    }
-
     fn block(&mut self, body: &[Stmt<'a>]) -> Result<()> {
         for s in body {
             match s {
@@ -196,7 +186,13 @@ impl<'a> Decoder<'a, '_> {
                     self.labels.push(None);
                     self.declare(l, Symbol::Label(id));
                 }
-                Stmt::Targets(l, _, list) => self.declare(l, Symbol::Targets(list.clone())),
+                Stmt::Targets(l, kind, list) => {
+                    if *kind == ".calltargets" {
+                        let known = list.iter().filter_map(|n| self.module.func_names.get(*n));
+                        self.func.calls.extend(known);
+                    }
+                    self.declare(l, Symbol::Targets(list.clone()));
+                }
                 Stmt::Prototype(l, ..) => self.declare(l, Symbol::Prototype),
                 _ => {}
             }
@@ -214,25 +210,13 @@ impl<'a> Decoder<'a, '_> {
                     self.labels[id as usize] = Some(self.func.code.len() as u32);
                 }
             }
-            Stmt::Reg(vector, ty, names) => {
-                let file = match *ty {
-                    ".pred" => File::Pred,
-                    ".b128" => return Err("128-bit registers are not supported".into()),
-                    t if crate::module::type_bytes(t) == 8 => File::R64,
-                    _ => File::R32,
-                };
-                if vector.is_some() {
-                    return Err("vector registers are not supported".into());
-                }
-                for (name, count) in names {
-                    let first = self.fresh(file, count.unwrap_or(1))?;
-                    match count {
-                        Some(n) => self.declare(name, Symbol::Range(file, first, *n)),
-                        None => self.declare(name, Symbol::Reg(file, first)),
-                    }
+            Stmt::Reg(vector, ty, names) => self.registers(*vector, ty, names),
+            // What a declaration cannot do is held against those who use it.
+            Stmt::Var(v) => {
+                if let Err(why) = self.variable(v) {
+                    self.declare(v.name, Symbol::Unsupported(why.into()));
                 }
             }
-            Stmt::Var(v) => self.variable(v)?,
             Stmt::Loc(file, line, _) => self.loc = (*file, *line),
             Stmt::Block(b) => {
                 let frame = self.frame;
@@ -272,18 +256,25 @@ impl<'a> Decoder<'a, '_> {
         self.first = true;
         self.guard = NONE;
         self.guard_name = "";
+        self.column = i.column.0;
+        let mut bad_guard = None;
         if let Some((p, negated)) = i.guard {
             match self.find(p) {
                 Some(Symbol::Reg(File::Pred, r)) => {
                     self.guard = r | if negated { NEGATED } else { 0 };
                     self.guard_name = p;
                 }
-                _ => return Err(format!("`{p}` is not a predicate register")),
+                _ => bad_guard = Some(format!("`{p}` is not a predicate register")),
             }
         }
         let (code, uses) = (self.func.code.len(), self.uses.len());
         let op = Opcode::new(i.opcode);
-        match self.decode(&op, &i.operands) {
+        self.flops = Flops::of(&op);
+        let decoded = match bad_guard {
+            Some(why) => Err(why),
+            None => self.decode(&op, &i.operands),
+        };
+        match decoded {
             Ok(true) => {}
             // Unknown, or known with operands this version cannot take: an error only when executed.
             outcome => {
@@ -300,6 +291,7 @@ impl<'a> Decoder<'a, '_> {
             }
         }
         self.guard = NONE;
+        self.flops = Flops::default();
         Ok(())
     }
 
@@ -315,7 +307,14 @@ impl<'a> Decoder<'a, '_> {
         }
         self.uses.push(uses);
         self.func.lines.push((self.line, self.loc.0, self.loc.1));
-        self.func.code.push(Inst { op, guard: self.guard, class, tracked: false, extra: !self.first });
+        self.func.code.push(Inst {
+            op,
+            guard: self.guard,
+            class,
+            tracked: false,
+            extra: !self.first,
+            flops: self.flops,
+        });
         self.first = false;
     }
 
@@ -406,6 +405,7 @@ impl<'a> Decoder<'a, '_> {
                 self.wrote(File::R64, t);
                 self.converted(File::R64, t, name, file)
             }
+            Some(Symbol::Unsupported(why)) => Err(format!("`{name}`: {why}")),
             None if name.starts_with('%') => {
                 let special =
                     instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
@@ -495,6 +495,7 @@ impl<'a> Decoder<'a, '_> {
             return Ok(NONE);
         }
         match self.find(name) {
+            Some(Symbol::Unsupported(why)) => Err(format!("`{name}`: {why}")),
             Some(Symbol::Reg(File::Pred, _)) => Err(format!("predicate `{name}` cannot be used here")),
             Some(Symbol::Reg(file, i)) => {
                 if reading {

@@ -1,8 +1,16 @@
 //! Function bodies: statements, instructions, operands.
 
-use super::{Parser, Result, is_type};
+use super::{LINKAGE, Parser, Result, SPACES, is_type};
 use crate::ast::*;
 use crate::lex::Tok;
+
+/// Whether a directive starts a variable declaration.
+fn is_variable(word: &str) -> bool {
+    SPACES.contains(&word)
+        || LINKAGE.contains(&word)
+        || word.starts_with(".const")
+        || word.starts_with(".shared::")
+}
 
 impl<'a> Parser<'a> {
     pub(super) fn block(&mut self) -> Result<Vec<Stmt<'a>>> {
@@ -18,7 +26,7 @@ impl<'a> Parser<'a> {
     }
 
     fn stmt(&mut self, out: &mut Vec<Stmt<'a>>) -> Result<()> {
-        let line = Line(self.at);
+        let at = (Line(self.here.line), Line(self.here.column));
         match self.tok {
             Tok::Punct(b'{') => {
                 let b = self.block()?;
@@ -32,7 +40,7 @@ impl<'a> Parser<'a> {
                 let negated = self.eat(b'!')?;
                 let guard = self.word("a predicate register")?;
                 let opcode = self.word("an instruction")?;
-                out.push(Stmt::Inst(self.inst(Some((guard, negated)), opcode, line)?));
+                out.push(Stmt::Inst(self.inst(Some((guard, negated)), opcode, at)?));
             }
             Tok::Word(".reg") => {
                 self.advance()?;
@@ -43,7 +51,7 @@ impl<'a> Parser<'a> {
                     ty = self.word("a type")?;
                 }
                 if !is_type(ty) {
-                    return Err(self.lex.error(format!("`{ty}` is not a register type")));
+                    return Err(self.previous.error(format!("`{ty}` is not a register type")));
                 }
                 let mut names = Vec::new();
                 loop {
@@ -85,8 +93,14 @@ impl<'a> Parser<'a> {
                 out.push(Stmt::Loc(file, row, column));
             }
             Tok::Word(".pragma") => {
-                let text = self.pragma()?;
-                out.push(Stmt::Pragma(text));
+                let texts = self.pragma()?;
+                out.extend(texts.into_iter().map(Stmt::Pragma));
+            }
+            Tok::Word(w) if w.starts_with('.') && !is_variable(w) => {
+                // A directive of a newer PTX: kept as if it were an instruction, and refused if execution gets there.
+                self.advance()?;
+                let operands = self.operands()?;
+                out.push(Stmt::Inst(Inst { guard: None, opcode: w, operands, line: at.0, column: at.1 }));
             }
             Tok::Word(w) if w.starts_with('.') => {
                 let linkage = self.linkage()?;
@@ -96,7 +110,7 @@ impl<'a> Parser<'a> {
             Tok::Word(w) => {
                 self.advance()?;
                 if !self.eat(b':')? {
-                    out.push(Stmt::Inst(self.inst(None, w, line)?));
+                    out.push(Stmt::Inst(self.inst(None, w, at)?));
                     return Ok(());
                 }
                 match self.peek_word() {
@@ -128,10 +142,20 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn inst(&mut self, guard: Option<(&'a str, bool)>, opcode: &'a str, line: Line) -> Result<Inst<'a>> {
+    fn inst(
+        &mut self,
+        guard: Option<(&'a str, bool)>,
+        opcode: &'a str,
+        (line, column): (Line, Line),
+    ) -> Result<Inst<'a>> {
         if opcode.starts_with(['%', '.', '$']) {
-            return Err(self.lex.error(format!("`{opcode}` is not an instruction")));
+            return Err(self.previous.error(format!("`{opcode}` is not an instruction")));
         }
+        Ok(Inst { guard, opcode, operands: self.operands()?, line, column })
+    }
+
+    /// Operands up to and including the semicolon.
+    fn operands(&mut self) -> Result<Vec<Operand<'a>>> {
         let mut operands = Vec::with_capacity(4);
         if !self.is(b';') {
             operands.push(self.operand()?);
@@ -140,7 +164,7 @@ impl<'a> Parser<'a> {
             }
         }
         self.expect(b';')?;
-        Ok(Inst { guard, opcode, operands, line })
+        Ok(operands)
     }
 
     fn list(&mut self, close: u8) -> Result<Vec<Operand<'a>>> {

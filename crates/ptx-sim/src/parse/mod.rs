@@ -3,7 +3,7 @@
 mod body;
 
 use crate::ast::*;
-use crate::lex::{Lexer, Tok};
+use crate::lex::{Lexer, Place, Tok};
 
 /// Deepest nesting of scopes, vectors and initialisers.
 const MAX_DEPTH: u32 = 64;
@@ -37,9 +37,9 @@ pub(crate) fn parse_function(src: &str, start: u32, line: u32) -> Result<Functio
 struct Parser<'a> {
     lex: Lexer<'a>,
     tok: Tok<'a>,
-    /// State of the lexer just before `tok`'s blanks, for errors and offsets.
-    at: u32,
-    pos: usize,
+    /// Where `tok` and the token before it start.
+    here: Place,
+    previous: Place,
     depth: u32,
 }
 
@@ -64,18 +64,20 @@ impl<'a> Parser<'a> {
         if src.len() > u32::MAX as usize {
             return Err(ParseError { line: 1, column: 1, message: "the text is larger than 4 GiB".into() });
         }
-        let mut p = Parser { lex: Lexer::at(src, pos, line), tok: Tok::End, at: line, pos, depth: 0 };
+        let mut p = Parser {
+            lex: Lexer::at(src, pos, line),
+            tok: Tok::End,
+            here: Place::default(),
+            previous: Place::default(),
+            depth: 0,
+        };
         p.advance()?;
         Ok(p)
     }
 
     fn advance(&mut self) -> Result<Tok<'a>> {
         let next = self.lex.next()?;
-        self.at = self.lex.line();
-        self.pos = match next {
-            Tok::Word(w) => self.lex.pos() - w.len(),
-            _ => self.lex.pos(),
-        };
+        self.previous = std::mem::replace(&mut self.here, self.lex.start);
         Ok(std::mem::replace(&mut self.tok, next))
     }
 
@@ -88,7 +90,7 @@ impl<'a> Parser<'a> {
             Tok::Punct(b) => format!("`{}`", b as char),
             Tok::End => "the end of the text".into(),
         };
-        Err(self.lex.error(format!("expected {wanted}, found {found}")))
+        Err(self.here.error(format!("expected {wanted}, found {found}")))
     }
 
     fn is(&self, b: u8) -> bool {
@@ -136,12 +138,12 @@ impl<'a> Parser<'a> {
 
     fn int32(&mut self, wanted: &str) -> Result<u32> {
         let v = self.int(wanted)?;
-        u32::try_from(v).map_err(|_| self.lex.error(format!("{v} is too large for {wanted}")))
+        u32::try_from(v).map_err(|_| self.previous.error(format!("{v} is too large for {wanted}")))
     }
 
     fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth >= MAX_DEPTH {
-            return Err(self.lex.error(format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(self.here.error(format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
         let r = f(self);
@@ -153,7 +155,8 @@ impl<'a> Parser<'a> {
         let mut ast = Ast { address_size: 64, ..Ast::default() };
         let mut versioned = false;
         loop {
-            let (start, line) = (self.pos as u32, self.at);
+            let place = self.here;
+            let (start, line) = (self.here.pos as u32, self.here.line);
             match self.tok {
                 Tok::End => break,
                 Tok::Punct(b';') => {
@@ -161,16 +164,9 @@ impl<'a> Parser<'a> {
                 }
                 Tok::Word(".version") => {
                     self.advance()?;
-                    // `7.8` lexes as a decimal number; its text is the exact pair.
-                    ast.version = match self.tok {
-                        Tok::F64(bits) => {
-                            let text = format!("{}", f64::from_bits(bits));
-                            let (major, minor) = text.split_once('.').unwrap_or((&text, "0"));
-                            match (major.parse(), minor.parse()) {
-                                (Ok(a), Ok(b)) => (a, b),
-                                _ => return self.fail("a version such as `7.8`"),
-                            }
-                        }
+                    // `7.8` lexes as a decimal number; only its text tells 8.1 from 8.10.
+                    ast.version = match self.lex.text().split_once('.').map(|(a, b)| (a.parse(), b.parse())) {
+                        Some((Ok(a), Ok(b))) => (a, b),
                         _ => return self.fail("a version such as `7.8`"),
                     };
                     self.advance()?;
@@ -205,8 +201,8 @@ impl<'a> Parser<'a> {
                     self.advance()?;
                 }
                 Tok::Word(".pragma") => {
-                    let text = self.pragma()?;
-                    ast.items.push(Item::Pragma(text));
+                    let texts = self.pragma()?;
+                    ast.items.extend(texts.into_iter().map(Item::Pragma));
                 }
                 Tok::Word(".alias") => {
                     self.advance()?;
@@ -234,7 +230,7 @@ impl<'a> Parser<'a> {
                 _ => return self.fail("a directive"),
             }
             if !versioned {
-                return Err(ParseError { line, column: 1, message: "PTX starts with `.version`".into() });
+                return Err(place.error("PTX starts with `.version`"));
             }
         }
         if !versioned {
@@ -243,12 +239,19 @@ impl<'a> Parser<'a> {
         Ok(ast)
     }
 
-    fn pragma(&mut self) -> Result<&'a str> {
-        self.advance()?;
-        let Tok::Str(text) = self.tok else { return self.fail("a string") };
-        self.advance()?;
+    fn pragma(&mut self) -> Result<Vec<&'a str>> {
+        let mut texts = Vec::new();
+        loop {
+            self.advance()?;
+            let Tok::Str(text) = self.tok else { return self.fail("a string") };
+            texts.push(text);
+            self.advance()?;
+            if !self.is(b',') {
+                break;
+            }
+        }
         self.expect(b';')?;
-        Ok(text)
+        Ok(texts)
     }
 
     fn names(&mut self, wanted: &str) -> Result<Vec<&'a str>> {
@@ -280,7 +283,7 @@ impl<'a> Parser<'a> {
 
     /// From the state space to the end of the first declarator.
     fn var(&mut self, linkage: Vec<&'a str>) -> Result<Var<'a>> {
-        let mut v = Var { linkage, line: Line(self.at), ..Var::default() };
+        let mut v = Var { linkage, line: Line(self.here.line), ..Var::default() };
         let space = self.word("a state space such as `.shared`")?;
         // `.reg` parameters of functions are written with their space, too.
         let known = SPACES.contains(&space)
@@ -288,7 +291,7 @@ impl<'a> Parser<'a> {
             || space.starts_with(".const")
             || space.starts_with(".shared::");
         if !known {
-            return Err(self.lex.error(format!("`{space}` is not a state space or a known directive")));
+            return Err(self.previous.error(format!("`{space}` is not a state space or a known directive")));
         }
         v.space = space;
         loop {
@@ -297,10 +300,13 @@ impl<'a> Parser<'a> {
                 self.advance()?;
                 let n = self.int32("an alignment")?;
                 if !n.is_power_of_two() || n > 1 << 20 {
-                    return Err(self.lex.error(format!("{n} is not a usable alignment")));
+                    return Err(self.previous.error(format!("{n} is not a usable alignment")));
                 }
                 if v.qualifiers.contains(&".ptr") { v.ptr_align = n } else { v.align = n }
-            } else if is_type(w) && v.ty.is_empty() {
+            } else if is_type(w) {
+                if !v.ty.is_empty() {
+                    return Err(self.here.error(format!("a second type `{w}` after `{}`", v.ty)));
+                }
                 v.ty = w;
                 self.advance()?;
             } else if w == ".attribute" {
@@ -359,7 +365,15 @@ impl<'a> Parser<'a> {
                 }
                 return Ok(Init::One(Operand::Int(mask as i64)));
             }
-            Ok(Init::One(p.operand()?))
+            if let Tok::Str(text) = p.tok {
+                p.advance()?;
+                return Ok(Init::One(Operand::Str(text)));
+            }
+            match p.operand()? {
+                // Fields of opaque types: `{addr_mode_0 = wrap, filter_mode = linear}`.
+                Operand::Name(field) if p.eat(b'=')? => Ok(Init::Field(field, p.operand()?)),
+                o => Ok(Init::One(o)),
+            }
         })
     }
 

@@ -45,7 +45,7 @@ const EMPTY: Cell = Cell {
 /// The detector of one block. Words that are only accessed whole need one cell; the first access to a part of a word
 /// splits it into four.
 #[derive(Debug, Default)]
-pub(crate) struct Races {
+pub(super) struct Epochs {
     words: Vec<Cell>,
     /// Epoch in which a word was split.
     split: Vec<u32>,
@@ -108,9 +108,9 @@ impl Cell {
     }
 }
 
-impl Races {
+impl Epochs {
     /// A new block with `size` bytes of shared memory.
-    pub(crate) fn reset(&mut self, size: usize) {
+    pub(super) fn reset(&mut self, size: usize) {
         self.size = size;
         // Old cells expire by their epoch, they need no clearing.
         self.epoch = self.epoch.wrapping_add(1);
@@ -123,19 +123,19 @@ impl Races {
     }
 
     /// A barrier of the whole block completed.
-    pub(crate) fn barrier(&mut self) {
+    pub(super) fn barrier(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Lanes of a warp synchronised.
-    pub(crate) fn warp_sync(&mut self, warp: usize) {
+    pub(super) fn warp_sync(&mut self, warp: usize) {
         if self.steps.len() <= warp {
             self.steps.resize(warp + 1, 0);
         }
         self.steps[warp] = self.steps[warp].wrapping_add(1);
     }
 
-    pub(crate) fn access(
+    pub(super) fn access(
         &mut self,
         offs: &Offsets,
         mask: u32,

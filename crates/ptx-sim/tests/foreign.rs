@@ -1,0 +1,15 @@
+//! Kernels written in CUDA C++ and Triton, compiled by nvcc and Triton's own compiler (`tests/foreign/*.cu`,
+//! `scripts/foreign-ptx`), run under every check against plain Rust, for both targets and under several seeds.
+
+mod foreign {
+    mod atomics;
+    mod dense;
+    mod grids;
+    mod integers;
+    mod language;
+    mod numbers;
+    mod resident;
+    mod rig;
+    mod sums;
+    mod warps;
+}
