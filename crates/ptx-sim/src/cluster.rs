@@ -109,7 +109,7 @@ impl Cluster {
                 self.shared.iter().for_each(|s| launch.races.finish(s.block));
                 return Ok(Progress::Done);
             }
-            let mut released = self.release();
+            let mut released = self.release(launch);
             for block in &mut self.blocks {
                 let r = block.release(launch, &mut self.shared);
                 released |= r.map_err(|l| block.report(l, launch))?;
@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     /// Completes the cluster barrier when every thread that has not exited has arrived; whether it did.
-    fn release(&mut self) -> bool {
+    fn release(&mut self, launch: &mut Launch<'_>) -> bool {
         let parity = (self.phase & 1) as usize;
         let (mut live, mut arrived) = (0, 0);
         for w in self.blocks.iter().flat_map(|b| b.warps()) {
@@ -135,7 +135,7 @@ impl Cluster {
             return false;
         }
         self.phase += 1;
-        self.shared.iter_mut().for_each(|s| s.races.barrier());
+        self.shared.iter().for_each(|s| launch.races.block_barrier(s.block));
         for block in &mut self.blocks {
             block.pass_cluster(self.phase);
             for w in block.warps_mut() {

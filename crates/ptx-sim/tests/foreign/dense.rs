@@ -6,7 +6,8 @@ use ptx_sim::LaunchConfig;
 #[test]
 fn float_gemm() {
     each(kernels!("dense"), |r| {
-        let (m, n, k) = (64 * (1 + r.random.below(2)), 64 * (1 + r.random.below(2)), 8 * (1 + r.random.below(5)));
+        let (m, n, k) =
+            (64 * (1 + r.random.below(2)), 64 * (1 + r.random.below(2)), 8 * (1 + r.random.below(5)));
         let (alpha, beta) = (r.random.f32(0.5, 2.0), r.random.f32(-1.0, 1.0));
         let a = r.random.f32s(m * k, -1.0, 1.0);
         let b = r.random.f32s(k * n, -1.0, 1.0);
@@ -39,7 +40,9 @@ fn layer_normalisation() {
             let mean = row.iter().map(|&v| v as f64).sum::<f64>() / columns as f64;
             let var = row.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / columns as f64;
             let scale = 1.0 / (var + 1e-3f32 as f64).sqrt();
-            want.extend((0..columns).map(|c| (row[c] as f64 - mean) * scale * gamma[c] as f64 + beta[c] as f64));
+            want.extend(
+                (0..columns).map(|c| (row[c] as f64 - mean) * scale * gamma[c] as f64 + beta[c] as f64),
+            );
         }
         // A scale of at most 32 multiplies the rounding errors of values below three.
         close(&r.get::<f32>(out, x.len()), &want, |_| 32.0 * 40.0 * f32::EPSILON as f64);

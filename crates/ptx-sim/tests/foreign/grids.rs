@@ -19,7 +19,11 @@ fn transposes() {
         let x = r.random.list(n, |r| r.f64(-1.0, 1.0));
         let (dx, out) = (r.put(&x), r.room::<f64>(n));
         let grid = [columns.div_ceil(32) as u32, rows.div_ceil(32) as u32, 1];
-        r.run("transpose_tile", LaunchConfig::new(grid, [32, 8, 1]), args![dx, out, rows as i32, columns as i32]);
+        r.run(
+            "transpose_tile",
+            LaunchConfig::new(grid, [32, 8, 1]),
+            args![dx, out, rows as i32, columns as i32],
+        );
         let want: Vec<f64> = (0..n).map(|i| x[i % rows * columns + i / rows]).collect();
         same(&r.get::<f64>(out, n), &want);
     });

@@ -6,7 +6,8 @@ use ptx_sim::{ErrorKind, LaunchConfig};
 /// Applies `f` to corresponding parts of two words, each `bits` wide.
 fn parts(a: u32, b: u32, bits: u32, f: impl Fn(u32, u32) -> u32) -> u32 {
     let keep = (1u64 << bits) as u32 - 1;
-    (0..32 / bits).fold(0, |o, k| o | (f(a >> (k * bits) & keep, b >> (k * bits) & keep) & keep) << (k * bits))
+    (0..32 / bits)
+        .fold(0, |o, k| o | (f(a >> (k * bits) & keep, b >> (k * bits) & keep) & keep) << (k * bits))
 }
 
 fn byte_perm(a: u32, b: u32, selector: u32) -> u32 {

@@ -140,7 +140,11 @@ fn local_arrays() {
         let k = 1 + r.random.below(columns.min(16));
         let x = r.random.f32s(n * columns, -1.0, 1.0);
         let (dx, out) = (r.put(&x), r.room::<f32>(n * k));
-        r.run("local_arrays", LaunchConfig::linear(n as u32, 64), args![dx, columns as i32, k as i32, out, n as i32]);
+        r.run(
+            "local_arrays",
+            LaunchConfig::linear(n as u32, 64),
+            args![dx, columns as i32, k as i32, out, n as i32],
+        );
         let want: Vec<f32> = x
             .chunks(columns)
             .flat_map(|row| {

@@ -13,7 +13,12 @@ fn judge(name: &str, got: &[f64], per: usize, a: &[f64], b: &[f64], epsilon: f64
         for i in 0..a.len() {
             let (g, w) = (got[per * i + k], f(a[i], b[i]));
             let bound = ulps * epsilon * w.abs();
-            assert!((g - w).abs() <= bound || g == w, "{name} {k} of {:e} and {:e}: {g:e}, should be {w:e}", a[i], b[i]);
+            assert!(
+                (g - w).abs() <= bound || g == w,
+                "{name} {k} of {:e} and {:e}: {g:e}, should be {w:e}",
+                a[i],
+                b[i]
+            );
         }
     }
 }

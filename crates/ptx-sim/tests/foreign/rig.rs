@@ -153,7 +153,12 @@ impl Rig {
     }
 
     /// Launches.
-    pub fn attempt(&mut self, kernel: &str, config: LaunchConfig, args: &[Arg]) -> Result<LaunchStats, SimError> {
+    pub fn attempt(
+        &mut self,
+        kernel: &str,
+        config: LaunchConfig,
+        args: &[Arg],
+    ) -> Result<LaunchStats, SimError> {
         self.sim.launch(&self.module, kernel, &config, args)
     }
 }

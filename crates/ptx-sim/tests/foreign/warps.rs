@@ -211,7 +211,8 @@ fn coalesced_and_labelled_groups() {
         let want: Vec<i32> = (0..128)
             .flat_map(|i| {
                 let warp = || i / 32 * 32..i / 32 * 32 + 32;
-                let sum = warp().filter(|&j| label[j] % 3 == label[i] % 3).map(|j| x[j]).fold(0, i32::wrapping_add);
+                let sum =
+                    warp().filter(|&j| label[j] % 3 == label[i] % 3).map(|j| x[j]).fold(0, i32::wrapping_add);
                 let alike = |j: &usize| (x[*j] > 0) == (x[i] > 0);
                 let rank = (i / 32 * 32..i).filter(alike).count();
                 [sum, (warp().filter(alike).count() * 100 + rank) as i32]
