@@ -6,6 +6,7 @@ use crate::arena::{Arena, Offsets, contiguous};
 use crate::error::{Fault, Step};
 use crate::isa::{LOCAL_BASE, Mem, NONE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
+use crate::ledger::Ledger;
 use crate::memory::Global;
 use crate::race::{Actor, Place, Races};
 use crate::sim::Checks;
@@ -40,6 +41,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Bytes of host memory for so many bytes of shared memory, at most: with initialisation bits and a detector's cells.
+    pub(crate) fn footprint(total: usize) -> u64 {
+        9 * total as u64 + total as u64 / 8
+    }
+
     /// A fresh block: nothing initialised. Bytes between variables count as initialised, they cannot be reached.
     pub(crate) fn reset(&mut self, vars: &[Placed], total: usize) {
         self.arena.bytes.clear();
@@ -91,7 +97,7 @@ const LOCAL_LIMIT: usize = 512 * 1024;
 
 impl Local {
     /// Makes room for frames up to `top` and marks `base..top` of the lanes as unwritten.
-    pub(crate) fn enter(&mut self, base: u32, top: u32, lanes: u32) -> Step {
+    pub(crate) fn enter(&mut self, base: u32, top: u32, lanes: u32, ledger: &Ledger) -> Step {
         let top = top as usize;
         if top > LOCAL_LIMIT {
             return Err(Fault::new(
@@ -104,6 +110,7 @@ impl Local {
         }
         if top > self.stride {
             let stride = (2 * top).next_power_of_two().min(LOCAL_LIMIT.next_power_of_two());
+            ledger.grow(36 * (stride - self.stride) as u64)?;
             let mut arena = Arena::new(32 * stride);
             for l in 0..32 {
                 let (from, to) = (l * self.stride, l * stride);
@@ -137,6 +144,7 @@ pub(crate) struct Memory<'a> {
     pub params: &'a [u8],
     pub checks: &'a Checks,
     pub stats: &'a mut LaunchStats,
+    pub ledger: &'a Ledger,
     /// End of the running frame's local memory.
     pub local_top: u64,
     pub races: &'a mut Races,

@@ -4,6 +4,7 @@ use crate::access::{Placed, Shared};
 use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
+use crate::ledger::Ledger;
 use crate::link::Program;
 use crate::memory::Global;
 use crate::module::Inner;
@@ -33,6 +34,19 @@ pub(crate) struct Launch<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
+}
+
+impl Launch<'_> {
+    /// Bytes of memory a cluster takes that calls nothing.
+    pub(crate) fn footprint(&self) -> u64 {
+        let c = self.grid.config;
+        let warps = c.block.iter().product::<u32>().div_ceil(32) as u64;
+        let registers =
+            self.program.funcs[self.program.entry as usize].as_ref().map_or(0, |l| l.func.register_bytes());
+        let shared = crate::access::Shared::footprint(self.grid.shared_total);
+        c.cluster.iter().product::<u32>() as u64 * (shared + warps * registers)
+    }
 }
 
 /// What a running warp sees of its surroundings.
@@ -47,6 +61,7 @@ pub(crate) struct Env<'a> {
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
+    pub ledger: &'a Ledger,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -141,6 +156,7 @@ impl Block {
             stats: launch.stats,
             budget: launch.budget,
             races: launch.races,
+            ledger: launch.ledger,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,

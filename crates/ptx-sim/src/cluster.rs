@@ -50,6 +50,11 @@ impl Cluster {
             let inside = [rank % cluster[0], rank / cluster[0] % cluster[1], rank / cluster[0] / cluster[1]];
             let at = [0, 1, 2].map(|a| first[a] * cluster[a] + inside[a]);
             let rank = rank as usize;
+            if self.shared[rank].arena.bytes.capacity() < launch.grid.shared_total {
+                let bytes = crate::access::Shared::footprint(launch.grid.shared_total);
+                let grown = launch.ledger.grow(bytes);
+                grown.map_err(|f| SimError::new(f.kind, f.message))?;
+            }
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
             let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
             let warps = c.block.iter().product::<u32>().div_ceil(32);

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     ClusterExited,
     /// The instruction budget is used up.
     InstructionBudget,
+    /// Simulated memory would exceed the simulator's limit.
+    MemoryLimit,
     /// `trap` was executed.
     Trap,
     /// `__assertfail` was called.
@@ -121,6 +123,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::GlobalRace => "race in global memory",
             ErrorKind::ClusterExited => "access to the shared memory of an exited block",
             ErrorKind::InstructionBudget => "instruction budget used up (an infinite loop?)",
+            ErrorKind::MemoryLimit => "memory limit reached",
             ErrorKind::Trap => "trap",
             ErrorKind::AssertionFailed => "assertion failed",
             ErrorKind::UnsupportedInstruction => "unsupported instruction",

@@ -392,3 +392,10 @@ pub(crate) struct Func {
     /// Module variables it names.
     pub globals: Vec<u32>,
 }
+
+impl Func {
+    /// Bytes of registers of one warp in one frame.
+    pub(crate) fn register_bytes(&self) -> u64 {
+        128 * self.n32 as u64 + 256 * self.n64 as u64 + 4 * self.preds as u64
+    }
+}

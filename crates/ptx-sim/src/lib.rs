@@ -17,6 +17,7 @@ mod error;
 mod initial;
 mod isa;
 mod lanes;
+mod ledger;
 mod lex;
 mod link;
 mod matrix;

@@ -1,6 +1,7 @@
 //! Global memory: separate allocations with guard gaps, never reused addresses, tombstones of freed buffers.
 
 use crate::arena::Arena;
+use crate::ledger::Ledger;
 use crate::{ErrorKind, SimError};
 
 /// Address of the first allocation.
@@ -38,7 +39,8 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    pub(crate) fn alloc(&mut self, bytes: usize) -> u64 {
+    pub(crate) fn alloc(&mut self, bytes: usize, ledger: &mut Ledger) -> Result<u64, SimError> {
+        ledger.take_buffer(bytes as u64)?;
         let base = if self.next == 0 { FIRST } else { self.next };
         self.next = (base + (bytes as u64).max(1) + GUARD).next_multiple_of(ALIGN);
         let mut arena = Arena::new(bytes);
@@ -52,10 +54,10 @@ impl Global {
             constant: false,
             name: String::new(),
         });
-        base
+        Ok(base)
     }
 
-    pub(crate) fn free(&mut self, addr: u64) -> Result<(), SimError> {
+    pub(crate) fn free(&mut self, addr: u64, ledger: &mut Ledger) -> Result<(), SimError> {
         let Some(i) = self.index(addr).filter(|&i| self.list[i].base == addr) else {
             return Err(SimError::new(
                 ErrorKind::BadAddress,
@@ -68,6 +70,7 @@ impl Global {
             return Err(SimError::new(ErrorKind::UseAfterFree, "this buffer was freed before").at(addr));
         }
         a.freed = true;
+        ledger.give_buffer(a.size);
         a.arena = Arena::default();
         self.freed += 1;
         if self.freed > TOMBSTONES {

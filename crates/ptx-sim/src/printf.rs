@@ -22,6 +22,7 @@ pub(crate) fn builtin(name: &str, call: &Call, base: u32, mem: &mut Memory<'_>, 
                 let (format, args) = (arg(0, 8)?, arg(1, 8)?);
                 let format = string(mem, format, l)?;
                 let text = render(mem, &format, args, l)?;
+                mem.ledger.grow(text.len() as u64 + 24)?;
                 mem.stats.printf.push(text);
                 if let Some(&at) = call.returns.first() {
                     let mut addrs = [0; 32];

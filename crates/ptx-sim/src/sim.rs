@@ -4,6 +4,7 @@ use crate::access::Placed;
 use crate::block::{Grid, Launch};
 use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
+use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::link::Program;
 use crate::memory::Global;
 use crate::race::Races;
@@ -170,6 +171,7 @@ pub struct SimBuilder {
     budget: u64,
     accumulation: Accumulation,
     profile: bool,
+    memory: u64,
 }
 
 impl SimBuilder {
@@ -203,6 +205,13 @@ impl SimBuilder {
         self
     }
 
+    /// Bytes the simulator may use for buffers and for what running kernels need: their shared memory, registers and local
+    /// memory (default: 8 GiB). Beyond it allocations and launches end in [`ErrorKind::MemoryLimit`].
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// The simulator.
     pub fn build(self) -> Sim {
         Sim {
@@ -211,6 +220,7 @@ impl SimBuilder {
             budget: self.budget,
             accumulation: self.accumulation,
             profile: self.profile,
+            ledger: Ledger::new(self.memory),
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -247,6 +257,7 @@ pub struct Sim {
     budget: u64,
     accumulation: Accumulation,
     profile: bool,
+    ledger: Ledger,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -265,17 +276,26 @@ impl Sim {
             budget: 1 << 36,
             accumulation: Accumulation::default(),
             profile: false,
+            memory: DEFAULT_LIMIT,
         }
     }
 
     /// Allocates a buffer: 256-byte aligned, uninitialised. Addresses are never used twice.
+    ///
+    /// # Panics
+    /// When the buffer would exceed the memory limit, as a host's own allocation does; see [`Sim::try_alloc`].
     pub fn alloc(&mut self, bytes: usize) -> u64 {
-        self.global.alloc(bytes)
+        self.try_alloc(bytes).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Sim::alloc`], but an error of kind [`ErrorKind::MemoryLimit`] beyond [`SimBuilder::memory_limit`].
+    pub fn try_alloc(&mut self, bytes: usize) -> Result<u64, SimError> {
+        self.global.alloc(bytes, &mut self.ledger)
     }
 
     /// Releases a buffer by its first address.
     pub fn free(&mut self, addr: u64) -> Result<(), SimError> {
-        self.global.free(addr)
+        self.global.free(addr, &mut self.ledger)
     }
 
     /// Copies host bytes into a buffer and marks them initialised.
@@ -455,8 +475,14 @@ impl Sim {
             stats: &mut stats,
             budget: &mut self.budget.clone(),
             races: &mut self.races,
+            ledger: &self.ledger,
         };
-        run(&mut launch, clusters, &mut self.spare)?;
+        let outcome = run(&mut launch, clusters, &mut self.spare);
+        if outcome.is_err() || self.ledger.crowded() {
+            self.spare.clear();
+            self.ledger.forget_working();
+        }
+        outcome?;
         if let Some(r) = stats.recorder.take() {
             stats.profile = Some(Box::new(r.finish(&module.inner, &program, config, &stats)));
         }
@@ -468,7 +494,7 @@ impl Sim {
         if let Some(p) = self.programs.get(&key) {
             return Ok(p.clone());
         }
-        self.load(module);
+        self.load(module)?;
         let addresses = &self.modules[&module.inner.id];
         let p = Arc::new(Program::link(&module.inner, kernel, addresses)?);
         self.programs.insert(key, p.clone());
@@ -476,14 +502,14 @@ impl Sim {
     }
 
     /// Allocates and initialises a module's variables, once.
-    fn load(&mut self, module: &Module) {
+    fn load(&mut self, module: &Module) -> Result<(), SimError> {
         let m = &module.inner;
         if self.modules.contains_key(&m.id) {
-            return;
+            return Ok(());
         }
         let mut addresses = Vec::new();
         for v in &m.globals {
-            let addr = self.global.alloc(v.size as usize);
+            let addr = self.global.alloc(v.size as usize, &mut self.ledger)?;
             if let Some(i) = self.global.index(addr) {
                 let a = self.global.get_mut(i);
                 a.name = v.name.clone();
@@ -514,6 +540,7 @@ impl Sim {
             }
         }
         self.modules.insert(m.id, addresses);
+        Ok(())
     }
 }
 
@@ -528,8 +555,11 @@ fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Resu
     let order = order(clusters, launch.grid.seed);
     let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
     let mut active: VecDeque<Cluster> = VecDeque::new();
+    let footprint = launch.footprint();
     loop {
+        // The first needs no leave: what it lacks is reported where it lacks it.
         if active.len() < RESIDENT
+            && (active.is_empty() || !spare.is_empty() || launch.ledger.fits(footprint))
             && let Some(n) = next.next()
         {
             let mut c = spare.pop().unwrap_or_default();

@@ -139,6 +139,7 @@ impl Warp {
                         params: env.grid.params,
                         checks: env.checks,
                         stats: env.stats,
+                        ledger: env.ledger,
                         local_top,
                         actor,
                         races: env.races,

@@ -130,21 +130,24 @@ impl Warp {
         if depth >= MAX_FRAMES {
             return Err(Fault::new(ErrorKind::StackOverflow, format!("calls nest deeper than {MAX_FRAMES}")));
         }
-        self.local.enter(base, base + f.frame_bytes, lanes)?;
+        self.local.enter(base, base + f.frame_bytes, lanes, env.ledger)?;
         let id = self.free.pop().unwrap_or_else(|| {
             self.frames.push(Frame::default());
             self.frames.len() as u32 - 1
         });
         let frame = &mut self.frames[id as usize];
+        let (wide, narrow) = (f.n64.saturating_sub(frame.r64.len()), f.n32.saturating_sub(frame.r32.len()));
+        env.ledger.grow(256 * wide as u64 + 128 * narrow as u64)?;
         frame.func = func;
         frame.parent = parent;
         frame.ret_pc = ret_pc;
         frame.depth = depth;
         frame.lanes = lanes;
         frame.local_base = base;
-        frame.r32.resize(f.n32, [0; 32]);
-        frame.r64.resize(f.n64, [0; 32]);
-        frame.preds.resize(f.preds, 0);
+        // Rows of a larger frame before this one stay.
+        frame.r32.resize(f.n32.max(frame.r32.len()), [0; 32]);
+        frame.r64.resize(f.n64.max(frame.r64.len()), [0; 32]);
+        frame.preds.resize(f.preds.max(frame.preds.len()), 0);
         frame.written.clear();
         frame.written.resize(f.tracked.len(), 0);
         // Definite assignment cleared all other registers: only these can be seen before they are written.

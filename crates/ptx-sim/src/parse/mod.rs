@@ -8,6 +8,9 @@ use crate::lex::{Lexer, Place, Tok};
 /// Deepest nesting of scopes, vectors and initialisers.
 const MAX_DEPTH: u32 = 64;
 
+/// Longest text, in bytes.
+pub const MAX_TEXT: usize = 256 << 20;
+
 /// Malformed PTX text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("PTX line {line}, column {column}: {message}")]
@@ -61,8 +64,9 @@ fn is_type(word: &str) -> bool {
 
 impl<'a> Parser<'a> {
     fn new(src: &'a str, pos: usize, line: u32) -> Result<Self> {
-        if src.len() > u32::MAX as usize {
-            return Err(ParseError { line: 1, column: 1, message: "the text is larger than 4 GiB".into() });
+        if src.len() > MAX_TEXT {
+            let message = format!("the text has {} bytes, the limit is {MAX_TEXT}", src.len());
+            return Err(ParseError { line: 1, column: 1, message });
         }
         let mut p = Parser {
             lex: Lexer::at(src, pos, line),
