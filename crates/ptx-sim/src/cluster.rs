@@ -12,9 +12,6 @@ use crate::sim::shuffle;
 use crate::warp::{Located, Park, Warp};
 use crate::{ErrorKind, SimError};
 
-/// Instructions executed to see whether an uninitialised read is a race.
-const AFTERMATH: u64 = 1 << 18;
-
 /// Why a cluster stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -68,27 +65,6 @@ impl Cluster {
 
     /// Runs until every thread has exited, or `slice` instructions have been executed.
     pub(crate) fn run(&mut self, launch: &mut Launch<'_>, slice: u64) -> Result<Progress, SimError> {
-        self.advance(launch, slice).map_err(|e| self.explain(e, launch))
-    }
-
-    /// A read of shared memory nobody has written is a race when a writer comes later without having been waited for. Without
-    /// the lanes that read, the cluster runs on for a while, to see whether one does.
-    fn explain(&mut self, found: SimError, launch: &mut Launch<'_>) -> SimError {
-        if found.kind != ErrorKind::UninitialisedShared || !launch.checks.shared_races {
-            return found;
-        }
-        *launch.budget = AFTERMATH.min(*launch.budget);
-        loop {
-            match self.advance(launch, AFTERMATH) {
-                Err(e) if e.kind == ErrorKind::SharedRace => return e,
-                // These lanes stay behind, too.
-                Err(e) if e.kind == ErrorKind::UninitialisedShared => {}
-                _ => return found,
-            }
-        }
-    }
-
-    fn advance(&mut self, launch: &mut Launch<'_>, slice: u64) -> Result<Progress, SimError> {
         let start = launch.stats.warp_instructions;
         let seeded = launch.grid.seed.is_some();
         let mut order: Vec<usize> = (0..self.blocks.len()).collect();

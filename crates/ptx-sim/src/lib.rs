@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod aftermath;
 mod alu;
 mod arena;
 pub mod ast;

@@ -1,6 +1,7 @@
 //! The simulator as its users see it: buffers, launches, options.
 
 use crate::access::Placed;
+use crate::aftermath::{Aftermath, Next};
 use crate::block::{Grid, Launch};
 use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
@@ -556,9 +557,11 @@ fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Resu
     let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
     let mut active: VecDeque<Cluster> = VecDeque::new();
     let footprint = launch.footprint();
+    let mut aftermath = Aftermath::default();
     loop {
         // The first needs no leave: what it lacks is reported where it lacks it.
         if active.len() < RESIDENT
+            && !aftermath.closed()
             && (active.is_empty() || !spare.is_empty() || launch.ledger.fits(footprint))
             && let Some(n) = next.next()
         {
@@ -567,13 +570,18 @@ fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Resu
             active.push_back(c);
         }
         if active.is_empty() {
-            return Ok(());
+            return aftermath.end();
         }
         for _ in 0..active.len() {
             let Some(mut c) = active.pop_front() else { break };
-            match c.run(launch, SLICE)? {
-                Progress::Done => spare.push(c),
-                Progress::Slice => active.push_back(c),
+            match c.run(launch, SLICE) {
+                Ok(Progress::Done) => spare.push(c),
+                Ok(Progress::Slice) => active.push_back(c),
+                Err(e) => match aftermath.judge(e, launch)? {
+                    Next::Same => active.push_front(c),
+                    Next::Later => active.push_back(c),
+                    Next::Drop => {}
+                },
             }
         }
     }

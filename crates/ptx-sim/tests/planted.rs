@@ -22,7 +22,8 @@ mod planted {
     }
 
     /// Kinds that speak of a bad request of the host, or of something the simulator cannot do: no bugs of a kernel.
-    const NO_FINDINGS: [&str; 7] = [
+    const NO_FINDINGS: [&str; 8] = [
+        "MemoryLimit",
         "GlobalRace",
         "UnsupportedInstruction",
         "NoSuchKernel",
