@@ -149,6 +149,11 @@ impl Warp {
                 };
             }
             let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
+            if m != mask && inst.op.aligned() && env.checks.barriers {
+                // The other lanes are here, too, and pass by: they cannot join later.
+                let text = format!("only lanes {m:#010x} of {mask:#010x} execute this aligned instruction");
+                return Err(place(Fault::new(ErrorKind::DivergentCollective, text)));
+            }
             match &inst.op {
                 Op::Alu(f, o) => f(&mut regs, o, m),
                 Op::Pred(f, [d, a, b]) => {

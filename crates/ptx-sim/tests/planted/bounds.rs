@@ -82,7 +82,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "setp.ge.u32 %done, %q, %quads;",
         to: "setp.gt.u32 %done, %q, %quads;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.v4.f32 {%x0"],
     },
     Bug {
@@ -90,7 +90,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "setp.ge.u32 %done, %i, %rest;",
         to: "setp.gt.u32 %done, %i, %rest;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %x0"],
     },
     Bug {
@@ -98,7 +98,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "  @%done bra END;\n",
         to: "",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %x0"],
     },
     Bug {
@@ -106,7 +106,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "mul.wide.u32 %off, %q, 16;",
         to: "mul.wide.u32 %off, %q, 64;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.v4.f32 {%x0", "ld.global.v4.f32 {%y0"],
     },
     Bug {
@@ -114,7 +114,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "mul.wide.u32 %off, %q, 16;",
         to: "mul.wide.u32 %off, %q, 8;",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["ld.global.v4.f32 {%x0"],
     },
     Bug {
@@ -122,7 +122,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "mul.wide.u32 %off, %i, 4;",
         to: "mul.wide.u32 %off, %i, 2;",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["ld.global.f32 %x0"],
     },
     Bug {
@@ -130,7 +130,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "ld.param.u64 %y, [y];",
         to: "mov.u64 %y, 0;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.v4.f32 {%y0"],
     },
     Bug {
@@ -138,7 +138,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "  ld.param.f32 %a, [a];\n",
         to: "",
-        expect: ErrorKind::UninitialisedRegister,
+        expect: &[ErrorKind::UninitialisedRegister],
         at: &["fma.rn.f32 %y0, %a, %x0, %y0;"],
     },
     Bug {
@@ -146,7 +146,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "mov.u32 %q, %i;",
         to: "@%done mov.u32 %q, %i;",
-        expect: ErrorKind::UninitialisedRegister,
+        expect: &[ErrorKind::UninitialisedRegister],
         at: &["@%done mov.u32 %q, %i;"],
     },
     Bug {
@@ -154,7 +154,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SAXPY,
         from: "ld.param.u64 %y, [y];",
         to: "ld.param.u64 %y, [y+8];",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.param.u64 %y"],
     },
     Bug {
@@ -162,7 +162,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "add.u32 %to, %step, 1;",
         to: "add.u32 %to, %step, 2;",
-        expect: ErrorKind::UseAfterFree,
+        expect: &[ErrorKind::UseAfterFree],
         at: &["st.global.u8 [%dst]"],
     },
     Bug {
@@ -170,7 +170,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "rem.u32 %from, %step, 3;",
         to: "add.u32 %from, %step, 2;\n  rem.u32 %from, %from, 3;",
-        expect: ErrorKind::UseAfterFree,
+        expect: &[ErrorKind::UseAfterFree],
         at: &["ld.global.u8 %weight"],
     },
     Bug {
@@ -178,7 +178,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "add.u64 %src, %src, %off;",
         to: "add.u64 %src, %dst, %off;",
-        expect: ErrorKind::UninitialisedGlobal,
+        expect: &[ErrorKind::UninitialisedGlobal],
         at: &["ld.global.u8 %weight"],
     },
     Bug {
@@ -186,7 +186,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "ld.global.u8 %weight",
         to: "ld.global.u32 %weight",
-        expect: ErrorKind::UninitialisedGlobal,
+        expect: &[ErrorKind::UninitialisedGlobal],
         at: &["ld.global.u32 %weight"],
     },
     Bug {
@@ -194,7 +194,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "ld.global.u32 %value, [%src+4];",
         to: "ld.global.u32 %value, [%src+2];",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["[%src+2]"],
     },
     Bug {
@@ -202,7 +202,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "ld.param.u32 %n, [n];",
         to: "ld.param.u32 %n, [n];\n  sub.u32 %n, %n, 1;",
-        expect: ErrorKind::UninitialisedGlobal,
+        expect: &[ErrorKind::UninitialisedGlobal],
         at: &[],
     },
     Bug {
@@ -210,7 +210,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &RECORDS,
         from: "rem.u32 %to, %to, 3;",
         to: "add.u32 %to, %to, 3;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.u64 %dst"],
     },
     Bug {
@@ -218,7 +218,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "st.f32 [%y], %sum;",
         to: "st.f32 [%c0], %sum;",
-        expect: ErrorKind::ReadOnly,
+        expect: &[ErrorKind::ReadOnly],
         at: &["st.f32 [%c0]"],
     },
     Bug {
@@ -226,7 +226,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "st.f32 [%y], %sum;",
         to: "st.f32 [%affine], %sum;",
-        expect: ErrorKind::ReadOnly,
+        expect: &[ErrorKind::ReadOnly],
         at: &["st.f32 [%affine]"],
     },
     Bug {
@@ -234,7 +234,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "mov.u32 %k, 3;",
         to: "mov.u32 %k, 4;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.f32 %c, [%at];"],
     },
     Bug {
@@ -242,7 +242,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "ld.f32 %shift, [%affine+4];",
         to: "ld.f32 %shift, [%affine+8];",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.f32 %shift"],
     },
     Bug {
@@ -250,7 +250,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "ld.f32 %shift, [%affine+4];",
         to: "ld.f32 %shift, [%affine+2];",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["ld.f32 %shift"],
     },
     Bug {
@@ -258,7 +258,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &POLYNOMIAL,
         from: "  mov.f32 %sum, 0f00000000;\n",
         to: "",
-        expect: ErrorKind::UninitialisedRegister,
+        expect: &[ErrorKind::UninitialisedRegister],
         at: &["fma.rn.f32 %sum, %sum, %v, %c;"],
     },
     Bug {
@@ -266,7 +266,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &MEDIAN,
         from: "add.u64 %at, %copy, %off; // copy[k]",
         to: "add.u64 %at, %copy, %off;\n  add.u64 %at, %at, 8;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["st.local.u32 [%at], %w;", "st.local.u32 [%at], %v;"],
     },
     Bug {
@@ -274,7 +274,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &MEDIAN,
         from: "  @%stop bra PLACE;\n  ld.local",
         to: "  ld.local",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.local.u32 %w"],
     },
     Bug {
@@ -282,7 +282,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &MEDIAN,
         from: "[%copy+28]",
         to: "[%copy+60]",
-        expect: ErrorKind::UninitialisedLocal,
+        expect: &[ErrorKind::UninitialisedLocal],
         at: &["ld.local.u32 %v, [%copy+60]"],
     },
     Bug {
@@ -290,7 +290,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &MEDIAN,
         from: "st.local.u32 [%at], %v;",
         to: "st.local.u8 [%at], %v;",
-        expect: ErrorKind::UninitialisedLocal,
+        expect: &[ErrorKind::UninitialisedLocal],
         at: &["ld.local.u32 %w"],
     },
     Bug {
@@ -298,7 +298,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &MEDIAN,
         from: "[%copy+28]",
         to: "[%copy+30]",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["ld.local.u32 %v"],
     },
 ];

@@ -37,7 +37,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "setp.eq.u32 %end, %e, 0;",
         to: "setp.eq.u32 %end, %e, 77;",
-        expect: ErrorKind::StackOverflow,
+        expect: &[ErrorKind::StackOverflow],
         at: &["call (result), power, (base, exponent);"],
     },
     Bug {
@@ -45,7 +45,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "ld.global.u64 %op, [%entry];",
         to: "mov.u64 %op, %entry;",
-        expect: ErrorKind::BadCall,
+        expect: &[ErrorKind::BadCall],
         at: &["call (answer), %op"],
     },
     Bug {
@@ -53,7 +53,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "mul.wide.u32 %off, %k, 8;",
         to: "mul.wide.u32 %off, %a, 8;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.u64 %op, [%entry];"],
     },
     Bug {
@@ -61,7 +61,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "ld.global.u64 %op, [%entry];",
         to: "ld.global.u32 %op, [%entry];",
-        expect: ErrorKind::BadCall,
+        expect: &[ErrorKind::BadCall],
         at: &["call (answer), %op"],
     },
     Bug {
@@ -69,7 +69,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "    st.param.b32 [exponent], %e; // kernel\n",
         to: "",
-        expect: ErrorKind::UninitialisedLocal,
+        expect: &[ErrorKind::UninitialisedLocal],
         at: &["ld.param.b32 %e, [e];"],
     },
     Bug {
@@ -77,7 +77,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "  st.param.b32 [r], %v; // flip\n",
         to: "",
-        expect: ErrorKind::UninitialisedLocal,
+        expect: &[ErrorKind::UninitialisedLocal],
         at: &["ld.param.b32 %v, [answer];"],
     },
     Bug {
@@ -85,7 +85,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "rem.u32 %k, %a, 3;",
         to: "rem.u32 %k, %a, 5;",
-        expect: ErrorKind::AssertionFailed,
+        expect: &[ErrorKind::AssertionFailed],
         at: &["call __assertfail"],
     },
     Bug {
@@ -93,7 +93,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "  mov.u32 %a, %b;\n",
         to: "  mov.u32 %a, %rest;\n",
-        expect: ErrorKind::Trap,
+        expect: &[ErrorKind::Trap],
         at: &["@%never trap;"],
     },
     Bug {
@@ -101,7 +101,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &CALLS,
         from: "mov.u32 %b, %rest;",
         to: "mov.u32 %b, %b;",
-        expect: ErrorKind::InstructionBudget,
+        expect: &[ErrorKind::InstructionBudget],
         at: &["rem.u32 %rest", "mov.u32 %a, %b", "mov.u32 %b, %b", "setp.ne.u32 %more", "@%more bra GCD"],
     },
 ];

@@ -36,7 +36,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "  rem.u32 %left, %left, %size;\n",
         to: "",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.shared::cluster.u32 %v, [%far+252];"],
     },
     Bug {
@@ -44,7 +44,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "[%far+252]",
         to: "[%far+256]",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.shared::cluster.u32 %v, [%far+256];"],
     },
     Bug {
@@ -52,7 +52,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "  barrier.cluster.arrive.release.aligned; // read\n  barrier.cluster.wait.acquire.aligned; // all have read\n",
         to: "",
-        expect: ErrorKind::ClusterExited,
+        expect: &[ErrorKind::ClusterExited],
         at: &["ld.shared::cluster.u32 %v, [%far+252];"],
     },
     Bug {
@@ -60,7 +60,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "  barrier.cluster.arrive.release.aligned; // stored\n",
         to: "",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["barrier.cluster.wait.acquire.aligned; // all have stored"],
     },
     Bug {
@@ -68,7 +68,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "barrier.cluster.wait.acquire.aligned; // all have stored",
         to: "barrier.cluster.arrive.release.aligned; // twice",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["// twice"],
     },
     Bug {
@@ -76,7 +76,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SHIFT,
         from: "barrier.cluster.arrive.release.aligned; // read",
         to: "@%edge barrier.cluster.arrive.release.aligned; // edge",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["// edge", "wait.acquire.aligned; // all have read"],
     },
     Bug {
@@ -84,7 +84,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TALLY,
         from: "barrier.cluster.arrive.release.aligned; // counted",
         to: "@%first bra DONE;\n  barrier.cluster.arrive.release.aligned; // counted\nDONE:",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["barrier.cluster.wait.acquire.aligned; // all have counted"],
     },
     Bug {
@@ -92,7 +92,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TALLY,
         from: "mov.u32 %k, 0;",
         to: "mov.u32 %k, 1;",
-        expect: ErrorKind::UninitialisedShared,
+        expect: &[ErrorKind::UninitialisedShared],
         at: &["atom.relaxed.cluster.shared::cluster.add.u32 %old, [%v], 1; // first"],
     },
     Bug {
@@ -100,7 +100,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TALLY,
         from: "[%v], 1; // last",
         to: "[%v+1], 1; // last",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["// last"],
     },
 ];

@@ -38,7 +38,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "bar.sync %full, %both; // take",
         to: "bar.sync %full, 96; // take",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.sync %full, 96;", "bar.arrive %full, %both;"],
     },
     Bug {
@@ -46,7 +46,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "mov.u32 %both, 64;",
         to: "mov.u32 %both, 96;",
-        expect: ErrorKind::Deadlock,
+        expect: &[ErrorKind::Deadlock],
         at: &["bar.sync %full, %both; // take", "bar.sync %empty, %both; // wait"],
     },
     Bug {
@@ -54,7 +54,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "mov.u32 %both, 64;",
         to: "mov.u32 %both, 48;",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar."],
     },
     Bug {
@@ -62,7 +62,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "add.u32 %empty, %slot, 3; // to give back",
         to: "add.u32 %empty, %slot, 16;",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.arrive %empty"],
     },
     Bug {
@@ -70,7 +70,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "  @%again bar.arrive %empty, %both; // give back\n",
         to: "",
-        expect: ErrorKind::Deadlock,
+        expect: &[ErrorKind::Deadlock],
         at: &["bar.sync"],
     },
     Bug {
@@ -78,7 +78,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "  bar.arrive 4, %both; // empty at first\n",
         to: "",
-        expect: ErrorKind::Deadlock,
+        expect: &[ErrorKind::Deadlock],
         at: &["bar.sync"],
     },
     Bug {
@@ -86,7 +86,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "  bar.arrive %full, %both; // filled\n",
         to: "",
-        expect: ErrorKind::Deadlock,
+        expect: &[ErrorKind::Deadlock],
         at: &["bar.sync"],
     },
     Bug {
@@ -94,7 +94,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "bar.sync %empty, %both; // wait for the slot",
         to: "bar.sync %full, %both;",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["st.shared.u32 [%s], %v;", "ld.shared.u32 %v, [%s];"],
     },
     Bug {
@@ -102,7 +102,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &QUEUE,
         from: "bar.sync %empty, %both; // wait for the slot",
         to: "bar.arrive %empty, %both;",
-        expect: ErrorKind::Deadlock,
+        expect: &[ErrorKind::Deadlock],
         at: &["bar.sync %full, %both; // take"],
     },
     Bug {
@@ -110,7 +110,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &VOTES,
         from: "bar.red.popc.u32 %count, 0, %below;",
         to: "shr.u32 %count, %t, 6;\n  bar.red.popc.u32 %count, %count, %below;",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.red"],
     },
     Bug {
@@ -118,7 +118,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &VOTES,
         from: "bar.red.and.pred %all, 0, %below;",
         to: "setp.ne.u32 %all, %same, 0;\n  setp.lt.u32 %upper, %t, 48;\n  @%upper bar.red.and.pred %all, 0, %below;",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.red.and.pred"],
     },
     Bug {
@@ -126,7 +126,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &VOTES,
         from: "bar.red.and.pred %all, 0, %below;",
         to: "setp.ge.u32 %upper, %t, 96;\n  setp.ne.u32 %all, %t, 0;\n  @!%upper bar.red.and.pred %all, 0, %below;",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.red.and.pred"],
     },
 ];

@@ -99,7 +99,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "  max.s32 %c, %c, 0; // left end\n",
         to: "",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %left"],
     },
     Bug {
@@ -107,7 +107,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "  min.u32 %c, %c, %n; // right end\n",
         to: "",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %right"],
     },
     Bug {
@@ -115,7 +115,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "  bar.sync 0; // tile complete\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.f32", "st.shared.f32"],
     },
     Bug {
@@ -123,7 +123,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "bar.sync 0; // tile complete",
         to: "bar.warp.sync 0xffffffff;",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.f32", "st.shared.f32"],
     },
     Bug {
@@ -131,7 +131,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "setp.eq.u32 %first, %t, 0;",
         to: "setp.eq.u32 %first, %t, 128;",
-        expect: ErrorKind::UninitialisedShared,
+        expect: &[ErrorKind::UninitialisedShared],
         at: &["ld.shared.f32 %left"],
     },
     Bug {
@@ -139,7 +139,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "ld.shared.f32 %right, [%s+8];",
         to: "ld.shared.f32 %right, [%s+12];",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.shared.f32 %right"],
     },
     Bug {
@@ -147,7 +147,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HEAT,
         from: "shl.b32 %s, %t, 2;",
         to: "shl.b32 %s, %t, 1;",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["st.shared.f32 [%s+4]"],
     },
     Bug {
@@ -155,7 +155,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "  bar.sync 0; // stored\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.u32 %w, [%other]; // upper", "st.shared.u32 [%s]"],
     },
     Bug {
@@ -163,7 +163,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "  bar.sync 0; // level\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.u32 %w", "st.shared.u32 [%s], %v;"],
     },
     Bug {
@@ -171,7 +171,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "MEET:\n  bar.sync 0; // level\n",
         to: "  bar.sync 0; // level\nMEET:\n",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.sync 0; // level"],
     },
     Bug {
@@ -179,7 +179,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "@%active ld.global.u32 %w, [%p+1024];",
         to: "@!%active ret;\n  ld.global.u32 %w, [%p+1024];",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.sync 0; // stored"],
     },
     Bug {
@@ -187,7 +187,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "  bar.warp.sync 0xffffffff; // read in step\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["st.shared.u32 [%s], %v; // partial sum"],
     },
     Bug {
@@ -195,7 +195,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "  bar.warp.sync 0xffffffff; // written in step\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["// partner"],
     },
     Bug {
@@ -203,7 +203,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &REDUCE,
         from: "bar.warp.sync 0xffffffff; // read in step",
         to: "bar.warp.sync 0x0000ffff;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["bar.warp.sync 0x0000ffff;"],
     },
     Bug {
@@ -211,7 +211,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SCAN,
         from: "  bar.sync 0; // first row\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.u32 %w", "st.shared.u32 [%from]"],
     },
     Bug {
@@ -219,7 +219,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SCAN,
         from: "add.u32 %to, %from, 512; // second row",
         to: "mov.u32 %to, %from;",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["st.shared.u32 [%to]", "ld.shared.u32 %w"],
     },
     Bug {
@@ -227,7 +227,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SCAN,
         from: "mov.u32 %from, %to;",
         to: "mov.u32 %from, %from;",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["st.shared.u32 [%to]", "ld.shared.u32 %w"],
     },
     Bug {
@@ -235,7 +235,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SCAN,
         from: "setp.lt.u32 %low, %t, %d;",
         to: "setp.lt.s32 %low, %t, 0;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.shared.u32 %w, [%back];"],
     },
     Bug {
@@ -243,7 +243,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SCAN,
         from: "add.u32 %to, %from, 512; // second row",
         to: "add.u32 %to, %from, 1024;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["st.shared.u32 [%to]"],
     },
     Bug {
@@ -251,7 +251,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "  st.shared.u32 [%mine], 0; // clear\n",
         to: "",
-        expect: ErrorKind::UninitialisedShared,
+        expect: &[ErrorKind::UninitialisedShared],
         at: &["atom.shared.add.u32"],
     },
     Bug {
@@ -259,7 +259,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "  bar.sync 0; // cleared\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["atom.shared.add.u32", "st.shared.u32 [%mine]"],
     },
     Bug {
@@ -267,7 +267,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "  bar.sync 0; // counted\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["atom.shared.add.u32", "ld.shared.u32 %old, [%mine];"],
     },
     Bug {
@@ -275,7 +275,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "atom.shared.add.u32 %old, [%bin], 1;",
         to: "ld.shared.u32 %old, [%bin];\n  add.u32 %old, %old, 1;\n  st.shared.u32 [%bin], %old;",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.u32 %old, [%bin];", "st.shared.u32 [%bin], %old;"],
     },
     Bug {
@@ -283,7 +283,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "mad.lo.u32 %bin, %bin, 4, %base;",
         to: "mad.lo.u32 %bin, %bin, 8, %base;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["atom.shared.add.u32"],
     },
     Bug {
@@ -291,7 +291,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "atom.shared.add.u32 %old, [%bin], 1;",
         to: "atom.shared.add.u32 %old, [%bin+2], 1;",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["atom.shared.add.u32"],
     },
     Bug {
@@ -299,7 +299,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &HISTOGRAM,
         from: "red.relaxed.gpu.global.add.u32 [%p], %old;",
         to: "cvt.u64.u32 %off, %old;\n  red.relaxed.gpu.global.add.u64 [%p], %off;",
-        expect: ErrorKind::Misaligned,
+        expect: &[ErrorKind::Misaligned],
         at: &["red.relaxed.gpu.global.add.u64"],
     },
     Bug {
@@ -307,7 +307,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TRANSPOSE,
         from: "  bar.sync 0; // tile complete\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.u32 %w", "st.shared.u32 [%s]"],
     },
     Bug {
@@ -315,7 +315,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TRANSPOSE,
         from: "mul.lo.u32 %i, %i, %rows;",
         to: "mul.lo.u32 %i, %i, %cols;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["st.global.u32 [%p], %w;"],
     },
     Bug {
@@ -323,7 +323,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TRANSPOSE,
         from: "mad.lo.u32 %s, %x, 33, %k;",
         to: "mad.lo.u32 %s, %x, 66, %k;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.shared.u32 %w"],
     },
     Bug {
@@ -331,7 +331,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TRANSPOSE,
         from: "add.u32 %k, %k, 8; // next rows",
         to: "add.u32 %k, %k, 16;",
-        expect: ErrorKind::UninitialisedShared,
+        expect: &[ErrorKind::UninitialisedShared],
         at: &["ld.shared.u32 %w"],
     },
     Bug {
@@ -339,7 +339,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &TRANSPOSE,
         from: "setp.lt.u32 %more, %k, 32; // columns",
         to: "setp.lt.u32 %more, %k, 16;",
-        expect: ErrorKind::UninitialisedGlobal,
+        expect: &[ErrorKind::UninitialisedGlobal],
         at: &[],
     },
     Bug {
@@ -347,7 +347,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "  bar.sync 0; // tiles loaded\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.f32", "st.shared.f32"],
     },
     Bug {
@@ -355,7 +355,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "  bar.sync 0; // tiles used\n",
         to: "",
-        expect: ErrorKind::SharedRace,
+        expect: &[ErrorKind::SharedRace],
         at: &["ld.shared.f32", "st.shared.f32"],
     },
     Bug {
@@ -363,7 +363,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "  and.pred %in_a, %in_a, %in_row;\n",
         to: "",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %va"],
     },
     Bug {
@@ -371,7 +371,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "and.pred %in_b, %in_b, %in_col;",
         to: "mov.pred %in_b, %in_col;",
-        expect: ErrorKind::OutOfBounds,
+        expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.f32 %vb"],
     },
     Bug {
@@ -379,7 +379,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "st.shared.f32 [%sa], %va;",
         to: "@%in_a st.shared.f32 [%sa], %va;",
-        expect: ErrorKind::UninitialisedShared,
+        expect: &[ErrorKind::UninitialisedShared],
         at: &["ld.shared.f32 %va"],
     },
     Bug {
@@ -387,7 +387,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &GEMM,
         from: "  setp.lt.u32 %in_col, %col, %n;\n",
         to: "  setp.lt.u32 %in_col, %col, %n;\n  @!%in_col ret;\n",
-        expect: ErrorKind::DivergentBarrier,
+        expect: &[ErrorKind::DivergentBarrier],
         at: &["bar.sync 0; // tiles loaded"],
     },
 ];

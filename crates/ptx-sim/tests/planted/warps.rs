@@ -44,7 +44,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SOFTMAX,
         from: "16, 31, 0xffffffff; // maximum of halves",
         to: "16, 31, 0x7fffffff;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["shfl.sync.bfly.b32 %w, %max, 16, 31, 0x7fffffff;"],
     },
     Bug {
@@ -52,7 +52,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SOFTMAX,
         from: "max.f32 %max, %max, %v;",
         to: "max.f32 %max, %max, %v;\n  shfl.sync.bfly.b32 %max, %max, 1, 31, 0xffffffff; // in the loop",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["shfl.sync"],
     },
     Bug {
@@ -60,7 +60,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SOFTMAX,
         from: "shfl.sync.idx.b32 %sum, %sum, 0, 31, 0xffffffff; // broadcast",
         to: "setp.gt.u32 %idle, %lane, 15;\n  @%idle ret;\n  shfl.sync.idx.b32 %sum, %sum, 0, 31, 0xffffffff; // half",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["// half"],
     },
     Bug {
@@ -68,7 +68,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &SOFTMAX,
         from: "shfl.sync.idx.b32 %sum, %sum, 0, 31, 0xffffffff; // broadcast",
         to: "setp.lt.u32 %idle, %lane, 4;\n  @!%idle shfl.sync.idx.b32 %sum, %sum, 0, 31, 0xfffffff0;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["0xfffffff0"],
     },
     Bug {
@@ -76,7 +76,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "%kept, %keep, %here; // who keeps",
         to: "%kept, %keep, 0xffffffff;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["vote.sync.ballot.b32 %kept"],
     },
     Bug {
@@ -84,7 +84,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "%leader, 31, %here;",
         to: "%leader, 31, %kept;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["shfl.sync.idx.b32"],
     },
     Bug {
@@ -92,7 +92,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "shfl.sync.idx.b32 %base, %base, %leader, 31, %here;",
         to: "shfl.sync.idx.b32 %base, %base, 31, 31, %here;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["shfl.sync.idx.b32"],
     },
     Bug {
@@ -100,7 +100,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "shfl.sync.idx.b32 %base, %base, %leader, 31, %here;",
         to: "@%keep shfl.sync.idx.b32 %base, %base, %leader, 31, %here;",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["shfl.sync.idx.b32"],
     },
     Bug {
@@ -108,7 +108,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "  vote.sync.ballot.b32 %here, %inside, 0xffffffff; // who is inside\n  @!%inside ret;\n",
         to: "  @!%inside ret;\n  vote.sync.ballot.b32 %here, %inside, 0xffffffff; // who is inside\n",
-        expect: ErrorKind::DivergentCollective,
+        expect: &[ErrorKind::DivergentCollective],
         at: &["// who is inside"],
     },
     Bug {
@@ -116,7 +116,7 @@ pub const BUGS: &[Bug] = &[
         kernel: &COMPACT,
         from: "  mov.u32 %base, 0;\n",
         to: "",
-        expect: ErrorKind::UninitialisedRegister,
+        expect: &[ErrorKind::UninitialisedRegister],
         at: &["shfl.sync.idx.b32 %base"],
     },
 ];
