@@ -23,7 +23,7 @@
 
 use crate::activation;
 use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};
-use crate::quad::{is_aligned4, Quad};
+use crate::vector::{is_aligned4, load_quad, store_quad};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -95,7 +95,7 @@ impl Operand {
         if outer < outers {
             let p = self.data.add(outer as usize * self.ld as usize + inner as usize);
             if self.vector && inner + 3 < inners {
-                v = (*(p as *const Quad)).into();
+                v = load_quad(p).into();
             } else {
                 if inner < inners {
                     v[0] = *p;
@@ -208,7 +208,7 @@ impl Epilogue {
             self.finish(p, col, 3, sum[3]),
         ];
         if whole && self.vector {
-            *(p as *mut Quad) = out.into();
+            store_quad(p, out.into());
         } else {
             *p = out[0];
             if col + 1 < self.n {

@@ -7,7 +7,7 @@
 //! buffer; that they are in range is checked on the host where they enter.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
-use crate::quad::{is_aligned4, Quad};
+use crate::vector::{is_aligned4, load_quad, store_quad};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -40,7 +40,7 @@ pub unsafe fn copy_f32(n: u32, x: *const f32, y: *mut f32) {
     let vectors = if is_aligned4(x) && is_aligned4(y) { n as usize / 4 } else { 0 };
     let mut i = start;
     while i < vectors {
-        *(y as *mut Quad).add(i) = *(x as *const Quad).add(i);
+        store_quad(y.add(4 * i), load_quad(x.add(4 * i)));
         i += step;
     }
     let mut i = vectors * 4 + start;
@@ -58,7 +58,7 @@ unsafe fn fill(n: u32, value: u32, y: *mut u32) {
     let vectors = if is_aligned4(y as *const f32) { n as usize / 4 } else { 0 };
     let mut i = start;
     while i < vectors {
-        *(y as *mut Quad).add(i) = Quad(x, x, x, x);
+        store_quad(y.cast::<f32>().add(4 * i), [x; 4].into());
         i += step;
     }
     let mut i = vectors * 4 + start;
@@ -271,7 +271,7 @@ pub unsafe fn gather_rows(rows: u32, d: u32, b: u32, x: *const f32, idx: *const 
         while i < b as usize * d as usize {
             let (row, col) = (i as u32 / d, i as u32 % d);
             let from = (*idx.add(row as usize)).min(last) as usize;
-            *(y as *mut Quad).add(i) = *(x as *const Quad).add(from * d as usize + col as usize);
+            store_quad(y.add(4 * i), load_quad(x.add(4 * (from * d as usize + col as usize))));
             i += step;
         }
     } else {

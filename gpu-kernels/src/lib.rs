@@ -20,7 +20,6 @@ pub mod metrics;
 pub mod optim;
 pub mod philox;
 pub mod ptx;
-mod quad;
 pub mod random;
 pub mod reduce;
 pub mod saxpy;

@@ -19,7 +19,7 @@ use cuda_std::shared_array;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use crate::quad::Quad;
+use crate::vector::{load_quad, store_quad, F32x4};
 
 /// Threads of a block of every kernel here.
 pub const OPTIM_BLOCK: u32 = 256;
@@ -68,23 +68,22 @@ unsafe fn update<const MOMENTS: u32>(
     while q < quads {
         // SAFETY: 4 q + 3 < len, the tensors cover len elements and are aligned.
         unsafe {
-            let at = q as usize;
-            let (p, g) = ((p as *mut Quad).add(at), *(g as *const Quad).add(at));
-            let (m, v) = ((m as *mut Quad).add(at), (v as *mut Quad).add(at));
-            let zero = Quad(0.0, 0.0, 0.0, 0.0);
-            let mut ps = *p;
-            let mut ms = if MOMENTS > 0 { *m } else { zero };
-            let mut vs = if MOMENTS > 1 { *v } else { zero };
-            (ps.0, ms.0, vs.0) = rule(ps.0, g.0 * scale, ms.0, vs.0);
-            (ps.1, ms.1, vs.1) = rule(ps.1, g.1 * scale, ms.1, vs.1);
-            (ps.2, ms.2, vs.2) = rule(ps.2, g.2 * scale, ms.2, vs.2);
-            (ps.3, ms.3, vs.3) = rule(ps.3, g.3 * scale, ms.3, vs.3);
-            *p = ps;
+            let at = 4 * q as usize;
+            let (p, m, v) = (p.add(at), m.add(at), v.add(at));
+            let (mut ps, g) = (load_quad(p), load_quad(g.add(at)));
+            let zero = F32x4::from([0.0; 4]);
+            let mut ms = if MOMENTS > 0 { load_quad(m) } else { zero };
+            let mut vs = if MOMENTS > 1 { load_quad(v) } else { zero };
+            (ps.a, ms.a, vs.a) = rule(ps.a, g.a * scale, ms.a, vs.a);
+            (ps.b, ms.b, vs.b) = rule(ps.b, g.b * scale, ms.b, vs.b);
+            (ps.c, ms.c, vs.c) = rule(ps.c, g.c * scale, ms.c, vs.c);
+            (ps.d, ms.d, vs.d) = rule(ps.d, g.d * scale, ms.d, vs.d);
+            store_quad(p, ps);
             if MOMENTS > 0 {
-                *m = ms;
+                store_quad(m, ms);
             }
             if MOMENTS > 1 {
-                *v = vs;
+                store_quad(v, vs);
             }
         }
         q += OPTIM_BLOCK;
@@ -283,11 +282,11 @@ pub unsafe fn global_norm_partial(table: *const u64, partial: *mut f32) {
     let mut q = thread::thread_idx_x();
     while q < quads {
         // SAFETY: 4 q + 3 < len, and x covers len elements and is aligned.
-        let v = unsafe { *(x as *const Quad).add(q as usize) };
-        sum = v.0.mul_add(v.0, sum);
-        sum = v.1.mul_add(v.1, sum);
-        sum = v.2.mul_add(v.2, sum);
-        sum = v.3.mul_add(v.3, sum);
+        let v = unsafe { load_quad(x.add(4 * q as usize)) };
+        sum = v.a.mul_add(v.a, sum);
+        sum = v.b.mul_add(v.b, sum);
+        sum = v.c.mul_add(v.c, sum);
+        sum = v.d.mul_add(v.d, sum);
         q += OPTIM_BLOCK;
     }
     let mut i = 4 * quads + thread::thread_idx_x();

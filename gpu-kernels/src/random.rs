@@ -7,7 +7,7 @@ use cuda_std::prelude::*;
 use cuda_std::GpuFloat;
 
 use crate::philox::{normal4, philox4x32_10, uniform};
-use crate::quad::{load4, store4};
+use crate::vector::{load4, store4};
 
 /// Threads of a block of every kernel here.
 pub const RANDOM_BLOCK: u32 = 256;
@@ -45,15 +45,7 @@ pub unsafe fn random_uniform(
         let w = philox4x32_10([base / 4, stream, 0, 0], [seed_low, seed_high]);
         let value = |word| uniform(word).mul_add(width, lo);
         // SAFETY: base < n, and out covers n elements (the kernel's contract).
-        unsafe {
-            store4(
-                out,
-                base,
-                n - base,
-                out as usize & 15 == 0,
-                [value(w[0]), value(w[1]), value(w[2]), value(w[3])],
-            )
-        }
+        unsafe { store4(out, base, n, [value(w[0]), value(w[1]), value(w[2]), value(w[3])].into()) }
     }
 }
 
@@ -77,15 +69,7 @@ pub unsafe fn random_normal(
         let z = normal4(w);
         let value = |z: f32| z.mul_add(std, mean);
         // SAFETY: base < n, and out covers n elements (the kernel's contract).
-        unsafe {
-            store4(
-                out,
-                base,
-                n - base,
-                out as usize & 15 == 0,
-                [value(z[0]), value(z[1]), value(z[2]), value(z[3])],
-            )
-        }
+        unsafe { store4(out, base, n, [value(z[0]), value(z[1]), value(z[2]), value(z[3])].into()) }
     }
 }
 
@@ -109,11 +93,12 @@ pub unsafe fn dropout(
 ) {
     if let Some(base) = first_of_four(n) {
         // SAFETY: step covers 2 words; base < n and x covers n elements (the kernel's contract).
-        let (low, high, x) = unsafe { (*step, *step.add(1), load4(x, base, n - base, x as usize & 15 == 0)) };
+        let (low, high, x) = unsafe { (*step, *step.add(1), load4(x, base, n)) };
         let w = philox4x32_10([base / 4, stream, low, high], [seed_low, seed_high]);
+        let x: [f32; 4] = x.into();
         let value = |x: f32, word| if uniform(word) >= p { x * keep_scale } else { 0.0 };
         let v = [value(x[0], w[0]), value(x[1], w[1]), value(x[2], w[2]), value(x[3], w[3])];
         // SAFETY: as above, for y.
-        unsafe { store4(y, base, n - base, y as usize & 15 == 0, v) }
+        unsafe { store4(y, base, n, v.into()) }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Thread `t` of the grid has elements `4 t .. 4 t + 4` ([`quad`]). Where all four exist and the address is a multiple of
 //! 16 the access is one `ld.global.v4.f32` or `st.global.v4.f32`; at the end of a tensor, or in a view that starts off a
-//! 16-byte boundary, it is up to four single accesses. The values are a struct, not an array, because an array indexed
+//! 16-byte boundary, it is up to four single accesses. The vector access is an instruction of its own ([`load_quad`],
+//! [`store_quad`]): of a plain one LLVM shares parts with the single accesses of the other branch, and a request for 512
+//! bytes becomes up to four of 128 that touch as many sectors each. The values are a struct, not an array, because an array indexed
 //! in a loop can end up in local memory; `map4` and `zip4` expand in place, so that nothing depends on a closure
 //! being inlined.
 
@@ -89,6 +91,56 @@ macro_rules! switch {
 }
 pub(crate) use switch;
 
+impl From<[f32; 4]> for F32x4 {
+    #[inline(always)]
+    fn from([a, b, c, d]: [f32; 4]) -> F32x4 {
+        F32x4 { a, b, c, d }
+    }
+}
+
+impl From<F32x4> for [f32; 4] {
+    #[inline(always)]
+    fn from(v: F32x4) -> [f32; 4] {
+        [v.a, v.b, v.c, v.d]
+    }
+}
+
+/// Whether `p` may be accessed by [`load_quad`] and [`store_quad`].
+#[inline(always)]
+pub fn is_aligned4(p: *const f32) -> bool {
+    (p as usize).is_multiple_of(16)
+}
+
+/// The four elements at `p`, in one access.
+///
+/// # Safety
+/// - `p` is valid for reading four elements of global memory and a multiple of 16.
+#[inline(always)]
+pub unsafe fn load_quad(p: *const f32) -> F32x4 {
+    // SAFETY: the caller's.
+    unsafe {
+        #[cfg(target_arch = "nvptx64")]
+        return crate::ptx::ld_global_f32x4(p).into();
+        #[cfg(not(target_arch = "nvptx64"))]
+        *p.cast()
+    }
+}
+
+/// Writes four elements at `p`, in one access.
+///
+/// # Safety
+/// - `p` is valid for writing four elements of global memory and a multiple of 16.
+#[inline(always)]
+pub unsafe fn store_quad(p: *mut f32, v: F32x4) {
+    // SAFETY: the caller's.
+    unsafe {
+        #[cfg(target_arch = "nvptx64")]
+        crate::ptx::st_global_f32x4(p, v.into());
+        #[cfg(not(target_arch = "nvptx64"))]
+        p.cast::<F32x4>().write(v);
+    }
+}
+
 /// The first of this thread's four elements. Saturates, so that counts near 2^32 cannot wrap around.
 #[inline(always)]
 pub fn quad() -> u32 {
@@ -105,8 +157,8 @@ pub unsafe fn load4(p: *const f32, i: u32, n: u32) -> F32x4 {
     // SAFETY: element `i + k` is touched only where `k < left`; the vector load only at a multiple of 16.
     unsafe {
         let p = p.add(i as usize);
-        if left >= 4 && p as usize & 15 == 0 {
-            *p.cast::<F32x4>()
+        if left >= 4 && is_aligned4(p) {
+            load_quad(p)
         } else {
             F32x4 {
                 a: *p,
@@ -128,8 +180,8 @@ pub unsafe fn store4(p: *mut f32, i: u32, n: u32, v: F32x4) {
     // SAFETY: as in `load4`.
     unsafe {
         let p = p.add(i as usize);
-        if left >= 4 && p as usize & 15 == 0 {
-            *p.cast::<F32x4>() = v;
+        if left >= 4 && is_aligned4(p) {
+            store_quad(p, v);
         } else {
             *p = v.a;
             if left > 1 {

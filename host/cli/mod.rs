@@ -14,10 +14,12 @@ mod interrupt;
 mod kernels;
 mod out;
 mod predict;
+mod profile;
 mod progress;
 mod ptxas;
 mod report;
 mod run_dir;
+mod sample;
 mod train;
 
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ Examples:
   ironwarp eval runs/digits/model.safetensors digits --part test
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
+  ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
   ironwarp devices
 
 Built-in data sets: digits, iris, wine, breast_cancer, diabetes.
@@ -52,6 +55,7 @@ enum Command {
     Devices(devices::Args),
     Kernels(kernels::Args),
     Bench(bench::Args),
+    Profile(profile::Args),
     Completions(completions::Args),
 }
 
@@ -70,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     };
     match done {

@@ -34,6 +34,10 @@ pub(crate) trait Backend: Send + Sync {
     fn synchronize(&self) -> Result<(), DeviceError>;
     /// Counters.
     fn stats(&self) -> DeviceStats;
+    /// Takes the profiles of the launches since the last call: a simulator's that was opened to profile.
+    fn take_profiles(&self) -> Vec<ptx_sim::profile::Profile> {
+        Vec::new()
+    }
     /// Whether tensors of a plan share one arena here (`false`: each its own allocation, so that the sanitizer sees
     /// an access from one tensor into the next).
     fn arena(&self) -> bool {

@@ -215,6 +215,20 @@ impl Device {
         self.0.synchronize()
     }
 
+    /// The profiles of the launches since the last call, of a device opened with [`SimOptions::profile`]; else none.
+    ///
+    /// ```
+    /// # use ironwarp::device::{Device, SimOptions};
+    /// let device = Device::sim_with(SimOptions { profile: true, ..SimOptions::default() });
+    /// // ... launches ...
+    /// for profile in device.take_profiles() {
+    ///     println!("{profile}");
+    /// }
+    /// ```
+    pub fn take_profiles(&self) -> Vec<ptx_sim::profile::Profile> {
+        self.0.take_profiles()
+    }
+
     /// Counters.
     pub fn stats(&self) -> DeviceStats {
         self.0.stats()

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use ptx_sim::profile::Profile;
 use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError};
 
 use super::backend::Backend;
@@ -27,12 +28,15 @@ pub struct SimOptions {
     pub seed: u64,
     /// The PTX that is executed.
     pub target: Target,
+    /// Gathers a profile of every launch, for [`Device::take_profiles`](super::Device::take_profiles).
+    pub profile: bool,
 }
 
 /// A simulator and the modules it has parsed.
 pub(super) struct Simulator {
     pub sim: Sim,
     target: Target,
+    profiles: Vec<Profile>,
     modules: HashMap<*const PtxModule, Module>,
     pub stats: DeviceStats,
 }
@@ -42,11 +46,12 @@ unsafe impl Send for Simulator {}
 
 impl Simulator {
     pub fn new(options: SimOptions) -> Simulator {
-        let builder = Sim::builder().checks(Checks::all());
+        let builder = Sim::builder().checks(Checks::all()).profile(options.profile);
         let builder = if options.seed == 0 { builder } else { builder.seed(options.seed) };
         Simulator {
             sim: builder.build(),
             target: options.target,
+            profiles: Vec::new(),
             modules: HashMap::new(),
             stats: DeviceStats::default(),
         }
@@ -84,7 +89,9 @@ impl Simulator {
             .collect();
         let config = LaunchConfig::new(launch.grid, launch.block).shared(launch.shared);
         self.stats.launches += 1;
-        self.sim.launch(&parsed, kernel, &config, &args).map(drop).map_err(kernel_error)
+        let stats = self.sim.launch(&parsed, kernel, &config, &args).map_err(kernel_error)?;
+        self.profiles.extend(stats.profile.map(|p| *p));
+        Ok(())
     }
 }
 
@@ -152,6 +159,10 @@ impl Backend for SimDevice {
 
     fn stats(&self) -> DeviceStats {
         self.lock().stats
+    }
+
+    fn take_profiles(&self) -> Vec<Profile> {
+        std::mem::take(&mut self.lock().profiles)
     }
 
     fn arena(&self) -> bool {

@@ -67,6 +67,22 @@ fn runs_get_directories_of_their_own() {
 }
 
 #[test]
+fn profile_counts_what_an_operation_moves() {
+    let dir = temp();
+    let run = cli(dir.path(), "profile add --max-dim 64 --gpu A100 --gpu H200 --target sm_90a --json").ok();
+    let kernel = &run.json()["instances"][0]["kernels"][0];
+    // An addition reads two elements for each one it writes; the kernel's requests are as wide as can be.
+    let global = &kernel["global"];
+    assert_eq!(global["sectors_per_request"], global["ideal_sectors_per_request"], "{kernel}");
+    assert!(global["moved"].as_u64() >= global["touched"].as_u64(), "{kernel}");
+    assert_eq!(kernel["gpus"].as_array().map(Vec::len), Some(2), "{kernel}");
+    let text = cli(dir.path(), "profile softmax --max-dim 32").ok();
+    for part in ["softmax_rows", "sectors each", "occupancy on H200", "roofline on H200", "assuming that"] {
+        assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
+    }
+}
+
+#[test]
 fn eval_predict_devices_and_bench_end_with_an_object() {
     let dir = temp();
     trained(dir.path(), "wine");
@@ -160,6 +176,7 @@ fn every_help_has_examples() {
         "bench",
         "bench mlp",
         "bench op",
+        "profile",
         "completions",
     ];
     for command in commands {
@@ -255,6 +272,10 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --checkpoint-interval -1", &["--checkpoint-interval", "0 or more"]),
         ("eval", &["<MODEL>", "<DATA>"]),
         ("bench op sotfmax", &["'sotfmax'", "softmax", "adam"]),
+        ("profile sotfmax", &["'sotfmax'", "softmax", "adam"]),
+        ("profile softmax --gpu RTX1", &["RTX1", "H200"]),
+        ("profile softmax --target sm_70", &["sm_70", "sm_80"]),
+        ("profile softmax --max-dim 0", &["--max-dim"]),
         ("bench mlp --dims 64", &["--dims"]),
         ("bench mlp --dims 64,0,10", &["--dims", "width 0"]),
         ("bench mlp --batch 0", &["--batch is 0"]),

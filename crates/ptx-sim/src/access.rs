@@ -294,7 +294,9 @@ impl Memory<'_> {
                 }
                 if self.checks.global_races {
                     let (place, n) = (Place::Global(index as u32), bytes as usize);
-                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                    let (a, o) = (self.actor, self.order);
+                    let r = self.races.access(a, place, &offs, part, n, kind, o, self.line);
+                    r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
                 let found =
@@ -310,7 +312,7 @@ impl Memory<'_> {
                 if let Some(r) = &mut self.stats.recorder {
                     r.shared(&offs, part, bytes as usize, kind);
                 }
-                let shared = &mut self.shared[index];
+                let shared = &self.shared[index];
                 if shared.exited && self.checks.cluster {
                     let l = first(part) as u32;
                     return Err(Fault::lane(
@@ -324,11 +326,12 @@ impl Memory<'_> {
                 }
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
-                    let n = bytes as usize;
-                    self.races.access(self.actor, place, &offs, part, n, kind, self.order, self.line)?;
+                    let (a, o, n) = (self.actor, self.order, bytes as usize);
+                    let r = self.races.access(a, place, &offs, part, n, kind, o, self.line);
+                    r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let found = settle(
-                    &mut shared.arena,
+                    &mut self.shared[index].arena,
                     &offs,
                     part,
                     bytes as usize,
@@ -369,6 +372,15 @@ impl Memory<'_> {
                 ))
             }
         }
+    }
+
+    /// A race, with the address as the lane named it.
+    #[cold]
+    fn raced(&self, mut fault: Box<Fault>, space: Space, addrs: &[u64; 32], base: u64) -> Box<Fault> {
+        let address = addrs[fault.lane.unwrap_or(0) as usize & 31];
+        fault.address = Some(address);
+        fault.message = format!("{}; {}", fault.message, self.describe(space, address.wrapping_sub(base)));
+        fault
     }
 
     /// The block of the cluster whose shared memory an address lies in, and the address bits that say so.

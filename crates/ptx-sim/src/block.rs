@@ -194,8 +194,10 @@ impl Block {
         for &i in &order {
             if warps[i].runnable() {
                 ran = true;
-                let turn = warps[i].run(&mut env).and_then(|()| arrive(warps, i, bars, &mut env));
-                if let Err(l) = turn {
+                let turn = warps[i].run(&mut env);
+                // What the warp did before an error counts, too.
+                let came = arrive(warps, i, bars, &mut env);
+                if let Err(l) = turn.and(came) {
                     self.order = order;
                     return Err(l);
                 }
@@ -334,12 +336,14 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                 voters += g.mask.count_ones();
             }
         }
+        let mut waited = Vec::new();
         for w in warps.iter_mut() {
             for k in 0..w.groups.len() {
                 let g = w.groups[k];
                 if !waits(&g.park) {
                     continue;
                 }
+                waited.push((w.index, g.mask));
                 if reducing && let Some(b) = w.bar(&g, env).copied() {
                     let value = match b.kind {
                         BarKind::And => (count == voters) as u32,
@@ -354,7 +358,8 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         }
         *bar = Barrier::default();
         env.stats.barriers += 1;
-        env.races.block_barrier(env.shared[env.rank].block);
+        let block = env.shared[env.rank].block;
+        env.races.barrier(block, id as u32, &waited, voters == live);
         any = true;
     }
     Ok(any)

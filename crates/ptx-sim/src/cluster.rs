@@ -8,6 +8,7 @@ use crate::access::Shared;
 use crate::block::{Block, Env, Launch};
 use crate::error::{Fault, Step};
 use crate::isa::ClusterBar;
+use crate::race::{Actor, Key};
 use crate::sim::shuffle;
 use crate::warp::{Located, Park, Warp};
 use crate::{ErrorKind, SimError};
@@ -54,8 +55,7 @@ impl Cluster {
             }
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
             let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
-            let warps = c.block.iter().product::<u32>().div_ceil(32);
-            self.shared[rank].block = launch.races.start(linear, n, warps, launch.grid.shared_total);
+            self.shared[rank].block = launch.races.start(linear);
             let block = &mut self.blocks[rank];
             let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);
             started.map_err(|l| block.report(l, launch))?;
@@ -82,6 +82,9 @@ impl Cluster {
                 ran |= turn.map_err(|l| block.report(l, launch))?;
                 if block.done() {
                     self.shared[i].exited = true;
+                    if let Some(e) = self.left_behind(i, launch) {
+                        return Err(e);
+                    }
                 } else {
                     alive = true;
                 }
@@ -98,10 +101,30 @@ impl Cluster {
             if !released && !ran {
                 return Err(self.stuck(launch));
             }
-            if launch.stats.warp_instructions - start > slice {
+            if launch.races.take_pause() || launch.stats.warp_instructions - start > slice {
                 return Ok(Progress::Slice);
             }
         }
+    }
+
+    /// A peer's access to the shared memory of block `i`, which has exited without having waited for it.
+    fn left_behind(&self, i: usize, launch: &mut Launch<'_>) -> Option<SimError> {
+        if !launch.checks.cluster {
+            return None;
+        }
+        let (other, offset) = launch.races.left_behind(self.shared[i].block)?;
+        let what = self.shared[i].describe(offset as u64);
+        let text = format!(
+            "block {i} of the cluster has exited without having waited for this access to its shared memory; {what}"
+        );
+        let mut e = SimError::new(ErrorKind::ClusterExited, text).at(offset as u64);
+        let [x, y, _] = launch.grid.config.block;
+        e.report.kernel = launch.module.funcs[launch.program.entry as usize].name.clone();
+        e.report.line = Some(other.line);
+        e.report.instruction = launch.module.line_text(other.line);
+        e.report.block = Some(other.block.map(|v| v as u32));
+        e.report.thread = other.thread.map(|t| [t % x, t / x % y, t / x / y]);
+        Some(e)
     }
 
     /// Completes the cluster barrier when every thread that has not exited has arrived; whether it did.
@@ -115,14 +138,15 @@ impl Cluster {
         if arrived == 0 || arrived < live {
             return false;
         }
+        let key = Key::Cluster { block: self.shared[0].block, phase: self.phase };
         self.phase += 1;
-        self.shared.iter().for_each(|s| launch.races.block_barrier(s.block));
-        for block in &mut self.blocks {
+        for (block, shared) in self.blocks.iter_mut().zip(&self.shared) {
             block.pass_cluster(self.phase);
             for w in block.warps_mut() {
                 for g in w.groups.iter_mut().filter(|g| g.park == Park::Cluster(parity as u32)) {
                     g.park = Park::Run;
                     g.pc += 1;
+                    launch.races.acquire(Actor { block: shared.block, warp: w.index, lanes: g.mask }, key);
                     w.cluster_arrived[parity] &= !g.mask;
                 }
             }
@@ -149,8 +173,10 @@ impl Warp {
         &mut self,
         bar: &ClusterBar,
         mask: u32,
-        env: &Env<'_>,
+        env: &mut Env<'_>,
     ) -> Step<Option<(u32, Park)>> {
+        let actor = env.actor(self.index, mask);
+        let block = env.shared[0].block;
         let parity = (env.cluster_phase & 1) as usize;
         let fault = |missing: u32, text: String| {
             let mut f = Fault::new(ErrorKind::DivergentBarrier, text);
@@ -171,6 +197,9 @@ impl Warp {
                 return fault(twice, text.into());
             }
             self.cluster_arrived[parity] |= mask;
+            if !bar.relaxed {
+                env.races.release(actor, Key::Cluster { block, phase: env.cluster_phase });
+            }
             return Ok(None);
         }
         let absent = mask & !(self.cluster_arrived[0] | self.cluster_arrived[1]);
@@ -180,6 +209,8 @@ impl Warp {
         // Arrivals of the phase before this one are complete.
         self.cluster_arrived[1 - parity] &= !mask;
         let wait = mask & self.cluster_arrived[parity];
+        let key = Key::Cluster { block, phase: env.cluster_phase.wrapping_sub(1) };
+        env.races.acquire(Actor { lanes: mask & !wait, ..actor }, key);
         Ok((wait != 0).then_some((wait, Park::Cluster(parity as u32))))
     }
 }

@@ -53,6 +53,16 @@ pub(crate) fn execute(w: &Warp, regs: &mut Regs<'_>, active: u32, live: u32, che
     Ok(true)
 }
 
+/// The sets of lanes that act together, of those that are active.
+pub(crate) fn sets(members: &[u32; 32], active: u32) -> impl Iterator<Item = u32> {
+    let mut todo = active;
+    std::iter::from_fn(move || {
+        let set = members[(todo != 0).then(|| todo.trailing_zeros() as usize)?] & active;
+        todo &= !set;
+        (set != 0).then_some(set)
+    })
+}
+
 fn one(w: &Warp, regs: &mut Regs<'_>, set: u32, checks: &Checks) -> Step {
     let lanes = || (0..32u32).filter(move |l| set >> l & 1 != 0);
     let mut out = [0u32; 32];

@@ -60,6 +60,49 @@ pub enum ErrorKind {
     InvalidModule,
 }
 
+impl ErrorKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[ErrorKind] = &[
+        ErrorKind::OutOfBounds,
+        ErrorKind::Misaligned,
+        ErrorKind::UseAfterFree,
+        ErrorKind::UninitialisedGlobal,
+        ErrorKind::UninitialisedShared,
+        ErrorKind::UninitialisedLocal,
+        ErrorKind::UninitialisedRegister,
+        ErrorKind::ReadOnly,
+        ErrorKind::DivergentBarrier,
+        ErrorKind::DivergentCollective,
+        ErrorKind::Deadlock,
+        ErrorKind::SharedRace,
+        ErrorKind::GlobalRace,
+        ErrorKind::ClusterExited,
+        ErrorKind::InstructionBudget,
+        ErrorKind::Trap,
+        ErrorKind::AssertionFailed,
+        ErrorKind::UnsupportedInstruction,
+        ErrorKind::BadCall,
+        ErrorKind::StackOverflow,
+        ErrorKind::NoSuchKernel,
+        ErrorKind::BadArguments,
+        ErrorKind::BadLaunch,
+        ErrorKind::BadAddress,
+        ErrorKind::InvalidModule,
+    ];
+
+    /// The kind as tools name it: `out-of-bounds`, `shared-race`.
+    pub fn name(self) -> String {
+        let mut out = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_uppercase() && !out.is_empty() {
+                out.push('-');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+        out
+    }
+}
+
 /// Everything known about a finding; fields that do not apply are `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -82,6 +125,22 @@ pub struct Report {
     pub address: Option<u64>,
     /// What happened, and what the address is near to.
     pub message: String,
+    /// The access this one races with.
+    pub other: Option<OtherAccess>,
+}
+
+/// The other of two accesses that race.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OtherAccess {
+    /// 1-based line of the PTX text.
+    pub line: u32,
+    /// Source file and 1-based line, from `.loc`.
+    pub source: Option<(String, u32)>,
+    /// Block index in the grid.
+    pub block: [u32; 3],
+    /// Thread index in the block; `None` for an asynchronous operation.
+    pub thread: Option<[u32; 3]>,
 }
 
 /// A failed launch or host-side memory operation.
@@ -169,6 +228,16 @@ impl fmt::Display for SimError {
         if let Some((file, l)) = &r.source {
             write!(f, "\n  from {file}:{l}")?;
         }
+        if let Some(o) = &r.other {
+            let [x, y, z] = o.block;
+            write!(f, "\n  the other access: PTX line {}, block ({x}, {y}, {z})", o.line)?;
+            if let Some([x, y, z]) = o.thread {
+                write!(f, ", thread ({x}, {y}, {z})")?;
+            }
+            if let Some((file, l)) = &o.source {
+                write!(f, ", from {file}:{l}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -182,16 +251,54 @@ pub(crate) struct Fault {
     pub lane: Option<u32>,
     pub address: Option<u64>,
     pub message: String,
+    /// The access this one races with.
+    pub other: Option<Other>,
+}
+
+/// The other access of a race: PTX line, block, thread in the block (none of an asynchronous operation).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Other {
+    pub line: u32,
+    pub block: [u64; 3],
+    pub thread: Option<u32>,
 }
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Box<Self> {
-        Box::new(Fault { kind, lane: None, address: None, message: message.into() })
+        Box::new(Fault { kind, lane: None, address: None, message: message.into(), other: None })
     }
 
     pub(crate) fn lane(kind: ErrorKind, lane: u32, address: u64, message: impl Into<String>) -> Box<Self> {
-        Box::new(Fault { kind, lane: Some(lane), address: Some(address), message: message.into() })
+        Box::new(Fault {
+            kind,
+            lane: Some(lane),
+            address: Some(address),
+            message: message.into(),
+            other: None,
+        })
     }
 }
 
 pub(crate) type Step<T = ()> = Result<T, Box<Fault>>;
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind;
+
+    /// The declaration is the list: a kind that is added there and not to `ALL` is missed by tools.
+    #[test]
+    fn every_kind_is_listed() {
+        let source = include_str!("error.rs");
+        let (_, body) = source.split_once("pub enum ErrorKind {").unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let declared: Vec<&str> = body
+            .lines()
+            .map(str::trim)
+            .filter_map(|l| l.strip_suffix(','))
+            .filter(|l| !l.contains(' '))
+            .collect();
+        let listed: Vec<String> = ErrorKind::ALL.iter().map(|k| format!("{k:?}")).collect();
+        assert_eq!(declared, listed, "`ErrorKind::ALL` is to have the kinds in the order of the declaration");
+        assert_eq!(ErrorKind::UninitialisedGlobal.name(), "uninitialised-global");
+    }
+}

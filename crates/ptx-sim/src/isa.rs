@@ -216,6 +216,8 @@ pub(crate) enum BarKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClusterBar {
     pub wait: bool,
+    /// `.relaxed`: an arrival that orders no memory.
+    pub relaxed: bool,
     pub aligned: bool,
 }
 

@@ -85,6 +85,11 @@ impl<'a> Lexer<'a> {
         self.src.get(self.start.pos..self.pos).unwrap_or("")
     }
 
+    /// Steps back inside the word just read, so that its last bytes are read again.
+    pub(crate) fn back(&mut self, bytes: usize) {
+        self.pos -= bytes;
+    }
+
     fn newline(&mut self) {
         self.line += 1;
         self.line_start = self.pos + 1;

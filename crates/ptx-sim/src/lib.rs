@@ -34,7 +34,7 @@ mod stats;
 mod step;
 mod warp;
 
-pub use error::{ErrorKind, Report, SimError};
+pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};
 pub use parse::ParseError;

@@ -236,6 +236,11 @@ impl Module {
         self.inner.kernels.iter()
     }
 
+    /// Bytes of all variables in global and constant memory: what loading the module takes.
+    pub fn variable_bytes(&self) -> u64 {
+        self.inner.globals.iter().fold(0, |n, g| n.saturating_add(g.size))
+    }
+
     /// The kernel of that name.
     pub fn kernel(&self, name: &str) -> Option<&KernelInfo> {
         self.inner.kernels.iter().find(|k| k.name == name)

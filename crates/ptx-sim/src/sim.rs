@@ -389,6 +389,12 @@ impl Sim {
         Ok(())
     }
 
+    /// Bytes of memory that the race checks of the last launch took at most: shadow of the memory touched, at most 8 bytes a
+    /// byte, and tables of who touched it.
+    pub fn shadow_bytes(&self) -> usize {
+        self.races.bytes()
+    }
+
     /// Runs a kernel to its end. On an error memory keeps what was written before it.
     pub fn launch(
         &mut self,
@@ -466,7 +472,8 @@ impl Sim {
             accumulation: self.accumulation,
         };
         let clusters = gx as u64 * gy as u64 * gz as u64 / size;
-        self.races.begin();
+        let racing = self.checks.shared_races || self.checks.global_races;
+        self.races.begin(racing, config.grid, config.cluster, threads as u32);
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -567,7 +574,8 @@ fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Resu
         {
             let mut c = spare.pop().unwrap_or_default();
             c.start(n, launch)?;
-            active.push_back(c);
+            // Before those that wait or paused: it meets them half way.
+            active.push_front(c);
         }
         if active.is_empty() {
             return aftermath.end();

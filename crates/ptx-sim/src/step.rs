@@ -7,7 +7,11 @@ use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
+use crate::race::Key;
 use crate::warp::{Frame, Group, Next, Park, Warp};
+
+/// Atomics of a warp behind which other blocks get a turn; loads that are strong always do so, as programs wait by them.
+const PAUSES: u32 = 4;
 
 /// Why a group stopped.
 pub(crate) enum Event {
@@ -163,6 +167,10 @@ impl Warp {
                 Op::Load(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
                     memory!(mem.order).load(mem, &addrs, &mut regs, m).map_err(place)?;
+                    if mem.order.sem != Sem::Weak && mem.space != Space::Shared && env.races.pause() {
+                        pc += 1;
+                        leave!(Event::Next(Next::Pause));
+                    }
                 }
                 Op::Store(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
@@ -171,6 +179,12 @@ impl Warp {
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
                     crate::atomic::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m).map_err(place)?;
+                    let asks = a.dst != NONE && a.space != Space::Shared && self.pauses < PAUSES;
+                    if asks && env.races.pause() {
+                        self.pauses += 1;
+                        pc += 1;
+                        leave!(Event::Next(Next::Pause));
+                    }
                 }
                 Op::Discard(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
@@ -284,7 +298,12 @@ impl Warp {
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true => env.races.warp_sync(actor),
+                        true if w.kind == Collective::Sync => {
+                            for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
+                                env.races.warp_sync(env.actor(self.index, lanes));
+                            }
+                        }
+                        true => {}
                         false => leave!(Event::Park(m, Park::Collective)),
                     }
                 }
@@ -301,6 +320,7 @@ impl Warp {
                     if b.kind == BarKind::Arrive {
                         let threads = if b.aligned { 32 } else { m.count_ones() };
                         env.arrivals.push((id, count, threads));
+                        env.races.release(actor, Key::Barrier { block: actor.block, id });
                     } else {
                         leave!(Event::Park(m, Park::Barrier { id, count, arrived: false }));
                     }

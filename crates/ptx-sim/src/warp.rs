@@ -76,6 +76,8 @@ pub(crate) struct Warp {
     /// Lanes that arrived at the cluster barrier and have not waited for it yet, by the parity of its phase.
     pub cluster_arrived: [u32; 2],
     turn: u32,
+    /// Atomics behind which other blocks had a turn.
+    pub(crate) pauses: u32,
 }
 
 /// A fault with the place it happened at.
@@ -92,6 +94,8 @@ pub(crate) enum Next {
     /// Ran into the program counter of other groups, diverged, called or returned: groups are to be sorted anew.
     Again,
     Quantum,
+    /// Other blocks should have a turn.
+    Pause,
 }
 
 impl Warp {
@@ -112,6 +116,7 @@ impl Warp {
         self.groups.clear();
         self.free = (0..self.frames.len() as u32).collect();
         self.turn = 0;
+        self.pauses = 0;
         self.cluster_arrived = [0; 2];
         let f = self.enter(env, env.program.entry, NONE, 0, self.live)?;
         self.groups.push(Group { mask: self.live, pc: 0, frame: f, park: Park::Run });
@@ -265,6 +270,7 @@ impl Warp {
                     self.turn += 1;
                     return Ok(());
                 }
+                Ok(Next::Pause) => return Ok(()),
                 Err((fault, lane, pc)) => {
                     let lane = fault.lane.unwrap_or(lane);
                     return Err(Located { fault, warp: self.index, lane, func, pc });
@@ -422,16 +428,32 @@ pub(crate) fn report(l: Located, env: &Launch<'_>, block: [u32; 3], thread: [u32
     r.thread = Some(thread);
     r.kernel = env.module.funcs[env.program.entry as usize].name.clone();
     if let Some(linked) = &env.program.funcs[l.func as usize] {
-        let (line, file, row) = linked.func.lines.get(l.pc as usize).copied().unwrap_or((0, 0, 0));
+        let line = linked.func.lines.get(l.pc as usize).map_or(0, |at| at.0);
         r.line = Some(line);
         r.instruction = env.module.line_text(line);
-        // Inlined library code hides the line that called it: the nearest line before it that is no library's.
-        let named =
-            |file: u32, row: u32| env.module.files.get(&file).filter(|_| row > 0).map(|n| (n.clone(), row));
-        let before = linked.func.lines[..(l.pc as usize + 1).min(linked.func.lines.len())].iter().rev();
-        let own =
-            before.filter_map(|&(_, f, row)| named(f, row)).find(|(name, _)| !name.contains("/library/"));
-        r.source = own.or_else(|| named(file, row));
+        r.source = source(&linked.func, l.pc as usize, env.module);
+    }
+    if let Some(o) = l.fault.other {
+        let [x, y, _] = env.grid.config.block;
+        let mut at = env.program.funcs.iter().flatten().filter_map(|f| {
+            let pc = f.func.lines.iter().position(|at| at.0 == o.line)?;
+            Some(source(&f.func, pc, env.module))
+        });
+        r.other = Some(crate::OtherAccess {
+            line: o.line,
+            source: at.next().flatten(),
+            block: o.block.map(|v| v as u32),
+            thread: o.thread.map(|t| [t % x, t / x % y, t / x / y]),
+        });
     }
     e
+}
+
+/// Source file and line of an instruction. Inlined library code hides the line that called it: the nearest line before it
+/// that is no library's.
+fn source(func: &Func, pc: usize, module: &crate::module::Inner) -> Option<(String, u32)> {
+    let named = |file: u32, row: u32| module.files.get(&file).filter(|_| row > 0).map(|n| (n.clone(), row));
+    let before = func.lines[..(pc + 1).min(func.lines.len())].iter().rev();
+    let own = before.filter_map(|&(_, f, row)| named(f, row)).find(|(name, _)| !name.contains("/library/"));
+    own.or_else(|| func.lines.get(pc).and_then(|&(_, file, row)| named(file, row)))
 }

@@ -3,13 +3,18 @@
 
 mod foreign {
     mod atomics;
+    mod clusters;
     mod dense;
     mod grids;
     mod integers;
     mod language;
     mod numbers;
+    mod ordered;
     mod resident;
     mod rig;
+    mod roundtrip;
     mod sums;
+    mod tensor;
+    mod triton;
     mod warps;
 }

@@ -34,7 +34,7 @@ fn everything_nvcc_writes_at_module_level_round_trips() {
 .pragma "nounroll";
 .visible .func (.param .align 4 .b8 r[12]) f(.param .b64 a, .param .align 8 .b8 b[16]) .noreturn
 {
-	.reg .pred %p<3>; .reg .v4 .f32 %v; .reg .b32 a, b;
+	.reg .pred %p<3>; .reg .v4 .f32 %v; .reg .b32 a, b; .reg.b16 c; {.param.b64 q; .reg.v2.b32 d;}
 	.loc 1 10 3, function_name $L__info_string0, inlined_at 1 20 1
 	@!%p1 bra L;
 	{ .shared .align 16 .b8 t[64]; mov.u64 %rd1, t; }

@@ -8,6 +8,7 @@ mod planted {
     mod bounds;
     mod calls;
     mod cluster;
+    mod grid;
     mod harness;
     mod named;
     mod shared;
@@ -22,6 +23,7 @@ mod planted {
             bounds::BUGS,
             calls::BUGS,
             cluster::BUGS,
+            grid::BUGS,
             named::BUGS,
             shared::BUGS,
             tensor_cores::BUGS,
@@ -31,9 +33,8 @@ mod planted {
     }
 
     /// Kinds that speak of a bad request of the host, or of something the simulator cannot do: no bugs of a kernel.
-    const NO_FINDINGS: [&str; 8] = [
+    const NO_FINDINGS: [&str; 7] = [
         "MemoryLimit",
-        "GlobalRace",
         "UnsupportedInstruction",
         "NoSuchKernel",
         "BadArguments",

@@ -159,6 +159,24 @@ fn operations_spaces_and_pipes() {
     assert_eq!((n(Class::Convert), n(Class::Double), n(Class::Special)), (2, 2, 2));
 }
 
+#[test]
+fn tensor_cores() {
+    let mma = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r5, %r6, %r7, %r8}, {%r9, %r9, %r9, %r9}, {%r9, %r9}, \
+        {%r10, %r10, %r10, %r10};";
+    let p = profile(&format!("mov.u32 %r9, 0x3c003c00; mov.u32 %r10, 0;\n{mma}"), 2, 64, 0);
+    assert_eq!(p.flops.tensor, [("f16".to_string(), 4 * 2 * 16 * 8 * 16)]);
+    assert_eq!((p.flops.total(), p.flops.single), (4 * 4096, 0));
+    let r = roofline(&p, &Gpu::A100, None);
+    let tensor = r.bounds.iter().find(|b| b.name == "tensor cores (f16)").unwrap();
+    // Two SMs do two each; 312 TFLOP/s are 2048 a clock and SM.
+    assert!((tensor.microseconds - 2.0 * 4096.0 / 2048.0 / 1410.0).abs() < 1e-4, "{tensor:?}");
+    // f64 on a machine whose tensor cores have none.
+    let mma = "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d5, %d6}, {%d7}, {%d7}, {%d8, %d8};";
+    let p = profile(&format!("mov.b64 %d7, 0d3FF0000000000000; mov.b64 %d8, 0;\n{mma}"), 1, 32, 0);
+    let r = roofline(&p, &Gpu::RTX_4090, None);
+    assert!(r.assumptions.iter().any(|a| a.contains("no tensor-core peak is known for f64")), "{r}");
+}
+
 fn corpus() -> Module {
     Module::parse(include_str!("ptx/corpus_sm_80.ptx")).unwrap()
 }
@@ -187,7 +205,10 @@ fn a_gemm_adds_up() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest")).count(), 11);
+    assert_eq!(text.lines().skip_while(|l| !l.starts_with("hottest lines")).count(), 17);
+    let sources = p.hottest_sources(3);
+    // The innermost loop: two loads and a multiply-add for each of 16 x 16 x 64 x 64 x 64 / 32 steps.
+    assert!(sources[0].0.ends_with("lib.rs") && sources[0].3 >= 64 * 64 * 64 / 32 * 3, "{sources:?}");
 }
 
 #[test]

@@ -57,10 +57,10 @@ fn median_seconds(total: usize, mut body: impl FnMut(usize) -> Result<()>) -> Re
 }
 
 /// Numbers for benchmarks: SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn bits(&mut self) -> u64 {
+    pub(super) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -68,12 +68,12 @@ impl Random {
     }
 
     /// Below `n`.
-    fn below(&mut self, n: u32) -> u32 {
+    pub(super) fn below(&mut self, n: u32) -> u32 {
         (self.bits() % u64::from(n.max(1))) as u32
     }
 
     /// Uniform in [lo, hi).
-    fn range(&mut self, lo: f32, hi: f32) -> f32 {
+    pub(super) fn range(&mut self, lo: f32, hi: f32) -> f32 {
         lo + (hi - lo) * ((self.bits() >> 40) as f32 / (1u32 << 24) as f32)
     }
 }

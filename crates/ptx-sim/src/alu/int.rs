@@ -55,7 +55,8 @@ macro_rules! wides {
     };
 }
 
-/// Adds with carry in and out; subtraction complements `b` and its carry is "no borrow", kept inverted as a borrow flag.
+/// Adds with carry in and out. Subtraction adds the complement of `b`, so its carry means "no borrow": what hardware does, and
+/// what shows where an `addc` reads the flag of a `sub.cc`, as in nvcc's 128-bit division.
 #[inline(always)]
 fn carry<T: Lane<Store: Into<u64>> + Copy>(
     r: &mut Regs<'_>,
@@ -73,7 +74,12 @@ fn carry<T: Lane<Store: Into<u64>> + Copy>(
     for l in 0..32 {
         let (x, y): (u64, u64) = (a[l].into(), b[l].into());
         let c = (cin >> l & 1) as i128;
-        let sum = if fl & 1 != 0 { x as i128 - y as i128 - c } else { x as i128 + y as i128 + c };
+        let sum = if fl & 1 == 0 {
+            x as i128 + y as i128 + c
+        } else {
+            // 2^bits + x - y, less one for a borrow.
+            (1i128 << bits) + x as i128 - y as i128 - if fl & 2 != 0 { 1 - c } else { 0 }
+        };
         out[l] = store(sum as u64);
         cout |= ((sum >> bits & 1) as u32) << l;
     }
@@ -283,6 +289,15 @@ pub(super) fn lookup(op: &Opcode<'_>) -> Option<Spec> {
                 }
                 ("mad24", false, "s32") => {
                     alu!(|a: i32, b: i32, c: i32| -> i32 { (p24!(i32, i64, a, b) as i32).wrapping_add(c) })
+                }
+                ("mad24", true, "u32") => {
+                    alu!(|a: u32, b: u32, c: u32| -> u32 { ((p24!(u32, u64, a, b) >> 16) as u32).wrapping_add(c) })
+                }
+                ("mad24", true, "s32") if op.has("sat") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).saturating_add(c) })
+                }
+                ("mad24", true, "s32") => {
+                    alu!(|a: i32, b: i32, c: i32| -> i32 { ((p24!(i32, i64, a, b) >> 16) as i32).wrapping_add(c) })
                 }
                 _ => return None,
             })

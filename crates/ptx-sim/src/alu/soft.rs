@@ -105,7 +105,7 @@ fn pack(negative: bool, m: u128, e: i32, sticky: bool, mode: u32) -> f64 {
 /// `a * b + c`, rounded once.
 pub(crate) fn fma(a: f64, b: f64, c: f64, mode: u32) -> f64 {
     if !(a.is_finite() && b.is_finite() && c.is_finite()) {
-        return a * b + c;
+        return a.mul_add(b, c);
     }
     let (x, y, z) = (unpack(a), unpack(b), unpack(c));
     let p = Number { negative: x.negative != y.negative, m: x.m * y.m, e: x.e + y.e };

@@ -134,11 +134,7 @@ impl<'a> Decoder<'a, '_> {
     /// Eight bytes of the frame for an argument or result that has no `.param` variable.
     fn frame_slot(&mut self) -> Result<u32> {
         let at = self.frame.next_multiple_of(8);
-        self.frame = at + 8;
-        if self.frame > super::MAX_FRAME {
-            return Err(format!("more than {} bytes of local memory", super::MAX_FRAME));
-        }
-        self.func.frame_bytes = self.func.frame_bytes.max(self.frame as u32);
+        self.reserve(at, 8)?;
         Ok(at as u32)
     }
 
@@ -248,11 +244,7 @@ impl<'a> Decoder<'a, '_> {
             return Ok(());
         }
         let at = self.frame.next_multiple_of(16);
-        self.frame = at + STACK;
-        if self.frame > super::MAX_FRAME {
-            return Err(format!("more than {} bytes of local memory", super::MAX_FRAME));
-        }
-        self.func.frame_bytes = self.func.frame_bytes.max(self.frame as u32);
+        self.reserve(at, STACK)?;
         let row = self.fresh(File::R64, 1)?;
         self.first = false;
         self.push(Op::FrameAddr(row | WIDE, at as u32), Class::Move);

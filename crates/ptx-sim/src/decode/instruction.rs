@@ -277,7 +277,8 @@ impl<'a> Decoder<'a, '_> {
 
     fn barrier(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
         if op.has("cluster") {
-            let bar = ClusterBar { wait: op.has("wait"), aligned: op.has("aligned") };
+            let bar =
+                ClusterBar { wait: op.has("wait"), relaxed: op.has("relaxed"), aligned: op.has("aligned") };
             return self.plain(Op::ClusterBar(bar), Class::Sync);
         }
         if op.has("warp") {

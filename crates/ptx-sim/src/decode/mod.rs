@@ -149,13 +149,20 @@ impl<'a> Decoder<'a, '_> {
     fn in_frame(&mut self, v: &Var<'a>) -> Result<u32> {
         let (size, align) = layout(v).map_err(|e| e.message)?;
         let at = self.frame.next_multiple_of(align.max(1) as u64);
-        self.frame = at + size;
-        if self.frame > MAX_FRAME {
-            return Err(format!("more than {MAX_FRAME} bytes of local memory"));
-        }
-        self.func.frame_bytes = self.func.frame_bytes.max(self.frame as u32);
+        self.reserve(at, size)?;
         self.declare(v.name, Symbol::Frame(at as u32));
         Ok(at as u32)
+    }
+
+    /// Takes `size` bytes of the frame from offset `at`.
+    fn reserve(&mut self, at: u64, size: u64) -> Result<()> {
+        let end = at.saturating_add(size);
+        if end > MAX_FRAME {
+            return Err(format!("more than {MAX_FRAME} bytes of local memory"));
+        }
+        self.frame = end;
+        self.func.frame_bytes = self.func.frame_bytes.max(end as u32);
+        Ok(())
     }
 
     fn declare(&mut self, name: &'a str, s: Symbol<'a>) {

@@ -80,7 +80,15 @@ impl<'a> Parser<'a> {
     }
 
     fn advance(&mut self) -> Result<Tok<'a>> {
-        let next = self.lex.next()?;
+        let mut next = self.lex.next()?;
+        // CUDA's headers write `.reg.b32 x` and `.param.b64 y`: the directive ends where its type begins.
+        if let Tok::Word(word) = next
+            && let Some(dot) = word.get(1..).and_then(|w| w.find('.')).map(|i| i + 1)
+            && (word[..dot] == *".reg" || SPACES.contains(&&word[..dot]))
+        {
+            self.lex.back(word.len() - dot);
+            next = Tok::Word(&word[..dot]);
+        }
         self.previous = std::mem::replace(&mut self.here, self.lex.start);
         Ok(std::mem::replace(&mut self.tok, next))
     }

@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn tensor_types_are_those_that_launches_count() {
+        let counted: Vec<String> =
+            crate::TensorType::ALL.iter().map(|t| format!("{t:?}").to_lowercase()).collect();
+        for gpu in Gpu::ALL {
+            assert!(gpu.tensor.iter().all(|t| counted.contains(&t.0.to_string())), "{}", gpu.name);
+        }
+    }
+
+    #[test]
     fn names() {
         assert_eq!(Gpu::named("rtx-4090").map(|g| g.name), Some("RTX 4090"));
         assert_eq!(Gpu::named("4090").map(|g| g.name), Some("RTX 4090"));

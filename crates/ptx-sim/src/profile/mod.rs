@@ -40,7 +40,9 @@ pub use occupancy::{Limit, Occupancy, Waves, occupancy};
 pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
-use crate::stats::{Class, LaunchStats};
+use std::collections::BTreeMap;
+
+use crate::stats::{Class, LaunchStats, TensorType};
 
 /// Requests to global memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,7 +166,7 @@ pub struct Pipes {
     pub convert: u64,
     /// Elementary functions, division, roots.
     pub special: u64,
-    /// Loads, stores and atomics of every space.
+    /// Requests to global, shared and local memory.
     pub memory: u64,
 }
 
@@ -371,11 +373,30 @@ impl Profile {
         lines
     }
 
+    /// The source lines that keep an SM busy longest, longest first: file, line, cycles as [`LineProfile::cycles`] counts
+    /// them, and warp instructions. Empty for PTX without `.loc`.
+    pub fn hottest_sources(&self, n: usize) -> Vec<(&str, u32, f64, u64)> {
+        let mut sums: BTreeMap<(&str, u32), (f64, u64)> = BTreeMap::new();
+        for l in &self.lines {
+            if let Some((file, row)) = &l.source {
+                let sum = sums.entry((file, *row)).or_default();
+                sum.0 += l.cycles();
+                sum.1 += l.warp_instructions;
+            }
+        }
+        let mut lines: Vec<_> = sums.into_iter().map(|((f, r), (c, w))| (f, r, c, w)).collect();
+        lines.sort_by(|a, b| b.2.total_cmp(&a.2));
+        lines.truncate(n);
+        lines
+    }
+
     /// Takes over what [`LaunchStats`] counts by itself.
     fn adopt(&mut self, stats: &LaunchStats) {
         self.warp_instructions = stats.warp_instructions;
         self.lane_instructions = stats.lane_instructions;
         self.barriers = stats.barriers;
+        let tensor = TensorType::ALL.iter().zip(stats.tensor_flop).filter(|t| t.1 > 0);
+        self.flops.tensor = tensor.map(|(ty, n)| (format!("{ty:?}").to_lowercase(), n)).collect();
         let count = |c: &Class| (*c, stats.by_class[*c as usize]);
         self.by_class = Class::ALL.iter().map(count).filter(|c| c.1 > 0).collect();
     }

@@ -242,6 +242,7 @@ impl Recorder {
             unite(&mut both, &t.stored);
             p.global.footprint += ones(&both) * SECTOR as u64;
         }
+        p.pipes.memory = p.global.total().requests + p.shared.total().requests + p.local.requests;
         let mut lines: BTreeMap<u32, LineProfile> = BTreeMap::new();
         for (f, counts) in self.funcs.iter().enumerate() {
             let Some(func) = program.funcs.get(f).and_then(|l| l.as_ref()).map(|l| &l.func) else { continue };
@@ -296,7 +297,6 @@ impl Pipes {
             Class::Double => self.double += executed,
             Class::Special => self.special += executed,
             Class::Convert => self.convert += executed,
-            Class::Global | Class::Shared | Class::Local | Class::Atomic => self.memory += executed,
             _ => {}
         }
     }

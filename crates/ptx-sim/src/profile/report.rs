@@ -175,6 +175,14 @@ impl Profile {
             }
             writeln!(f)?;
         }
+        let sources = self.hottest_sources(HOTTEST / 2);
+        if !sources.is_empty() {
+            writeln!(f, "hottest source   share of the cycles, warp instructions")?;
+        }
+        for (file, row, cycles, instructions) in sources {
+            let share = if all > 0.0 { cycles / all } else { 0.0 };
+            writeln!(f, "  {:>7}  {:>12}  {file}:{row}", percent(share), grouped(instructions))?;
+        }
         Ok(())
     }
 }

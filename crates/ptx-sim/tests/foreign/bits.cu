@@ -25,7 +25,7 @@ extern "C" __global__ void words(const uint32_t *a, const uint32_t *b, const uin
     o[16] = (uint32_t)((int)x >> (y & 31)) ^ (x << (z & 31));
     o[17] = max((int)x, (int)y) ^ min(x, z);
     o[18] = (uint32_t)(int8_t)x + (uint32_t)(int16_t)y + (uint8_t)z;
-    o[19] = __vadd4(x, y) ^ __vabsdiffu4(y, z) ^ __vmaxs2(x, z) ^ __vcmpgtu4(x, y);
+    o[19] = __vadd4(x, y) ^ __vhaddu4(y, z) ^ __vmaxs2(x, z) ^ __vcmpgtu4(x, y);
 }
 
 // out: 10 values a thread

@@ -275,7 +275,7 @@ fn conversions_of_halves() {
             // One unit in the last place of a half, or of its smallest numbers.
             close(&o[4..], &[root, third], |k| 2f64.powi(-10) * [root, third.abs()][k] + 2f64.powi(-24));
             let short = near.to_f64().round_ties_even() as i16 as u16;
-            same(&whole[2 * i..2 * i + 2], &[short, to_half(v.trunc())]);
+            same(&whole[2 * i..2 * i + 2], &[short, to_half(v.trunc() + 0.0)]);
         }
     });
 }

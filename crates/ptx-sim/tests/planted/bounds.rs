@@ -102,10 +102,10 @@ pub const BUGS: &[Bug] = &[
         at: &["ld.global.f32 %x0"],
     },
     Bug {
-        name: "offset in bytes scaled twice reaches into the gap before a foreign buffer",
+        name: "offset in pages instead of groups reaches into the gap before a foreign buffer",
         kernel: &SAXPY,
         from: "mul.wide.u32 %off, %q, 16;",
-        to: "mul.wide.u32 %off, %q, 64;",
+        to: "mul.wide.u32 %off, %q, 4096;",
         expect: &[ErrorKind::OutOfBounds],
         at: &["ld.global.v4.f32 {%x0", "ld.global.v4.f32 {%y0"],
     },

@@ -103,6 +103,58 @@ pub const BUGS: &[Bug] = &[
         expect: &[ErrorKind::Misaligned],
         at: &["// last"],
     },
+    Bug {
+        name: "first block leaves before the others have counted",
+        kernel: &TALLY,
+        from: "barrier.cluster.arrive.release.aligned; // counted",
+        to: "@%first ret;\n  barrier.cluster.arrive.release.aligned; // counted",
+        expect: &[ErrorKind::ClusterExited],
+        at: &["atom.relaxed.cluster.shared::cluster.add.u32"],
+    },
+    Bug {
+        name: "neighbour's word read before it is stored",
+        kernel: &SHIFT,
+        from: "  barrier.cluster.arrive.release.aligned; // stored\n  barrier.cluster.wait.acquire.aligned; // all have stored\n",
+        to: "  bar.sync 0;\n",
+        expect: &[ErrorKind::SharedRace],
+        at: &["st.shared.u32 [%s], %v; // mine", "ld.shared::cluster.u32 %v, [%far+252];"],
+    },
+    Bug {
+        name: "cluster barrier that releases nothing",
+        kernel: &SHIFT,
+        from: "barrier.cluster.arrive.release.aligned; // stored",
+        to: "barrier.cluster.arrive.relaxed.aligned; // stored",
+        expect: &[ErrorKind::SharedRace],
+        at: &[
+            "@!%edge ld.shared.u32 %v",
+            "st.shared.u32 [%s], %v; // mine",
+            "ld.shared::cluster.u32 %v, [%far+252];",
+        ],
+    },
+    Bug {
+        name: "bins counted while they are cleared",
+        kernel: &TALLY,
+        from: "  barrier.cluster.arrive.release.aligned; // cleared\n  barrier.cluster.wait.acquire.aligned;\n",
+        to: "  bar.sync 0;\n",
+        expect: &[ErrorKind::SharedRace],
+        at: &["st.shared.u32 [%s], 0; // clear", "atom.relaxed.cluster.shared::cluster.add.u32"],
+    },
+    Bug {
+        name: "remote atomics of the scope of a block",
+        kernel: &TALLY,
+        from: "atom.relaxed.cluster.shared::cluster.add.u32 %old, [%v], 1; // last",
+        to: "atom.relaxed.cta.shared::cluster.add.u32 %old, [%v], 1; // last",
+        expect: &[ErrorKind::SharedRace],
+        at: &["atom.relaxed"],
+    },
+    Bug {
+        name: "bins read while peers still count",
+        kernel: &TALLY,
+        from: "  barrier.cluster.arrive.release.aligned; // counted\n  barrier.cluster.wait.acquire.aligned; // all have counted\n",
+        to: "  bar.sync 0;\n",
+        expect: &[ErrorKind::SharedRace],
+        at: &["ld.shared.u32 %v, [%s];", "atom.relaxed.cluster.shared::cluster.add.u32"],
+    },
 ];
 
 #[test]

@@ -8,7 +8,7 @@ const SEEDS: [Option<u64>; 9] =
     [None, Some(0), Some(1), Some(2), Some(3), Some(0x5EED), Some(0xC0FFEE), Some(1 << 40), Some(u64::MAX)];
 
 /// Warp instructions of a launch; all clean kernels need far fewer.
-const BUDGET: u64 = 4_000_000;
+const BUDGET: u64 = 500_000;
 
 /// A clean kernel. The entry has the kernel's name.
 pub struct Kernel {

@@ -1,0 +1,239 @@
+//! `check`: many launches of one kernel, each with another order of blocks and warps, all under every check.
+//!
+//! Each schedule starts from the same memory. A finding ends its schedule; equal ones (kind and line) are told once, with the
+//! seeds they were seen under. `out` buffers must be written entirely, and all outputs be the same bits under every schedule:
+//! a kernel with float atomics may legitimately fail that, which makes the finding a note. No file is written.
+
+use super::args::{Launch, Prepared, Ran};
+use super::output::{self, DEPENDENT, Finding, Severity, UNWRITTEN};
+use super::{Failure, Outcome, args::Mode, npy, sarif};
+use ptx_sim::Checks;
+use ptx_sim::ast::{Item, Stmt};
+use serde_json::json;
+
+/// Check a kernel under many schedules; no file is written
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    launch: Launch,
+    /// Orders of blocks and warps to try
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: u64,
+    /// Seed of the first schedule; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How findings are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
+    /// A kind of finding to leave out, such as uninitialised-register; may be given several times
+    #[arg(long, value_name = "KIND")]
+    disable: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+/// All checks but those of the kinds named.
+fn checks(disabled: &[String]) -> Result<Checks, Failure> {
+    let kinds = output::kinds();
+    let mut c = Checks::all();
+    for name in disabled {
+        if !kinds.iter().any(|k| k.0 == *name) {
+            let names: Vec<&str> = kinds.iter().map(|k| k.0.as_str()).collect();
+            return Err(Failure::Input(format!(
+                "no kind `{name}` to disable; there are {}",
+                names.join(", ")
+            )));
+        }
+        // Kinds without a switch of their own are dropped from the findings.
+        match name.as_str() {
+            "out-of-bounds" => c.out_of_bounds = false,
+            "misaligned" => c.misaligned = false,
+            "use-after-free" => c.use_after_free = false,
+            "uninitialised-global" => c.uninitialised_global = false,
+            "uninitialised-shared" => c.uninitialised_shared = false,
+            "uninitialised-local" => c.uninitialised_local = false,
+            "uninitialised-register" => c.uninitialised_registers = false,
+            "divergent-barrier" => c.barriers = false,
+            "shared-race" => c.shared_races = false,
+            "global-race" => c.global_races = false,
+            "cluster-exited" => c.cluster = false,
+            _ => {}
+        }
+    }
+    Ok(c)
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let checks = checks(&args.disable)?;
+    let launch = args.launch.prepare()?;
+    let mut findings: Vec<Finding> = vec![];
+    // Outputs of the first schedule that ran to its end.
+    let mut first: Option<(u64, Vec<Vec<u8>>)> = None;
+    for k in 0..args.schedules {
+        let seed = args.seed.wrapping_add(k);
+        let ran = launch.execute(checks.clone(), Some(seed), false)?;
+        if let Err(e) = &ran.result {
+            add(&mut findings, Finding::from_error(e, vec![seed]));
+            continue;
+        }
+        for f in unwritten(&launch, &ran, seed) {
+            add(&mut findings, f);
+        }
+        let outputs = launch
+            .outputs(&ran)
+            .iter()
+            .map(|(b, a)| ran.read(b, *a).map(|array| array.data))
+            .collect::<Result<Vec<_>, _>>()?;
+        match &first {
+            None => first = Some((seed, outputs)),
+            Some((other, same)) => {
+                for f in different(&launch, &ran, (*other, same), (seed, &outputs)) {
+                    add(&mut findings, f);
+                }
+            }
+        }
+    }
+    findings.retain(|f| !args.disable.contains(&f.kind));
+    let clean = findings.iter().all(|f| f.severity == Severity::Note);
+    match if args.json { Format::Json } else { args.format } {
+        Format::Text => output::print(&text(args, &launch, &findings)),
+        Format::Json => output::print_json(&json!({
+            "command": "check",
+            "file": launch.source.path,
+            "kernel": launch.kernel.name,
+            "schedules": args.schedules,
+            "seed": args.seed,
+            "clean": clean,
+            "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
+        })),
+        Format::Sarif => output::print_json(&sarif::log(&launch.source.path, launch.kernel.line, &findings)),
+    }
+    Ok(clean)
+}
+
+/// Adds a finding, or its seed to an equal one.
+fn add(all: &mut Vec<Finding>, f: Finding) {
+    let same = |g: &&mut Finding| {
+        g.kind == f.kind
+            && g.line == f.line
+            && (f.kind != UNWRITTEN.0 && f.kind != DEPENDENT.0 || g.message == f.message)
+    };
+    match all.iter_mut().find(same) {
+        Some(g) => g.seeds.extend(&f.seeds),
+        None => all.push(f),
+    }
+}
+
+fn text(args: &Args, launch: &Prepared, findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for f in findings {
+        out += &f.text(&launch.source.path);
+        let list: Vec<String> = f.seeds.iter().take(8).map(u64::to_string).collect();
+        let more = if f.seeds.len() > 8 { ", ..." } else { "" };
+        out += &format!(
+            "    in {} of {} schedules, seed {}{more}\n",
+            f.seeds.len(),
+            args.schedules,
+            list.join(", ")
+        );
+    }
+    let notes = findings.iter().filter(|f| f.severity == Severity::Note).count();
+    out + &format!(
+        "checked `{}`: {} schedules, {} findings, {notes} notes\n",
+        launch.kernel.name,
+        args.schedules,
+        findings.len() - notes
+    )
+}
+
+fn about(launch: &Prepared, (kind, title): (&str, &str), message: String, seed: u64) -> Finding {
+    Finding {
+        kind: kind.into(),
+        title: title.into(),
+        severity: Severity::Error,
+        kernel: launch.kernel.name.clone(),
+        line: Some(launch.kernel.line),
+        source: None,
+        instruction: String::new(),
+        block: None,
+        thread: None,
+        address: None,
+        message,
+        seeds: vec![seed],
+    }
+}
+
+/// `out` buffers with elements that nobody wrote.
+fn unwritten(launch: &Prepared, ran: &Ran, seed: u64) -> Vec<Finding> {
+    let mut found = vec![];
+    for (b, addr) in launch.outputs(ran).into_iter().filter(|(b, _)| b.mode == Mode::Out) {
+        let mut bytes = vec![0; npy::size(b.array.element, &b.array.shape).unwrap_or(0)];
+        if let Err(e) = ran.sim.read_checked(addr, &mut bytes) {
+            let at = e.report.address.map_or(0, |a| a - addr) as usize;
+            let message = format!(
+                "nobody wrote element {} of {} ({} elements); a kernel that writes a part takes `inout`",
+                at / b.array.element.bytes,
+                b.path.display(),
+                bytes.len() / b.array.element.bytes
+            );
+            found.push(about(launch, UNWRITTEN, message, seed));
+        }
+    }
+    found
+}
+
+/// Outputs that differ between two schedules.
+fn different(launch: &Prepared, ran: &Ran, a: (u64, &[Vec<u8>]), b: (u64, &[Vec<u8>])) -> Vec<Finding> {
+    let mut found = vec![];
+    for ((buffer, _), (x, y)) in launch.outputs(ran).iter().zip(a.1.iter().zip(b.1)) {
+        let bytes = buffer.array.element.bytes;
+        let count = x.chunks(bytes).zip(y.chunks(bytes)).filter(|(x, y)| x != y).count();
+        if count == 0 {
+            continue;
+        }
+        let float = float_atomics(launch);
+        let why =
+            if float { "; the kernel adds floats with atomics, whose order no schedule fixes" } else { "" };
+        let message =
+            format!("{} is not the same under every order of blocks and warps{why}", buffer.path.display());
+        let mut f = about(launch, DEPENDENT, message, b.0);
+        if float {
+            f.severity = Severity::Note;
+        }
+        found.push(f);
+    }
+    found
+}
+
+/// Whether the kernel, or a function it may call, adds floats with atomics.
+fn float_atomics(launch: &Prepared) -> bool {
+    let Ok(ast) = ptx_sim::parse::parse(&launch.source.text) else { return false };
+    ast.items.iter().any(|item| match item {
+        Item::Function(f) if !f.entry || f.name == launch.kernel.name => {
+            f.body.as_deref().is_some_and(adds_floats)
+        }
+        _ => false,
+    })
+}
+
+fn adds_floats(body: &[Stmt<'_>]) -> bool {
+    body.iter().any(|s| match s {
+        Stmt::Block(b) => adds_floats(b),
+        Stmt::Inst(i) => {
+            let mut words = i.opcode.split('.');
+            let atomic = matches!(words.next(), Some("atom" | "red"));
+            let words: Vec<&str> = words.collect();
+            let float = words.last().is_some_and(|t| t.starts_with('f') || t.starts_with("bf"));
+            atomic && words.contains(&"add") && float
+        }
+        _ => false,
+    })
+}
