@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub block: u32,
     /// All threads of the block have exited: its memory is gone for the rest of the cluster.
     pub exited: bool,
+    /// Mbarriers, copies in flight, proxies.
+    pub watch: crate::async_ops::watch::Watch,
     last: usize,
 }
 
@@ -57,6 +59,7 @@ impl Shared {
         self.vars = vars.to_vec();
         self.last = 0;
         self.exited = false;
+        self.watch.reset(total);
     }
 
     pub(crate) fn describe(&self, addr: u64) -> String {
@@ -324,6 +327,10 @@ impl Memory<'_> {
                         ),
                     ));
                 }
+                if self.shared[index].watch.active {
+                    self.watch(index, &offs, part, bytes as usize, kind)?;
+                }
+                let shared = &mut self.shared[index];
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
                     let (a, o, n) = (self.actor, self.order, bytes as usize);

@@ -1,6 +1,7 @@
 //! A read of memory nobody has written may be two things: memory that is never written, or a reader that did not wait
 //! for the writer. Which one it is shows later: [`Aftermath`] holds such a finding back while the rest of the launch runs on
-//! for a while, without the lanes that read. Does a writer come that races with the read, the race is reported in its place.
+//! for a while, without the lanes that read. Does a writer come that races with the read, be it a copy in flight, the race is
+//! reported in its place.
 //!
 //! Called by the loop over clusters in [`crate::sim`]. The lanes that read have been taken out of their warp by the error, so
 //! nobody works with what they would have read, and barriers that await them stay shut.
@@ -44,7 +45,7 @@ impl Aftermath {
                 Ok(next)
             }
             (Some(f), _) => match (f.kind, error.kind) {
-                (ErrorKind::UninitialisedShared, ErrorKind::SharedRace)
+                (ErrorKind::UninitialisedShared, ErrorKind::SharedRace | ErrorKind::AsyncInFlight)
                 | (ErrorKind::UninitialisedGlobal, ErrorKind::GlobalRace) => Err(error),
                 (_, ErrorKind::InstructionBudget) => Err(f.clone()),
                 // These lanes stay behind, too.

@@ -30,9 +30,9 @@ fn float32(old: u32, b: u32, ftz: bool) -> u32 {
 }
 
 /// `old op b` (or compare-and-swap with `c`) in the bits of `ty`.
-fn combine(a: &Atom, old: u64, b: u64, c: u64, ftz: bool) -> u64 {
+pub(crate) fn combine(op: AtomOp, ty: AtomType, old: u64, b: u64, c: u64, ftz: bool) -> u64 {
     let (o32, b32) = (old as u32, b as u32);
-    match (a.op, a.ty) {
+    match (op, ty) {
         (AtomOp::Exch, _) => b,
         (AtomOp::Cas, _) if old == b => c,
         (AtomOp::Cas, _) => old,
@@ -99,7 +99,8 @@ pub(crate) fn atomic(
             let mut raw = [0; 8];
             raw[..bytes].copy_from_slice(slot);
             let old = u64::from_le_bytes(raw);
-            let new = combine(a, old, b[l] & keep, c[l] & keep, global(a.space, addrs[l])).to_le_bytes();
+            let new =
+                combine(a.op, a.ty, old, b[l] & keep, c[l] & keep, global(a.space, addrs[l])).to_le_bytes();
             slot.copy_from_slice(&new[..bytes]);
             out[l] = old;
         }

@@ -1,6 +1,7 @@
 //! A block: its warps in turn until all have exited, and the barriers between them.
 
 use crate::access::{Placed, Shared};
+use crate::async_ops::Engine;
 use crate::cluster::located;
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
@@ -35,6 +36,8 @@ pub(crate) struct Launch<'a> {
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
     pub ledger: &'a Ledger,
+    /// Asynchronous work of the running cluster.
+    pub engine: &'a mut Engine,
 }
 
 impl Launch<'_> {
@@ -62,6 +65,7 @@ pub(crate) struct Env<'a> {
     pub budget: &'a mut u64,
     pub races: &'a mut Races,
     pub ledger: &'a Ledger,
+    pub engine: &'a mut Engine,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -157,6 +161,7 @@ impl Block {
             budget: launch.budget,
             races: launch.races,
             ledger: launch.ledger,
+            engine: launch.engine,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
@@ -352,6 +357,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
                     };
                     w.deliver(&g, &b, value);
                 }
+                env.shared[env.rank].watch.synced(32 * w.index, g.mask);
                 w.groups[k].park = Park::Run;
                 w.groups[k].pc += 1;
             }

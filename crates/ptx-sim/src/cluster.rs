@@ -5,6 +5,7 @@
 //! cluster that runs long is put aside for others ([`Progress::Slice`]): blocks may wait for blocks that come after them.
 
 use crate::access::Shared;
+use crate::async_ops::{Ctx, Engine, Origin, Place, Stall};
 use crate::block::{Block, Env, Launch};
 use crate::error::{Fault, Step};
 use crate::isa::ClusterBar;
@@ -21,6 +22,20 @@ pub(crate) enum Progress {
     Slice,
 }
 
+/// The memory that copies of a cluster move between.
+macro_rules! ctx {
+    ($cluster:expr, $launch:expr) => {
+        Ctx {
+            global: $launch.global,
+            shared: &mut $cluster.shared,
+            checks: $launch.checks,
+            stats: $launch.stats,
+            races: $launch.races,
+            ledger: $launch.ledger,
+        }
+    };
+}
+
 /// Blocks that run together.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
@@ -30,6 +45,8 @@ pub(crate) struct Cluster {
     phase: u32,
     /// State of the generator that orders blocks.
     random: u64,
+    /// Copies in flight and mbarriers; in the launch while the cluster runs.
+    engine: Engine,
 }
 
 impl Cluster {
@@ -44,6 +61,7 @@ impl Cluster {
         self.shared.resize_with(size as usize, Shared::default);
         self.phase = 0;
         self.random = launch.grid.seed.unwrap_or(0) ^ n;
+        self.engine.reset(self.random);
         for rank in 0..size {
             let inside = [rank % cluster[0], rank / cluster[0] % cluster[1], rank / cluster[0] / cluster[1]];
             let at = [0, 1, 2].map(|a| first[a] * cluster[a] + inside[a]);
@@ -55,6 +73,9 @@ impl Cluster {
             }
             self.shared[rank].reset(launch.grid.placed, launch.grid.shared_total);
             let linear = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
+            if launch.program.async_proxy && launch.checks.proxy {
+                self.shared[rank].watch.watch_proxies();
+            }
             self.shared[rank].block = launch.races.start(linear);
             let block = &mut self.blocks[rank];
             let started = block.start(at.map(|v| v as u32), rank, launch, &mut self.shared);
@@ -65,6 +86,13 @@ impl Cluster {
 
     /// Runs until every thread has exited, or `slice` instructions have been executed.
     pub(crate) fn run(&mut self, launch: &mut Launch<'_>, slice: u64) -> Result<Progress, SimError> {
+        std::mem::swap(&mut self.engine, launch.engine);
+        let progress = self.rounds(launch, slice);
+        std::mem::swap(&mut self.engine, launch.engine);
+        progress
+    }
+
+    fn rounds(&mut self, launch: &mut Launch<'_>, slice: u64) -> Result<Progress, SimError> {
         let start = launch.stats.warp_instructions;
         let seeded = launch.grid.seed.is_some();
         let mut order: Vec<usize> = (0..self.blocks.len()).collect();
@@ -82,6 +110,7 @@ impl Cluster {
                 ran |= turn.map_err(|l| block.report(l, launch))?;
                 if block.done() {
                     self.shared[i].exited = true;
+                    self.exited(i, launch)?;
                     if let Some(e) = self.left_behind(i, launch) {
                         return Err(e);
                     }
@@ -90,6 +119,8 @@ impl Cluster {
                 }
             }
             if !alive {
+                let done = launch.engine.finish(&mut ctx!(self, launch));
+                done.map_err(|(f, o)| self.placed(f, &o, launch))?;
                 self.shared.iter().for_each(|s| launch.races.finish(s.block));
                 return Ok(Progress::Done);
             }
@@ -97,6 +128,14 @@ impl Cluster {
             for block in &mut self.blocks {
                 let r = block.release(launch, &mut self.shared);
                 released |= r.map_err(|l| block.report(l, launch))?;
+            }
+            if !launch.engine.idle() {
+                released |= self.mbarriers(!ran && !released, launch)?;
+                if released {
+                    launch.engine.progressed();
+                } else if !ran && self.give_up(launch)? {
+                    continue;
+                }
             }
             if !released && !ran {
                 return Err(self.stuck(launch));
@@ -140,10 +179,11 @@ impl Cluster {
         }
         let key = Key::Cluster { block: self.shared[0].block, phase: self.phase };
         self.phase += 1;
-        for (block, shared) in self.blocks.iter_mut().zip(&self.shared) {
+        for (block, shared) in self.blocks.iter_mut().zip(&mut self.shared) {
             block.pass_cluster(self.phase);
             for w in block.warps_mut() {
                 for g in w.groups.iter_mut().filter(|g| g.park == Park::Cluster(parity as u32)) {
+                    shared.watch.synced(32 * w.index, g.mask);
                     g.park = Park::Run;
                     g.pc += 1;
                     launch.races.acquire(Actor { block: shared.block, warp: w.index, lanes: g.mask }, key);
@@ -154,8 +194,88 @@ impl Cluster {
         true
     }
 
+    /// A fault of the instruction that issued something.
+    fn placed(&self, fault: Box<Fault>, o: &Origin, launch: &Launch<'_>) -> SimError {
+        let l = Located { fault, warp: o.warp, lane: o.lane, func: o.func, pc: o.pc };
+        self.blocks[o.rank].report(l, launch)
+    }
+
+    /// Block `i` has exited.
+    fn exited(&mut self, i: usize, launch: &mut Launch<'_>) -> Result<(), SimError> {
+        launch.engine.progressed();
+        let warps = self.blocks[i].warps().len();
+        let done = launch.engine.exited(i, warps, &mut ctx!(self, launch));
+        done.map_err(|(f, o)| self.placed(f, &o, launch))
+    }
+
+    /// Lets warps go on whose mbarrier's phase is complete, all that wait if `give_up`; whether there were any.
+    fn wake(&mut self, give_up: bool, launch: &mut Launch<'_>) -> Result<bool, SimError> {
+        let mut any = false;
+        for i in 0..self.blocks.len() {
+            for k in 0..self.blocks[i].warps().len() {
+                let mut ctx = ctx!(self, launch);
+                let w = &mut self.blocks[i].warps_mut()[k];
+                match w.wake(i, give_up, launch.engine, &mut ctx, launch.program) {
+                    Ok(woke) => any |= woke,
+                    Err((fault, g)) => {
+                        let lane = w.groups[g].mask.trailing_zeros();
+                        let (func, pc) = w.place(&w.groups[g]);
+                        let l = Located { fault, warp: w.index, lane, func, pc };
+                        return Err(self.blocks[i].report(l, launch));
+                    }
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Lets warps go on whose mbarrier's phase is complete. If nothing else can run (`still`), copies land until one is.
+    fn mbarriers(&mut self, still: bool, launch: &mut Launch<'_>) -> Result<bool, SimError> {
+        let woke = self.wake(false, launch)?;
+        let waiting: Vec<(Place, u64)> = self
+            .blocks
+            .iter()
+            .flat_map(|b| b.warps())
+            .flat_map(|w| w.mbarriers())
+            .map(|(_, p, n)| (p, n))
+            .collect();
+        if woke || !launch.engine.impatient(!waiting.is_empty(), still) {
+            return Ok(woke);
+        }
+        loop {
+            let landed = launch.engine.land_for(&waiting, &mut ctx!(self, launch));
+            let landed = landed.map_err(|(f, o)| self.placed(f, &o, launch))?;
+            if !landed || self.wake(false, launch)? {
+                return Ok(landed);
+            }
+        }
+    }
+
+    /// Nothing can run, nothing lands: waits return false for a while. Whether there were any.
+    fn give_up(&mut self, launch: &mut Launch<'_>) -> Result<bool, SimError> {
+        Ok(launch.engine.give_up() == Stall::GiveUp && self.wake(true, launch)?)
+    }
+
     /// Why no warp of the cluster can run.
     fn stuck(&self, launch: &Launch<'_>) -> SimError {
+        let waits = self.blocks.iter().enumerate().flat_map(|(i, b)| b.warps().iter().map(move |w| (i, w)));
+        let mut hopeless: Option<(usize, Located)> = None;
+        for (i, w) in waits {
+            for (g, p, phase) in w.mbarriers() {
+                let lane = g.mask.trailing_zeros();
+                let thread = (i as u32) << 10 | (32 * w.index + lane);
+                let fault = launch.engine.hopeless(p, phase, thread, &self.shared);
+                let (func, pc) = w.place(g);
+                // What is wrong with an mbarrier explains more than a missing arrival.
+                let better = fault.kind != ErrorKind::Deadlock;
+                if hopeless.is_none() || better {
+                    hopeless = Some((i, Located { fault, warp: w.index, lane, func, pc }));
+                }
+            }
+        }
+        if let Some((i, l)) = hopeless {
+            return self.blocks[i].report(l, launch);
+        }
         // A block that waits for itself explains more than one that waits for others.
         let found = self.blocks.iter().filter(|b| !b.done()).map(|b| (b, b.stuck(launch.program.entry)));
         let mut found: Vec<_> = found.collect();

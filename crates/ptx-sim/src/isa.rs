@@ -302,6 +302,8 @@ pub(crate) enum Op {
     Bar(Box<Bar>),
     Matrix(Box<crate::matrix::Matrix>),
     ClusterBar(ClusterBar),
+    /// Copies in flight, mbarriers, and what belongs to them.
+    Async(Box<crate::async_ops::isa::Async>),
     /// `fence` and `membar`.
     Fence(Order),
     Branch(u32),
@@ -398,6 +400,8 @@ pub(crate) struct Func {
     pub indirect: bool,
     /// Shared variables it names.
     pub shared: Vec<SharedVar>,
+    /// Reads shared memory through the async proxy.
+    pub async_proxy: bool,
     /// Module variables it names.
     pub globals: Vec<u32>,
 }

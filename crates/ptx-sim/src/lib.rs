@@ -9,6 +9,7 @@ mod aftermath;
 mod alu;
 mod arena;
 pub mod ast;
+mod async_ops;
 mod atomic;
 mod block;
 mod cluster;
@@ -34,6 +35,9 @@ mod stats;
 mod step;
 mod warp;
 
+pub use async_ops::{
+    Interleave, L2Promotion, OobFill, Swizzle, TensorMap, TensorMapBuilder, TensorMapError, TensorMapType,
+};
 pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};

@@ -26,6 +26,8 @@ pub(crate) struct Program {
     /// By module function index.
     pub funcs: Vec<Option<Linked>>,
     pub entry: u32,
+    /// Reads shared memory through the async proxy somewhere.
+    pub async_proxy: bool,
     vars: Vec<SharedVar>,
 }
 
@@ -54,6 +56,7 @@ impl Program {
             }
             funcs[i as usize] = Some(f);
         }
+        let async_proxy = funcs.iter().flatten().any(|f| f.async_proxy);
         let (placed, _) = crate::sim::place(&vars, 0);
         let order = vars.iter().filter(|v| !v.dynamic).chain(vars.iter().filter(|v| v.dynamic));
         let at: HashMap<u32, u64> = order.zip(&placed).map(|(v, p)| (v.id, p.start)).collect();
@@ -72,7 +75,7 @@ impl Program {
                 })
             })
             .collect();
-        Ok(Program { funcs, entry, vars })
+        Ok(Program { funcs, entry, async_proxy, vars })
     }
 
     /// Shared variables in place for a launch, and the bytes of shared memory including gaps.

@@ -2,6 +2,7 @@
 
 use crate::access::Placed;
 use crate::aftermath::{Aftermath, Next};
+use crate::async_ops::Engine;
 use crate::block::{Grid, Launch};
 use crate::cluster::{Cluster, Progress};
 use crate::isa::{FUNC_BASE, SharedVar};
@@ -47,6 +48,10 @@ pub struct Checks {
     pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
+    /// Rules of mbarriers and asynchronous copies: use before the wait, counts, phases, sizes, what is left at the exit.
+    pub async_rules: bool,
+    /// Shared memory written by ordinary stores and read by the async proxy without a proxy fence.
+    pub proxy: bool,
 }
 
 impl Checks {
@@ -64,6 +69,8 @@ impl Checks {
             shared_races: true,
             global_races: true,
             cluster: true,
+            async_rules: true,
+            proxy: true,
         }
     }
 
@@ -81,6 +88,8 @@ impl Checks {
             shared_races: false,
             global_races: false,
             cluster: false,
+            async_rules: false,
+            proxy: false,
         }
     }
 }
@@ -484,6 +493,7 @@ impl Sim {
             budget: &mut self.budget.clone(),
             races: &mut self.races,
             ledger: &self.ledger,
+            engine: &mut Engine::default(),
         };
         let outcome = run(&mut launch, clusters, &mut self.spare);
         if outcome.is_err() || self.ledger.crowded() {

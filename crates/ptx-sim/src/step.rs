@@ -2,6 +2,7 @@
 
 use crate::ErrorKind;
 use crate::access::{Memory, deliver64, value};
+use crate::async_ops::Issue;
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::*;
@@ -302,6 +303,7 @@ impl Warp {
                             for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
                                 env.races.warp_sync(env.actor(self.index, lanes));
                             }
+                            env.shared[env.rank].watch.synced(32 * self.index, m);
                         }
                         true => {}
                         false => leave!(Event::Park(m, Park::Collective)),
@@ -341,6 +343,26 @@ impl Warp {
                 Op::ClusterBar(b) => {
                     if let Some(park) = self.cluster_barrier(b, m, env).map_err(place)? {
                         leave!(Event::Park(park.0, park.1));
+                    }
+                    env.shared[env.rank].watch.synced(32 * self.index, m);
+                }
+                Op::Async(a) => {
+                    let issue = Issue {
+                        warp: self.index,
+                        live: self.live,
+                        mask: m,
+                        line: linked.func.lines[pc as usize].0,
+                        frame: frame.local_base,
+                        func: frame.func,
+                        pc,
+                    };
+                    let waits = crate::async_ops::execute(a, &issue, &mut regs, env).map_err(place)?;
+                    if let Some(waits) = waits {
+                        // Lanes that need not wait go on.
+                        let held = waits.iter().fold(0, |held, w| held | w.0);
+                        let mut list = vec![Group { mask: mask & !held, pc: pc + 1, ..*group }];
+                        list.extend(waits.into_iter().map(|(mask, park)| Group { mask, pc, park, ..*group }));
+                        leave!(Event::Many(list));
                     }
                 }
                 Op::Unsupported(what) => {

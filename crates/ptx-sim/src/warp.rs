@@ -32,6 +32,12 @@ pub(crate) enum Park {
     Collective,
     /// `barrier.cluster.wait`, in the phase of that parity.
     Cluster(u32),
+    /// A phase of the mbarrier at offset `at` of block `rank`.
+    Mbarrier {
+        rank: u16,
+        at: u32,
+        phase: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -278,6 +284,10 @@ impl Warp {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn frame_mut(&mut self, g: &Group) -> &mut Frame {
+        &mut self.frames[g.frame as usize]
     }
 
     /// Where a parked group stands, for reports.

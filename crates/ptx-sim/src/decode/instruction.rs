@@ -68,6 +68,9 @@ impl<'a> Decoder<'a, '_> {
         if matches!(op.base, "mma" | "wmma" | "ldmatrix" | "stmatrix" | "movmatrix" | "wgmma") {
             return self.matrix(op, operands);
         }
+        if let Some(done) = self.asynchronous(op, operands) {
+            return done;
+        }
         if op.has("async") || op.has("bulk") || op.has("reduce") {
             return Ok(false);
         }
@@ -111,7 +114,7 @@ impl<'a> Decoder<'a, '_> {
             "membar" | "fence" => {
                 self.plain(super::order::of_fence(op).map_or(Op::Nop, Op::Fence), Class::Sync)
             }
-            "griddepcontrol" | "setmaxnreg" => self.plain(Op::Nop, Class::Sync),
+            "griddepcontrol" => self.plain(Op::Nop, Class::Sync),
             "bar" | "barrier" => self.barrier(op, operands),
             "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" => self.collective(op, operands),
             "setp" | "set" => self.setp(op, operands),

@@ -4,6 +4,7 @@
 //! declared type are rows of the 32-bit or the 64-bit file; where an instruction's type and a register's width differ,
 //! as PTX allows for loads, stores and conversions, the decoder inserts a widening or narrowing move.
 
+mod asynchronous;
 mod calls;
 mod compare;
 mod flow;

@@ -46,9 +46,11 @@ impl<'a> Parser<'a> {
                 self.advance()?;
                 let mut ty = self.word("a type")?;
                 let mut vector = None;
-                if matches!(ty, ".v2" | ".v4") {
-                    vector = Some(ty);
-                    ty = self.word("a type")?;
+                // The two may come as one word: `.v2.b32`.
+                let glued = [".v2", ".v4"].iter().find_map(|v| Some((*v, ty.strip_prefix(v)?)));
+                if let Some((width, rest)) = glued {
+                    vector = Some(width);
+                    ty = if rest.is_empty() { self.word("a type")? } else { rest };
                 }
                 if !is_type(ty) {
                     return Err(self.previous.error(format!("`{ty}` is not a register type")));
