@@ -19,6 +19,7 @@
 //! or one after the other share one clock. Two operations of one stream are unordered all the same.
 
 mod clock;
+mod exit;
 mod know;
 mod report;
 mod shadow;
@@ -133,6 +134,8 @@ pub(crate) struct Races {
     peak: usize,
     /// More accesses are remembered than can be numbered: nothing is checked any more.
     overflow: bool,
+    /// Other blocks should have a turn.
+    paused: bool,
 }
 
 impl Races {
@@ -156,6 +159,7 @@ impl Races {
         self.keys.clear();
         self.peak = 0;
         self.overflow = false;
+        self.paused = false;
     }
 
     /// A block becomes resident: its number in the grid. The number it has here is good until

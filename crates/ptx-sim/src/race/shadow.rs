@@ -144,6 +144,19 @@ impl Shadow {
         self.held
     }
 
+    /// The states of a place, write and read, with the first byte of their cell.
+    pub(super) fn states(&self, place: Place) -> impl Iterator<Item = (usize, u32)> {
+        let pages = match place {
+            Place::Shared(b) => self.shared.get(b as usize),
+            Place::Global(a) => self.global.get(a as usize),
+        };
+        let pages = pages.into_iter().flat_map(|p| p.list.iter().enumerate());
+        pages.filter_map(|(i, page)| Some((i * PAGE, page.as_ref()?))).flat_map(|(start, page)| {
+            let cells = page.write.iter().zip(&page.read).enumerate();
+            cells.flat_map(move |(c, (w, r))| [*w, *r].map(|s| (start + (c << page.grain), s)))
+        })
+    }
+
     pub(super) fn peak(&self) -> usize {
         self.peak
     }

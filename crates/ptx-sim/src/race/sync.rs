@@ -27,6 +27,11 @@ impl Shape {
         Shape { grid: grid.map(u64::from), cluster: cluster.map(u64::from) }
     }
 
+    /// The grid has more than one cluster.
+    pub(super) fn shared_grid(&self) -> bool {
+        self.grid != self.cluster
+    }
+
     /// The block's place in the grid.
     pub(super) fn index(&self, linear: u64) -> [u64; 3] {
         let [x, y, _] = self.grid;
