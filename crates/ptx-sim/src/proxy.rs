@@ -34,7 +34,7 @@ impl Memory<'_> {
             let text = text.replacen("a copy", "an asynchronous read", 1);
             return Err(Fault::lane(kind, 0, place, text));
         }
-        let reader = 32 * self.actor.warp;
+        let reader = 32 * self.actor.warp + (self.actor.lanes.trailing_zeros() & 31);
         proxy_read(self.shared, self.rank, address, bytes as u64, reader, self.checks)?;
         Ok(Some(at))
     }
