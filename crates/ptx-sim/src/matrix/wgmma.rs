@@ -11,7 +11,7 @@
 //! do not change before the wait; every operation is waited for before its warp ends.
 
 use super::Accumulation;
-use super::flight::{Accumulator, Flight, Hazard};
+use super::flight::{Accumulator, Flight, Hazard, Touch};
 use super::fragment::Shape;
 use super::multiply::kind;
 use super::operation::{Operation, Start, Tile, integer, locate};
@@ -337,6 +337,12 @@ impl Group {
             self.first += 1;
         }
     }
+}
+
+/// Another instruction of a warp uses registers of interest: what is wrong with that, if anything.
+#[cold]
+pub(crate) fn touched(flight: &mut Flight, list: &[Touch], groups: &[Group], warp: u32) -> Step {
+    flight.touch(list).map_err(|h| groups[warp as usize / 4].hazard(h))
 }
 
 /// Executes an instruction of the family; `false`: the warp has to wait for others of its warpgroup.
