@@ -21,12 +21,6 @@ impl Memory<'_> {
                 format!("an asynchronous read of {bytes} bytes; the address is {}", shared.describe(address));
             return Err(Fault::lane(ErrorKind::OutOfBounds, 0, address, text));
         }
-        if self.checks.async_rules
-            && let Some((kind, place, text)) = shared.watch.conflict(address, bytes as u64, false, true)
-        {
-            let text = format!("an asynchronous read: {text}: {}", shared.describe(place));
-            return Err(Fault::lane(kind, 0, place, text));
-        }
         let at = address as usize;
         if self.checks.uninitialised_shared && !shared.arena.init.test(at, bytes) {
             let missing = shared.arena.init.first_missing(at, bytes).unwrap_or(at) as u64;
@@ -40,7 +34,7 @@ impl Memory<'_> {
             let text = text.replacen("a copy", "an asynchronous read", 1);
             return Err(Fault::lane(kind, 0, place, text));
         }
-        let reader = 32 * self.actor.warp;
+        let reader = 32 * self.actor.warp + (self.actor.lanes.trailing_zeros() & 31);
         proxy_read(self.shared, self.rank, address, bytes as u64, reader, self.checks)?;
         Ok(Some(at))
     }
