@@ -18,6 +18,14 @@ pub(crate) enum Kind {
     Read,
     Write,
     Atomic,
+    /// Compare and swap: an atomic whose loop may begin with a plain read.
+    Swap,
+}
+
+impl Kind {
+    pub(crate) fn atomic(self) -> bool {
+        matches!(self, Kind::Atomic | Kind::Swap)
+    }
 }
 
 /// A shared variable in place.

@@ -205,8 +205,13 @@ impl Block {
         for &i in &order {
             if warps[i].runnable() {
                 ran = true;
-                warps[i].run(&mut env)?;
-                arrive(warps, i, bars, &mut env)?;
+                let turn = warps[i].run(&mut env);
+                // What the warp did before an error counts, too.
+                let came = arrive(warps, i, bars, &mut env);
+                if let Err(l) = turn.and(came) {
+                    self.order = order;
+                    return Err(l);
+                }
             }
         }
         self.order = order;
@@ -387,7 +392,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         *bar = Barrier::default();
         env.stats.barriers += 1;
         let block = env.shared[env.rank].block;
-        env.races.barrier(block, id as u32, &waited, voters == live);
+        env.races.barrier(block, id as u32, &waited, voters == all);
         any = true;
     }
     Ok(any)
@@ -397,11 +402,13 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
 fn stuck(warps: &[Warp], entry: u32) -> Located {
     let mut waits = Vec::new();
     let mut first = None;
+    let mut counted = true;
     for w in warps {
         for g in &w.groups {
             let lane = g.mask.trailing_zeros();
             match g.park {
-                Park::Barrier { id, .. } => {
+                Park::Barrier { id, count, .. } => {
+                    counted &= count != 0;
                     if !waits.contains(&id) {
                         waits.push(id);
                     }
@@ -435,7 +442,9 @@ fn stuck(warps: &[Warp], entry: u32) -> Located {
     let lane = g.mask.trailing_zeros();
     if waits.len() > 1 {
         let text = format!("threads of the block wait at different barriers: {waits:?}");
-        return located(w, g, lane, ErrorKind::DivergentBarrier, text);
+        // Barriers of the whole block are meant to be met by all; with thread counts an arrival is missing somewhere.
+        let kind = if counted { ErrorKind::Deadlock } else { ErrorKind::DivergentBarrier };
+        return located(w, g, lane, kind, text);
     }
     let text = format!("no warp can run: all wait at barrier {}, which too few threads can reach", waits[0]);
     located(w, g, lane, ErrorKind::Deadlock, text)

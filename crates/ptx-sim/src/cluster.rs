@@ -111,6 +111,9 @@ impl Cluster {
                 if block.done() {
                     self.shared[i].exited = true;
                     self.exited(i, launch)?;
+                    if let Some(e) = self.left_behind(i, launch) {
+                        return Err(e);
+                    }
                 } else {
                     alive = true;
                 }
@@ -137,10 +140,30 @@ impl Cluster {
             if !released && !ran {
                 return Err(self.stuck(launch));
             }
-            if launch.stats.warp_instructions - start > slice {
+            if launch.races.take_pause() || launch.stats.warp_instructions - start > slice {
                 return Ok(Progress::Slice);
             }
         }
+    }
+
+    /// A peer's access to the shared memory of block `i`, which has exited without having waited for it.
+    fn left_behind(&self, i: usize, launch: &mut Launch<'_>) -> Option<SimError> {
+        if !launch.checks.cluster {
+            return None;
+        }
+        let (other, offset) = launch.races.left_behind(self.shared[i].block)?;
+        let what = self.shared[i].describe(offset as u64);
+        let text = format!(
+            "block {i} of the cluster has exited without having waited for this access to its shared memory; {what}"
+        );
+        let mut e = SimError::new(ErrorKind::ClusterExited, text).at(offset as u64);
+        let [x, y, _] = launch.grid.config.block;
+        e.report.kernel = launch.module.funcs[launch.program.entry as usize].name.clone();
+        e.report.line = Some(other.line);
+        e.report.instruction = launch.module.line_text(other.line);
+        e.report.block = Some(other.block.map(|v| v as u32));
+        e.report.thread = other.thread.map(|t| [t % x, t / x % y, t / x / y]);
+        Some(e)
     }
 
     /// Completes the cluster barrier when every thread that has not exited has arrived; whether it did.

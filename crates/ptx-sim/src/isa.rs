@@ -317,6 +317,13 @@ pub(crate) enum Op {
     Unsupported(Box<str>),
 }
 
+impl Op {
+    /// All lanes of the warp must execute it together, and it is no barrier (these see to it themselves).
+    pub(crate) fn aligned(&self) -> bool {
+        matches!(self, Op::Matrix(_))
+    }
+}
+
 /// A decoded instruction.
 #[derive(Clone, Debug)]
 pub(crate) struct Inst {

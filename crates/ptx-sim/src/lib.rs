@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod aftermath;
 mod alias;
 mod alu;
 mod arena;

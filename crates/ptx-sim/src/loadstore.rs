@@ -88,6 +88,10 @@ impl Memory<'_> {
             let l = first(mask) as u32;
             return Err(Fault::lane(ErrorKind::OutOfBounds, l, lead, self.describe(Space::Param, at)));
         };
+        if at % bytes.max(1) as u64 != 0 && self.checks.misaligned {
+            let text = format!("{bytes} bytes at offset {at} of the kernel's parameters");
+            return Err(Fault::lane(ErrorKind::Misaligned, first(mask) as u32, lead, text));
+        }
         for k in 0..m.count as usize {
             let mut raw = [0; 8];
             raw[..m.size as usize].copy_from_slice(&data[k * m.size as usize..(k + 1) * m.size as usize]);

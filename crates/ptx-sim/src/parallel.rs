@@ -10,6 +10,7 @@
 //! then gives the same bits every time. The first cluster runs alone; only when it was long enough for the whole
 //! grid to be worth it do others join.
 
+use crate::aftermath::{Aftermath, Next};
 use crate::async_ops::Engine;
 use crate::block::Launch;
 use crate::cluster::{Cluster, Progress};
@@ -96,17 +97,24 @@ impl Queue<'_> {
         mut grace: u32,
     ) {
         let footprint = launch.footprint();
+        let mut aftermath = Aftermath::default();
         loop {
             // The first needs no leave: what it lacks is reported where it lacks it.
             let room = active.len() < limit && (active.is_empty() || launch.ledger.fits(footprint));
-            if room && let Some((at, number)) = self.next() {
+            let open = room && !aftermath.closed();
+            if open && let Some((at, number)) = self.next() {
                 let mut c = self.spare().unwrap_or_default();
                 match c.start(number, launch) {
-                    Ok(()) => active.push_back((at, c)),
+                    // Before those that wait or paused: it meets them half way.
+                    Ok(()) => active.push_front((at, c)),
                     Err(e) => self.fail(at, e),
                 }
             }
-            if active.is_empty() && self.taken.load(Ordering::Relaxed) >= self.clusters {
+            let over = aftermath.closed() || self.taken.load(Ordering::Relaxed) >= self.clusters;
+            if active.is_empty() && over {
+                if let Err(e) = aftermath.end() {
+                    self.fail(0, e);
+                }
                 return;
             }
             for _ in 0..active.len() {
@@ -115,7 +123,17 @@ impl Queue<'_> {
                     _ if at > self.stop.load(Ordering::Relaxed) => {}
                     Ok(Progress::Done) => self.done(c),
                     Ok(Progress::Slice) => active.push_back((at, c)),
-                    Err(e) => self.fail(at, e),
+                    Err(e) => match aftermath.judge(e, launch) {
+                        Err(e) => self.fail(at, e),
+                        Ok(next) => {
+                            self.budget.store(*launch.budget as i64, Ordering::Relaxed);
+                            match next {
+                                Next::Same => active.push_front((at, c)),
+                                Next::Later => active.push_back((at, c)),
+                                Next::Drop => {}
+                            }
+                        }
+                    },
                 }
             }
             if self.stop.load(Ordering::Relaxed) < u64::MAX {

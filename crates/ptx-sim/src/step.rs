@@ -9,8 +9,12 @@ use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
+use crate::matrix::wgmma::{Site, execute as wgmma, touched};
 use crate::race::{Actor, Key};
 use crate::warp::{Frame, Group, Next, Park, Warp};
+
+/// Atomics of a warp behind which other blocks get a turn; loads that are strong always do so, as programs wait by them.
+const PAUSES: u32 = 4;
 
 /// Why a group stopped.
 pub(crate) enum Event {
@@ -220,12 +224,12 @@ impl Warp {
                         continue;
                     }
                     let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
-                    if inst.touches
-                        && self.flight.frame == group.frame
-                        && let Err(h) = self.flight.touch(&linked.func.touches[&pc])
-                        && memory.checks.wgmma
-                    {
-                        return Err(place(env.warpgroups[self.index as usize / 4].hazard(h)));
+                    if inst.touches && self.flight.frame == group.frame {
+                        let list = &linked.func.touches[&pc];
+                        let found = touched(&mut self.flight, list, env.warpgroups, self.index);
+                        if env.checks.wgmma {
+                            found.map_err(place)?;
+                        }
                     }
                     match &inst.op {
                         Op::Alu(f, o) => f(&mut regs, o, m),
@@ -233,7 +237,8 @@ impl Warp {
                             let v = f(regs.pred(*a), regs.pred(*b));
                             regs.set_pred(*d, v, m);
                         }
-                        Op::Load(x) => {
+                        // Strong loads may end the turn.
+                        Op::Load(x) if x.order.sem == Sem::Weak || x.space == Space::Shared => {
                             let addrs = address(&regs, x.base, x.offset, local_base);
                             memory.turn(m, x.order, lines[pc as usize].0);
                             memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
@@ -269,12 +274,32 @@ impl Warp {
             let actor = Actor { lanes: m, ..everyone };
             let line = lines[pc as usize].0;
             let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
+            if m != mask && op.aligned() && env.checks.barriers {
+                // The other lanes are here, too, and pass by: they cannot join later.
+                let text = format!("only lanes {m:#010x} of {mask:#010x} execute this aligned instruction");
+                return Err(place(Fault::new(ErrorKind::DivergentCollective, text)));
+            }
             match op {
-                Op::Alu(..) | Op::Pred(..) | Op::Load(_) | Op::Store(_) => {}
+                Op::Alu(..) | Op::Pred(..) | Op::Store(_) => {}
+                Op::Load(x) => {
+                    let addrs = address(&regs, x.base, x.offset, local_base);
+                    let mut memory = memory!(actor, x.order, line);
+                    memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
+                    if env.races.pause() {
+                        pc += 1;
+                        leave!(Event::Next(Next::Pause));
+                    }
+                }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
                     crate::atomic::atomic(&mut memory!(actor, a.order, line), a, &addrs, &mut regs, m)
                         .map_err(place)?;
+                    let asks = a.dst != NONE && a.space != Space::Shared && self.pauses < PAUSES;
+                    if asks && env.races.pause() {
+                        self.pauses += 1;
+                        pc += 1;
+                        leave!(Event::Next(Next::Pause));
+                    }
                 }
                 Op::Discard(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
@@ -442,7 +467,7 @@ impl Warp {
                     if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
                         leave!(Event::Park(m, Park::Collective));
                     }
-                    let site = crate::matrix::wgmma::Site {
+                    let site = Site {
                         warp: self.index,
                         frame: group.frame,
                         func: frame.func,
@@ -450,12 +475,11 @@ impl Warp {
                         line,
                         warps: env.grid.config.block.iter().product::<u32>() / 32,
                     };
-                    let (mode, groups, flight) =
-                        (env.grid.accumulation, &mut *env.warpgroups, &mut self.flight);
-                    let execute = crate::matrix::wgmma::execute;
-                    if !execute(x, groups, site, &mut memory!(actor, WEAK, line), &mut regs, flight, mode)
-                        .map_err(place)?
-                    {
+                    let mode = env.grid.accumulation;
+                    let mut memory = memory!(actor, WEAK, line);
+                    let (groups, flight) = (&mut *env.warpgroups, &mut self.flight);
+                    let done = wgmma(x, groups, site, &mut memory, &mut regs, flight, mode);
+                    if !done.map_err(place)? {
                         leave!(Event::Park(m, Park::Warpgroup));
                     }
                 }

@@ -87,6 +87,8 @@ pub(crate) struct Warp {
     /// Registers of `wgmma`.
     pub flight: Flight,
     turn: u32,
+    /// Atomics behind which other blocks had a turn.
+    pub(crate) pauses: u32,
 }
 
 /// A fault with the place it happened at.
@@ -103,6 +105,8 @@ pub(crate) enum Next {
     /// Ran into the program counter of other groups, diverged, called or returned: groups are to be sorted anew.
     Again,
     Quantum,
+    /// Other blocks should have a turn.
+    Pause,
 }
 
 impl Warp {
@@ -123,6 +127,7 @@ impl Warp {
         self.groups.clear();
         self.free = (0..self.frames.len() as u32).collect();
         self.turn = 0;
+        self.pauses = 0;
         self.cluster_arrived = [0; 2];
         self.flight.reset();
         let f = self.enter(env, env.program.entry, NONE, 0, self.live)?;
@@ -277,6 +282,7 @@ impl Warp {
                     self.turn += 1;
                     return Ok(());
                 }
+                Ok(Next::Pause) => return Ok(()),
                 Err((fault, lane, pc)) => {
                     let lane = fault.lane.unwrap_or(lane);
                     return Err(Located { fault, warp: self.index, lane, func, pc });

@@ -412,7 +412,20 @@ fn bulk(
     ends.issue(place, plan, regs, engine, ctx)
 }
 
-/// `mbarrier.test_wait` and `.try_wait`: lanes whose phase is complete go on, the others are parked.
+impl Engine {
+    /// Whether a lane asks for this phase here for the first time.
+    fn refuse(&mut self, i: &Issue, rank: usize, at: Place, phase: u64, lane: usize) -> bool {
+        let known = self.refused.entry((rank, i.warp, i.func, i.pc, at)).or_insert((phase, 0));
+        if known.0 != phase {
+            *known = (phase, 0);
+        }
+        let first = known.1 >> lane & 1 == 0;
+        known.1 |= 1 << lane;
+        first
+    }
+}
+
+/// `mbarrier.test_wait` and `.try_wait`: lanes whose phase is complete go on, the others are parked, but for the first time they ask.
 fn wait(
     w: &Wait,
     i: &Issue,
@@ -423,7 +436,7 @@ fn wait(
 ) -> Step<Option<Vec<(u32, Park)>>> {
     let to = addresses(&w.at, regs, i.frame);
     let mut waits: Vec<(u32, Park)> = Vec::new();
-    let mut done = 0u32;
+    let (mut done, mut refused) = (0u32, 0u32);
     for l in i.lanes() {
         let Some(p) = i.barrier(rank, l, (&w.at, to[l]), false, ctx)? else {
             done |= 1 << l;
@@ -435,7 +448,18 @@ fn wait(
         } else {
             engine.test_token(p, u64::src(regs, w.phase)[l], o.thread(), ctx)
         };
-        match outcome.map_err(by(l))? {
+        // A wait may return false at any time (what completed the phase could have come later): the first time it does, so that
+        // who does not ask again goes wrong. The phase before the first is always complete.
+        let outcome = outcome.map_err(by(l))?;
+        let asked = match outcome {
+            Outcome::Complete => engine.phase(p).checked_sub(1),
+            Outcome::Pending(phase) => Some(phase),
+        };
+        if ctx.checks.async_rules && asked.is_some_and(|n| engine.refuse(i, rank, p, n, l)) {
+            refused |= 1 << l;
+            continue;
+        }
+        match outcome {
             Outcome::Complete => {
                 done |= 1 << l;
                 if let (false, Some(phase)) = (w.relaxed, engine.phase(p).checked_sub(1)) {
@@ -451,7 +475,7 @@ fn wait(
             }
         }
     }
-    regs.set_pred(w.done, !0, done);
+    regs.set_pred(w.done, done, done | refused);
     ctx.shared[rank].watch.synced(32 * i.warp, done);
     Ok((!waits.is_empty()).then_some(waits))
 }

@@ -1,0 +1,66 @@
+//! A read of memory nobody has written may be two things: memory that is never written, or a reader that did not wait
+//! for the writer. Which one it is shows later: [`Aftermath`] holds such a finding back while the rest of the launch runs on
+//! for a while, without the lanes that read. Does a writer come that races with the read, be it a copy in flight, the race is
+//! reported in its place.
+//!
+//! Called by the loop over clusters in [`crate::parallel`]. The lanes that read have been taken out of their warp by the error, so
+//! nobody works with what they would have read, and barriers that await them stay shut.
+
+use crate::block::Launch;
+use crate::{ErrorKind, SimError};
+
+/// Warp instructions executed to see whether an uninitialised read is a race.
+const BUDGET: u64 = 1 << 20;
+
+/// The finding that is held back, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    found: Option<SimError>,
+}
+
+/// What becomes of a cluster that reported an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It goes on before all others.
+    Same,
+    /// It goes on when it is its turn.
+    Later,
+    /// It cannot go on.
+    Drop,
+}
+
+impl Aftermath {
+    /// A cluster reported an error: whether and how to go on, or the error to end with.
+    pub(crate) fn judge(&mut self, error: SimError, launch: &mut Launch<'_>) -> Result<Next, SimError> {
+        let race = match error.kind {
+            ErrorKind::UninitialisedShared if launch.checks.shared_races => Some(Next::Same),
+            ErrorKind::UninitialisedGlobal if launch.checks.global_races => Some(Next::Later),
+            _ => None,
+        };
+        match (&self.found, race) {
+            (None, None) => Err(error),
+            (None, Some(next)) => {
+                *launch.budget = BUDGET.min(*launch.budget);
+                self.found = Some(error);
+                Ok(next)
+            }
+            (Some(f), _) => match (f.kind, error.kind) {
+                (ErrorKind::UninitialisedShared, ErrorKind::SharedRace | ErrorKind::AsyncInFlight)
+                | (ErrorKind::UninitialisedGlobal, ErrorKind::GlobalRace) => Err(error),
+                (_, ErrorKind::InstructionBudget) => Err(f.clone()),
+                // These lanes stay behind, too.
+                _ => Ok(race.unwrap_or(Next::Drop)),
+            },
+        }
+    }
+
+    /// No cluster may start any more: in shared memory only the running ones have a say.
+    pub(crate) fn closed(&self) -> bool {
+        self.found.as_ref().is_some_and(|f| f.kind == ErrorKind::UninitialisedShared)
+    }
+
+    /// The launch is over.
+    pub(crate) fn end(self) -> Result<(), SimError> {
+        self.found.map_or(Ok(()), Err)
+    }
+}
