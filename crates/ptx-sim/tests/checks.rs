@@ -330,7 +330,7 @@ fn shared_races() {
         0,
         0,
     );
-    let shifted = format!("{byte}and.b32 %r6, %r1, 62; add.u32 %r6, %r6, %r4;\nst.shared.u8 [%r6], 1;");
+    let shifted = format!("{byte}and.b32 %r6, %r1, 62; add.u32 %r6, %r6, %r4;\nst.shared.u8 [%r6], %r1;");
     assert_eq!(finding_kind(&shifted, 64), ErrorKind::SharedRace);
     let mixed =
         format!("{byte}st.shared.u8 [%r5], 1;\nsetp.eq.u32 %p1, %r1, 7;\n@%p1 ld.shared.u32 %r7, [%r4];");
