@@ -2,9 +2,9 @@
 //! initialisation are checked here, counts kept here, and a race detector needs no other place to stand.
 
 use crate::ErrorKind;
-use crate::arena::{Arena, Offsets, contiguous};
+use crate::arena::{Arena, Offsets};
 use crate::error::{Fault, Step};
-use crate::isa::{LOCAL_BASE, Mem, NONE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
+use crate::isa::{LOCAL_BASE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
 use crate::ledger::Ledger;
 use crate::memory::Global;
@@ -43,9 +43,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Bytes of host memory for so many bytes of shared memory, at most: with initialisation bits and a detector's cells.
+    /// Bytes of host memory for so many bytes of shared memory, at most: with initialisation bits, a detector's
+    /// cells and the state of asynchronous rules.
     pub(crate) fn footprint(total: usize) -> u64 {
-        9 * total as u64 + total as u64 / 8
+        12 * total as u64 + total as u64 / 8
     }
 
     /// A fresh block: nothing initialised. Bytes between variables count as initialised, they cannot be reached.
@@ -155,9 +156,23 @@ pub(crate) struct Memory<'a> {
     pub actor: Actor,
     pub order: Order,
     pub line: u32,
+    /// Lanes that only repeat what another lane stores ([`crate::repeat`]).
+    pub repeats: u32,
 }
 
-fn first(mask: u32) -> usize {
+/// The space an address lies in, and where that starts.
+#[inline(always)]
+fn window(space: Space, addr: u64) -> (Space, u64) {
+    match addr {
+        _ if space != Space::Generic => (space, 0),
+        a if a.wrapping_sub(SHARED_BASE) < WINDOW => (Space::Shared, SHARED_BASE),
+        a if a.wrapping_sub(LOCAL_BASE) < WINDOW => (Space::Local, LOCAL_BASE),
+        a if a.wrapping_sub(PARAM_BASE) < WINDOW => (Space::Param, PARAM_BASE),
+        _ => (Space::Global, 0),
+    }
+}
+
+pub(crate) fn first(mask: u32) -> usize {
     mask.trailing_zeros() as usize & 31
 }
 
@@ -173,59 +188,97 @@ impl Memory<'_> {
         align: u32,
         kind: Kind,
     ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
-        let mut low = 0;
-        for (l, &a) in addrs.iter().enumerate() {
-            low |= if mask >> l & 1 != 0 { a } else { 0 };
-        }
-        if low & (align as u64 - 1) != 0 && self.checks.misaligned {
-            let l = (0..32)
-                .find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0)
-                .unwrap_or(0);
-            let a = addrs[l as usize];
-            return Err(Fault::lane(
-                ErrorKind::Misaligned,
-                l,
-                a,
-                format!(
-                    "{bytes} bytes at an address that is not a multiple of {align}; {}",
-                    self.describe(space, a)
-                ),
-            ));
-        }
-        if space != Space::Generic {
-            return self.in_space(space, 0, addrs, mask, bytes, kind);
-        }
-        let lead = addrs[first(mask)];
-        let (space, base) = match lead {
-            a if a.wrapping_sub(SHARED_BASE) < WINDOW => (Space::Shared, SHARED_BASE),
-            a if a.wrapping_sub(LOCAL_BASE) < WINDOW => (Space::Local, LOCAL_BASE),
-            a if a.wrapping_sub(PARAM_BASE) < WINDOW => (Space::Param, PARAM_BASE),
-            _ => (Space::Global, 0),
-        };
-        let mut part = 0;
-        for (l, &a) in addrs.iter().enumerate() {
-            let here = if base != 0 {
-                a.wrapping_sub(base) < WINDOW
-            } else {
-                a.wrapping_sub(SHARED_BASE) >= 3 * WINDOW
-            };
-            part |= (here as u32) << l;
-        }
-        self.in_space(space, base, addrs, part & mask, bytes, kind)
+        let mut offs = Offsets::default();
+        let (arena, part) = self.part_into(space, addrs, mask, bytes, align, kind, &mut offs)?;
+        Ok((arena, offs, part))
     }
 
-    fn in_space(
+    /// [`Memory::part`] of all 32 lanes where they share an allocation: what nearly all accesses are, in straight code. `None`:
+    /// they do not, or there is something to report, which is for [`Memory::part`] to find.
+    #[inline(always)]
+    pub(crate) fn whole(
         &mut self,
         space: Space,
-        base: u64,
+        addrs: &[u64; 32],
+        bytes: u32,
+        kind: Kind,
+        offs: &mut Offsets,
+    ) -> Step<Option<&mut Arena>> {
+        let (space, base) = window(space, addrs[0]);
+        let lead = addrs[0].wrapping_sub(base);
+        let Some((start, end, origin, index)) = self.find(space, lead) else { return Ok(None) };
+        let Some(room) = (end - start).checked_sub(bytes as u64) else { return Ok(None) };
+        let align = if self.checks.misaligned { bytes as usize } else { 1 };
+        if space == Space::Param || !offs.all_inside(addrs, base + start, room, start - origin, bytes, align)
+        {
+            return Ok(None);
+        }
+        self.admit(space, base, index, addrs, !0, bytes, kind, offs)
+    }
+
+    /// [`Memory::part`], with a place for the offsets.
+    #[expect(clippy::too_many_arguments, reason = "all of it describes one access")]
+    pub(crate) fn part_into(
+        &mut self,
+        space: Space,
         addrs: &[u64; 32],
         mask: u32,
         bytes: u32,
+        align: u32,
         kind: Kind,
-    ) -> Step<(Option<&mut Arena>, Offsets, u32)> {
+        offs: &mut Offsets,
+    ) -> Step<(Option<&mut Arena>, u32)> {
+        if self.checks.misaligned {
+            let mut low = 0;
+            if mask == !0 {
+                addrs.iter().for_each(|&a| low |= a);
+            } else {
+                (0..32).filter(|l| mask >> l & 1 != 0).for_each(|l| low |= addrs[l]);
+            }
+            if low & (align as u64 - 1) != 0 {
+                return Err(self.misaligned(space, addrs, mask, bytes, align));
+            }
+        }
+        // Lanes in other windows are outside the leading lane's allocation: theirs is another part.
+        let (space, base) = window(space, addrs[first(mask)]);
         let lead = addrs[first(mask)].wrapping_sub(base);
-        // The range the leading lane's allocation spans, and what to subtract from an address to get an offset.
-        let found = match space {
+        let (start, end, origin, index) = self.find(space, lead).unwrap_or((0, 0, 0, usize::MAX));
+        let part = match (end - start).checked_sub(bytes as u64) {
+            Some(room) => offs.inside(addrs, base + start, room, start - origin, mask, bytes),
+            None => 0,
+        };
+        if part >> first(mask) & 1 == 0 {
+            let l = first(mask) as u32;
+            if !self.checks.out_of_bounds {
+                return Ok((None, 1 << l));
+            }
+            return Err(self.outside(space, l, addrs[l as usize], base, bytes, kind));
+        }
+        Ok((self.admit(space, base, index, addrs, part, bytes, kind, offs)?, part))
+    }
+
+    #[cold]
+    fn misaligned(&self, space: Space, addrs: &[u64; 32], mask: u32, bytes: u32, align: u32) -> Box<Fault> {
+        let l =
+            (0..32).find(|&l| mask >> l & 1 != 0 && addrs[l as usize] & (align as u64 - 1) != 0).unwrap_or(0);
+        let a = addrs[l as usize];
+        let near = self.describe(space, a);
+        let text = format!("{bytes} bytes at an address that is not a multiple of {align}; {near}");
+        Fault::lane(ErrorKind::Misaligned, l, a, text)
+    }
+
+    #[cold]
+    fn outside(&self, space: Space, lane: u32, addr: u64, base: u64, bytes: u32, kind: Kind) -> Box<Fault> {
+        let verb = if kind == Kind::Read { "reading" } else { "writing" };
+        let near = self.describe(space, addr.wrapping_sub(base));
+        let text = format!("{verb} {bytes} bytes; the address is {near}");
+        Fault::lane(ErrorKind::OutOfBounds, lane, addr, text)
+    }
+
+    /// The range that the allocation at an address spans, what to subtract from an address to get an offset, and its index.
+    #[inline(always)]
+    fn find(&mut self, space: Space, lead: u64) -> Option<(u64, u64, u64, usize)> {
+        match space {
             Space::Global | Space::Generic => self.global.index(lead).map(|i| {
                 let a = self.global.get(i);
                 (a.base, a.base + a.size, a.base, i)
@@ -243,77 +296,64 @@ impl Memory<'_> {
             }
             Space::Local => Some((LOCAL_FIRST as u64, self.local_top, 0, 0)),
             Space::Param => Some((0, self.params.len() as u64, 0, 0)),
-        };
-        let (start, end, origin, index) = found.unwrap_or((0, 0, 0, usize::MAX));
-        let mut offs = [0usize; 32];
-        let mut part = 0;
-        let last = end.wrapping_sub(bytes as u64);
-        if end >= start + bytes as u64 {
-            for l in 0..32 {
-                let a = addrs[l].wrapping_sub(base);
-                let inside = a >= start && a <= last;
-                offs[l] = if inside { (a - origin) as usize } else { 0 };
-                part |= (inside as u32) << l;
-            }
-            part &= mask;
         }
-        if part >> first(mask) & 1 == 0 {
-            let l = first(mask) as u32;
-            let a = addrs[l as usize];
-            if !self.checks.out_of_bounds {
-                return Ok((None, offs, 1 << l));
-            }
-            let verb = if kind == Kind::Read { "reading" } else { "writing" };
-            return Err(Fault::lane(
-                ErrorKind::OutOfBounds,
-                l,
-                a,
-                format!(
-                    "{verb} {bytes} bytes; the address is {}",
-                    self.describe(space, a.wrapping_sub(base))
-                ),
-            ));
-        }
+    }
+
+    /// Everything but bounds and alignment: lifetime, races, initialisation, counts. `None` stands for "ignore this access".
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "all of it describes one access")]
+    fn admit(
+        &mut self,
+        space: Space,
+        base: u64,
+        index: usize,
+        addrs: &[u64; 32],
+        part: u32,
+        bytes: u32,
+        kind: Kind,
+        offs: &mut Offsets,
+    ) -> Step<Option<&mut Arena>> {
         match space {
             Space::Global | Space::Generic => {
-                self.count(&offs, part, bytes as usize, kind);
+                self.count(offs, part, bytes as usize, kind);
                 let a = self.global.get(index);
                 if let Some(r) = &mut self.stats.recorder {
                     match a.constant {
                         true => r.constant(),
-                        false => r.global(a.base, &offs, part, bytes as usize, kind),
+                        false => r.global(a.base, offs, part, bytes as usize, kind),
                     }
                 }
                 let l = first(part) as u32;
                 let address = addrs[l as usize];
                 if a.freed {
                     if !self.checks.use_after_free {
-                        return Ok((None, offs, part));
+                        return Ok(None);
                     }
-                    return Err(Fault::lane(ErrorKind::UseAfterFree, l, address, self.global.describe(lead)));
+                    let what = self.global.describe(address.wrapping_sub(base));
+                    return Err(Fault::lane(ErrorKind::UseAfterFree, l, address, what));
                 }
                 if a.read_only && kind != Kind::Read {
-                    return Err(Fault::lane(ErrorKind::ReadOnly, l, address, self.global.describe(lead)));
+                    let what = self.global.describe(address.wrapping_sub(base));
+                    return Err(Fault::lane(ErrorKind::ReadOnly, l, address, what));
                 }
                 if self.checks.global_races {
                     let (place, n) = (Place::Global(index as u32), bytes as usize);
                     let (a, o) = (self.actor, self.order);
-                    let r = self.races.access(a, place, &offs, part, n, kind, o, self.line);
+                    let r = self.races.access(a, place, offs, part & !self.repeats, n, kind, o, self.line);
                     r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let arena = &mut self.global.get_mut(index).arena;
-                let found =
-                    settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_global);
+                let found = settle(arena, offs, part, bytes as usize, kind, self.checks.uninitialised_global);
                 if let Some(l) = found {
                     let a = addrs[l as usize].wrapping_sub(base);
                     let what = self.global.describe(a);
                     return Err(Fault::lane(ErrorKind::UninitialisedGlobal, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.global.get_mut(index).arena), offs, part))
+                Ok(Some(&mut self.global.get_mut(index).arena))
             }
             Space::Shared => {
                 if let Some(r) = &mut self.stats.recorder {
-                    r.shared(&offs, part, bytes as usize, kind);
+                    r.shared(offs, part, bytes as usize, kind);
                 }
                 let shared = &self.shared[index];
                 if shared.exited && self.checks.cluster {
@@ -334,12 +374,12 @@ impl Memory<'_> {
                 if self.checks.shared_races {
                     let place = Place::Shared(shared.block);
                     let (a, o, n) = (self.actor, self.order, bytes as usize);
-                    let r = self.races.access(a, place, &offs, part, n, kind, o, self.line);
+                    let r = self.races.access(a, place, offs, part & !self.repeats, n, kind, o, self.line);
                     r.map_err(|f| self.raced(f, space, addrs, base))?;
                 }
                 let found = settle(
                     &mut self.shared[index].arena,
-                    &offs,
+                    offs,
                     part,
                     bytes as usize,
                     kind,
@@ -349,17 +389,15 @@ impl Memory<'_> {
                     let what = self.describe(Space::Shared, addrs[l as usize].wrapping_sub(base));
                     return Err(Fault::lane(ErrorKind::UninitialisedShared, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.shared[index].arena), offs, part))
+                Ok(Some(&mut self.shared[index].arena))
             }
             Space::Local => {
                 if let Some(r) = &mut self.stats.recorder {
                     r.local(part, bytes as usize, kind);
                 }
-                for (l, o) in offs.iter_mut().enumerate() {
-                    *o += l * self.local.stride;
-                }
+                offs.spread(self.local.stride);
                 let arena = &mut self.local.arena;
-                let found = settle(arena, &offs, part, bytes as usize, kind, self.checks.uninitialised_local);
+                let found = settle(arena, offs, part, bytes as usize, kind, self.checks.uninitialised_local);
                 if let Some(l) = found {
                     let what = format!(
                         "offset {} of the thread's local memory",
@@ -367,7 +405,7 @@ impl Memory<'_> {
                     );
                     return Err(Fault::lane(ErrorKind::UninitialisedLocal, l, addrs[l as usize], what));
                 }
-                Ok((Some(&mut self.local.arena), offs, part))
+                Ok(Some(&mut self.local.arena))
             }
             Space::Param => {
                 let l = first(part) as u32;
@@ -421,6 +459,7 @@ impl Memory<'_> {
         }
     }
 
+    #[inline(always)]
     fn count(&mut self, offs: &Offsets, mask: u32, bytes: usize, kind: Kind) {
         let total = mask.count_ones() as u64 * bytes as u64;
         self.stats.requests += 1;
@@ -430,11 +469,14 @@ impl Memory<'_> {
         if kind != Kind::Read {
             self.stats.global_store_bytes += total;
         }
-        if contiguous(offs, mask, bytes) {
-            let (a, b) = (offs[0] / 32, (offs[0] + 32 * bytes - 1) / 32);
-            self.stats.sectors += (b - a + 1) as u64;
-            return;
+        match offs.sectors(mask, bytes) {
+            Some(n) => self.stats.sectors += n as u64,
+            None => self.count_scattered(offs, mask, bytes),
         }
+    }
+
+    #[inline(never)]
+    fn count_scattered(&mut self, offs: &Offsets, mask: u32, bytes: usize) {
         let mut seen = [0usize; 64];
         let mut n = 0;
         let mut previous = usize::MAX;
@@ -453,106 +495,10 @@ impl Memory<'_> {
         }
         self.stats.sectors += n as u64 - seen.windows(2).filter(|w| w[0] == w[1]).count() as u64;
     }
-
-    /// `ld`.
-    pub(crate) fn load(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
-        let bytes = m.size as u32 * m.count as u32;
-        let mut todo = mask;
-        while todo != 0 {
-            let in_params = m.space == Space::Param
-                || (m.space == Space::Generic && addrs[first(todo)].wrapping_sub(PARAM_BASE) < WINDOW);
-            if in_params {
-                todo &= !self.load_param(m, addrs, regs, todo)?;
-                continue;
-            }
-            let (arena, offs, part) = self.part(m.space, addrs, todo, bytes, bytes, Kind::Read)?;
-            todo &= !part;
-            let poison = u64::from_le_bytes([crate::memory::POISON; 8]);
-            for k in 0..m.count as usize {
-                let slot = m.regs[k];
-                if slot == NONE {
-                    continue;
-                }
-                let add = k * m.size as usize;
-                match (&arena, m.size) {
-                    (Some(a), 4) => deliver32(regs, slot, &a.gather32(&offs, add, part), m.signed, part),
-                    (Some(a), 8) => deliver64(regs, slot, &a.gather64(&offs, add, part), part),
-                    (Some(a), 2) => {
-                        let v = a.gather16(&offs, add, part);
-                        let wide = v.map(|x| if m.signed { x as i16 as i32 as u32 } else { x as u32 });
-                        deliver32(regs, slot, &wide, m.signed, part);
-                    }
-                    (Some(a), _) => {
-                        let v = a.gather8(&offs, add, part);
-                        let wide = v.map(|x| if m.signed { x as i8 as i32 as u32 } else { x as u32 });
-                        deliver32(regs, slot, &wide, m.signed, part);
-                    }
-                    (None, 8) => deliver64(regs, slot, &[poison; 32], part),
-                    (None, _) => deliver32(regs, slot, &[poison as u32; 32], m.signed, part),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn load_param(&mut self, m: &Mem, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step<u32> {
-        let base = if m.space == Space::Param { 0 } else { PARAM_BASE };
-        let lead = addrs[first(mask)];
-        let at = lead.wrapping_sub(base);
-        // Lanes that ask for the same place: nearly always all of them.
-        let part = (0..32).filter(|&l| addrs[l] == lead).fold(0, |p, l| p | 1u32 << l) & mask;
-        let bytes = m.size as usize * m.count as usize;
-        let Some(data) = usize::try_from(at).ok().and_then(|a| self.params.get(a..a.checked_add(bytes)?))
-        else {
-            let l = first(mask) as u32;
-            return Err(Fault::lane(ErrorKind::OutOfBounds, l, lead, self.describe(Space::Param, at)));
-        };
-        if at % bytes.max(1) as u64 != 0 && self.checks.misaligned {
-            let text = format!("{bytes} bytes at offset {at} of the kernel's parameters");
-            return Err(Fault::lane(ErrorKind::Misaligned, first(mask) as u32, lead, text));
-        }
-        for k in 0..m.count as usize {
-            let mut raw = [0; 8];
-            raw[..m.size as usize].copy_from_slice(&data[k * m.size as usize..(k + 1) * m.size as usize]);
-            let v = u64::from_le_bytes(raw);
-            let v = match (m.signed, m.size) {
-                (true, 1) => v as i8 as i64 as u64,
-                (true, 2) => v as i16 as i64 as u64,
-                (true, 4) => v as i32 as i64 as u64,
-                _ => v,
-            };
-            if m.regs[k] != NONE {
-                deliver64(regs, m.regs[k], &[v; 32], part);
-            }
-        }
-        Ok(part)
-    }
-
-    /// `st`.
-    pub(crate) fn store(&mut self, m: &Mem, addrs: &[u64; 32], regs: &Regs<'_>, mask: u32) -> Step {
-        let bytes = m.size as u32 * m.count as u32;
-        let mut todo = mask;
-        while todo != 0 {
-            let (arena, offs, part) = self.part(m.space, addrs, todo, bytes, bytes, Kind::Write)?;
-            todo &= !part;
-            let Some(arena) = arena else { continue };
-            for k in 0..m.count as usize {
-                let (slot, add) = (m.regs[k], k * m.size as usize);
-                match m.size {
-                    4 if slot & WIDE == 0 => arena.scatter32(&offs, add, part, u32::src(regs, slot)),
-                    8 if slot & WIDE != 0 => arena.scatter64(&offs, add, part, u64::src(regs, slot & !WIDE)),
-                    4 => arena.scatter32(&offs, add, part, &value(regs, slot).map(|v| v as u32)),
-                    8 => arena.scatter64(&offs, add, part, &value(regs, slot)),
-                    2 => arena.scatter16(&offs, add, part, &value(regs, slot).map(|v| v as u16)),
-                    _ => arena.scatter8(&offs, add, part, &value(regs, slot).map(|v| v as u8)),
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Checks or records initialisation; the lane that reads a missing byte, if one does.
+#[inline]
 fn settle(
     arena: &mut Arena,
     offs: &Offsets,

@@ -64,6 +64,8 @@ pub struct Var<'a> {
     pub init: Option<Init<'a>>,
     /// Where it is declared.
     pub line: Line,
+    /// Column of its state space, in bytes.
+    pub column: Line,
 }
 
 /// An initialiser.

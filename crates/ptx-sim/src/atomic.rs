@@ -95,14 +95,9 @@ pub(crate) fn atomic(
         let Some(arena) = arena else { continue };
         let keep = if bytes == 8 { !0 } else { (1u64 << (8 * bytes)) - 1 };
         for l in (0..32).filter(|l| part >> l & 1 != 0) {
-            let slot = &mut arena.bytes[offs[l]..offs[l] + bytes];
-            let mut raw = [0; 8];
-            raw[..bytes].copy_from_slice(slot);
-            let old = u64::from_le_bytes(raw);
-            let new =
-                combine(a.op, a.ty, old, b[l] & keep, c[l] & keep, global(a.space, addrs[l])).to_le_bytes();
-            slot.copy_from_slice(&new[..bytes]);
-            out[l] = old;
+            let flush = global(a.space, addrs[l]);
+            out[l] =
+                arena.update(offs[l], bytes, |old| combine(a.op, a.ty, old, b[l] & keep, c[l] & keep, flush));
         }
     }
     if a.dst != NONE {

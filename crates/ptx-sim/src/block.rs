@@ -7,6 +7,7 @@ use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
 use crate::ledger::Ledger;
 use crate::link::Program;
+use crate::matrix::wgmma::Group;
 use crate::memory::Global;
 use crate::module::Inner;
 use crate::race::{Actor, Races};
@@ -34,10 +35,10 @@ pub(crate) struct Launch<'a> {
     pub global: &'a mut Global,
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
     /// Asynchronous work of the running cluster.
     pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
 }
 
 impl Launch<'_> {
@@ -63,9 +64,9 @@ pub(crate) struct Env<'a> {
     pub shared: &'a mut [Shared],
     pub stats: &'a mut LaunchStats,
     pub budget: &'a mut u64,
-    pub races: &'a mut Races,
     pub ledger: &'a Ledger,
     pub engine: &'a mut Engine,
+    pub races: &'a mut Races,
     /// Index of the block in the grid.
     pub index: [u32; 3],
     /// Rank of the block in its cluster.
@@ -74,6 +75,8 @@ pub(crate) struct Env<'a> {
     pub cluster_phase: u32,
     /// `bar.arrive`s since the block last looked.
     pub arrivals: &'a mut Vec<Arrival>,
+    /// `wgmma` under way, by warpgroup.
+    pub warpgroups: &'a mut Vec<Group>,
 }
 
 impl Env<'_> {
@@ -108,6 +111,7 @@ pub(crate) struct Block {
     bars: [Barrier; 16],
     order: Vec<usize>,
     arrivals: Vec<Arrival>,
+    warpgroups: Vec<Group>,
     /// State of the generator that orders warps.
     random: u64,
 }
@@ -133,6 +137,7 @@ impl Block {
         self.bars = Default::default();
         self.order = (0..self.count).collect();
         self.arrivals.clear();
+        self.warpgroups.clear();
         self.random = launch.grid.seed.unwrap_or(0) ^ linear.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         random(&mut self.random);
         let entry = launch.program.entry;
@@ -159,13 +164,14 @@ impl Block {
             shared,
             stats: launch.stats,
             budget: launch.budget,
-            races: launch.races,
             ledger: launch.ledger,
             engine: launch.engine,
+            races: launch.races,
             index: self.index,
             rank: self.rank,
             cluster_phase: self.cluster_phase,
             arrivals: &mut self.arrivals,
+            warpgroups: &mut self.warpgroups,
         };
         (env, &mut self.pool[..self.count], &mut self.bars)
     }
@@ -209,7 +215,18 @@ impl Block {
             }
         }
         self.order = order;
+        if launch.checks.wgmma && self.done() {
+            self.abandoned()?;
+        }
         Ok(ran)
+    }
+
+    /// Fails if a `wgmma` was never waited for.
+    fn abandoned(&self) -> Result<(), Located> {
+        let Some((warp, func, pc, text)) = self.warpgroups.iter().find_map(Group::abandoned) else {
+            return Ok(());
+        };
+        Err(Located { fault: Fault::new(ErrorKind::WgmmaNeverWaited, text), warp, lane: 0, func, pc })
     }
 
     /// Lets the groups go whose barrier is complete; whether there were any.
@@ -219,7 +236,17 @@ impl Block {
         shared: &mut [Shared],
     ) -> Result<bool, Located> {
         let (mut env, warps, bars) = self.env(launch, shared);
-        release(warps, bars, &mut env)
+        let mut any = false;
+        for w in warps.iter_mut() {
+            for g in w.groups.iter_mut().filter(|g| g.park == Park::Warpgroup) {
+                // It executes its wait again.
+                if env.warpgroups[w.index as usize / 4].ready(w.index) {
+                    g.park = Park::Run;
+                    any = true;
+                }
+            }
+        }
+        Ok(release(warps, bars, &mut env)? | any)
     }
 
     /// An error, placed in kernel, block and thread.
@@ -386,6 +413,11 @@ fn stuck(warps: &[Warp], entry: u32) -> Located {
                         waits.push(id);
                     }
                     first.get_or_insert((w, g));
+                }
+                Park::Warpgroup => {
+                    let text =
+                        "waits for a wgmma that the other warps of its warpgroup cannot issue any more";
+                    return located(w, g, lane, ErrorKind::WgmmaMismatch, text.into());
                 }
                 Park::Cluster(_) => {
                     let text = "no warp can run: this one waits at the cluster barrier for threads that cannot arrive";

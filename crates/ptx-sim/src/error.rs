@@ -82,6 +82,16 @@ kinds! {
     BadTensorMap = "bad tensor map",
     /// `setmaxnreg` out of range, without a register bound, or not the same in a whole warpgroup.
     SetMaxRegisters = "misuse of setmaxnreg",
+    /// A `wgmma` whose registers were written since the last `wgmma.fence`, or before the first.
+    WgmmaMissingFence = "wgmma without wgmma.fence",
+    /// An accumulator or a register of A used while a `wgmma` on it is in flight.
+    WgmmaRegisterInFlight = "use of a register of a wgmma in flight",
+    /// A shared-memory operand changed before the `wgmma` that reads it was waited for.
+    WgmmaOperandOverwritten = "operand of a wgmma in flight overwritten",
+    /// A `wgmma` that no `wgmma.wait_group` waits for.
+    WgmmaNeverWaited = "wgmma never waited for",
+    /// Threads of a warpgroup that disagree in the `wgmma` they issue, its descriptors or scale-d.
+    WgmmaMismatch = "wgmma that differs within its warpgroup",
     /// The instruction budget is used up.
     InstructionBudget = "instruction budget used up (an infinite loop?)",
     /// Simulated memory would exceed the simulator's limit.

@@ -301,6 +301,7 @@ pub(crate) enum Op {
     Collective(Box<Warp>),
     Bar(Box<Bar>),
     Matrix(Box<crate::matrix::Matrix>),
+    Warpgroup(crate::matrix::wgmma::Warpgroup),
     ClusterBar(ClusterBar),
     /// Copies in flight, mbarriers, and what belongs to them.
     Async(Box<crate::async_ops::isa::Async>),
@@ -319,7 +320,7 @@ pub(crate) enum Op {
 impl Op {
     /// All lanes of the warp must execute it together, and it is no barrier (these see to it themselves).
     pub(crate) fn aligned(&self) -> bool {
-        matches!(self, Op::Matrix(_))
+        matches!(self, Op::Matrix(_) | Op::Warpgroup(_))
     }
 }
 
@@ -332,6 +333,8 @@ pub(crate) struct Inst {
     pub class: Class,
     /// Reads or writes registers that may be uninitialised: see [`Track`].
     pub tracked: bool,
+    /// Uses registers that `wgmma` uses: see [`Func::touches`].
+    pub touches: bool,
     /// Not the first dense instruction of its PTX instruction: not counted.
     pub extra: bool,
     /// Floating-point operations of a lane.
@@ -389,6 +392,8 @@ pub(crate) struct Func {
     pub c32: Vec<Const>,
     pub c64: Vec<Const>,
     pub tracks: std::collections::HashMap<u32, Track>,
+    /// What instructions do to the registers of `wgmma`, in functions that have one.
+    pub touches: std::collections::HashMap<u32, Box<[crate::matrix::flight::Touch]>>,
     /// Tracked registers, by (file, index).
     pub tracked: Vec<(File, u32)>,
     pub frame_bytes: u32,

@@ -1,8 +1,8 @@
 //! Zero-copy tokens of PTX text.
 //!
-//! A *word* is everything PTX glues together with dots: an opcode with its modifiers (`ld.global.v4.f32`), a directive
-//! (`.param`), a register (`%r1`), a special register (`%tid.x`), a label or a symbol. Splitting words at their dots is
-//! the parser's or the decoder's business, so that lexing stays one pass over the bytes without allocation.
+//! A *word* is everything PTX glues together with dots: an opcode with its modifiers (`ld.global.v4.f32`), a register (`%r1`),
+//! a special register (`%tid.x`), a label or a symbol. A directive ends at the next dot, `.param.b32` is two. Splitting words
+//! at their dots is the decoder's business, so that lexing stays one pass over the bytes without allocation.
 
 use crate::parse::ParseError;
 
@@ -85,11 +85,6 @@ impl<'a> Lexer<'a> {
         self.src.get(self.start.pos..self.pos).unwrap_or("")
     }
 
-    /// Steps back inside the word just read, so that its last bytes are read again.
-    pub(crate) fn back(&mut self, bytes: usize) {
-        self.pos -= bytes;
-    }
-
     fn newline(&mut self) {
         self.line += 1;
         self.line_start = self.pos + 1;
@@ -166,8 +161,10 @@ impl<'a> Lexer<'a> {
         }
         if word_start(b) {
             self.pos += 1;
+            // `.reg.b32` is two directives: only opcodes and names keep their dots.
+            let directive = b == b'.';
             while let Some(&b) = self.bytes.get(self.pos) {
-                if word_part(b) {
+                if word_part(b) && !(directive && b == b'.') {
                     self.pos += 1;
                 } else if b == b':' && self.bytes.get(self.pos + 1) == Some(&b':') {
                     self.pos += 2;

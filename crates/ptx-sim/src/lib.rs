@@ -6,6 +6,7 @@
 
 mod access;
 mod aftermath;
+mod alias;
 mod alu;
 mod arena;
 pub mod ast;
@@ -22,17 +23,23 @@ mod lanes;
 mod ledger;
 mod lex;
 mod link;
+pub mod lint;
+mod loadstore;
 mod matrix;
 mod memory;
 mod module;
+mod parallel;
 pub mod parse;
 mod print;
 mod printf;
 pub mod profile;
+mod proxy;
 mod race;
+mod repeat;
 mod sim;
 mod stats;
 mod step;
+mod vector;
 mod warp;
 
 pub use async_ops::{

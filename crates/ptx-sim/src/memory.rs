@@ -1,5 +1,6 @@
 //! Global memory: separate allocations with guard gaps, never reused addresses, tombstones of freed buffers.
 
+use crate::alias::Alias;
 use crate::arena::Arena;
 use crate::ledger::Ledger;
 use crate::{ErrorKind, SimError};
@@ -35,7 +36,9 @@ pub(crate) struct Global {
     list: Vec<Allocation>,
     next: u64,
     freed: usize,
+    /// Where the last address was found, and the one before it in another buffer.
     last: usize,
+    before: usize,
 }
 
 impl Global {
@@ -82,7 +85,7 @@ impl Global {
                 !go
             });
             self.freed -= TOMBSTONES / 2;
-            self.last = 0;
+            (self.last, self.before) = (0, 0);
         }
         Ok(())
     }
@@ -95,15 +98,50 @@ impl Global {
         {
             return Some(self.last);
         }
+        // Kernels go back and forth between two buffers more than between others.
+        if let Some(a) = self.list.get(self.before)
+            && addr.wrapping_sub(a.base) < a.size
+        {
+            std::mem::swap(&mut self.last, &mut self.before);
+            return Some(self.last);
+        }
         let i = self.list.partition_point(|a| a.base <= addr).checked_sub(1)?;
         let a = &self.list[i];
         // A zero-size buffer still has an address.
         if addr - a.base < a.size.max(1) {
-            self.last = i;
+            self.before = std::mem::replace(&mut self.last, i);
             Some(i)
         } else {
             None
         }
+    }
+
+    /// Whether all buffers lie at addresses of the host that its atomics can work on.
+    pub(crate) fn shareable(&self) -> bool {
+        self.list.iter().all(|a| a.arena.bytes.is_empty() || a.arena.bytes.as_ptr().align_offset(8) == 0)
+    }
+
+    /// Views of the same memory for several threads.
+    ///
+    /// # Safety
+    /// While views are used, this must not be; see [`Alias::new`]. [`Global::unshare`] ends that time.
+    pub(crate) unsafe fn share(&mut self, threads: usize) -> Vec<Global> {
+        // SAFETY: handed on to the caller.
+        let aliases: Vec<Alias> = self.list.iter_mut().map(|a| unsafe { Alias::new(&mut a.arena) }).collect();
+        let view = || {
+            let list = self.list.iter().zip(&aliases).map(|(a, alias)| Allocation {
+                arena: Arena { alias: Some(*alias), ..Arena::default() },
+                name: a.name.clone(),
+                ..*a
+            });
+            Global { list: list.collect(), next: self.next, freed: self.freed, last: 0, before: 0 }
+        };
+        (0..threads).map(|_| view()).collect()
+    }
+
+    /// Takes over what views have written.
+    pub(crate) fn unshare(&mut self) {
+        self.list.iter_mut().for_each(|a| a.arena.init.recount(a.arena.bytes.len()));
     }
 
     pub(crate) fn get(&self, i: usize) -> &Allocation {

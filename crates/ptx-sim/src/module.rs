@@ -147,7 +147,7 @@ pub(crate) fn layout(v: &Var<'_>) -> Result<(u64, u32), ParseError> {
     for d in &v.dims {
         size = size.checked_mul(d.unwrap_or(open)).filter(|s| *s <= MAX_VAR).ok_or_else(|| ParseError {
             line: v.line.0,
-            column: 1,
+            column: v.column.0,
             message: format!("`{}` is larger than {MAX_VAR} bytes", v.name),
         })?;
     }
@@ -236,11 +236,6 @@ impl Module {
         self.inner.kernels.iter()
     }
 
-    /// Bytes of all variables in global and constant memory: what loading the module takes.
-    pub fn variable_bytes(&self) -> u64 {
-        self.inner.globals.iter().fold(0, |n, g| n.saturating_add(g.size))
-    }
-
     /// The kernel of that name.
     pub fn kernel(&self, name: &str) -> Option<&KernelInfo> {
         self.inner.kernels.iter().find(|k| k.name == name)
@@ -311,7 +306,7 @@ impl Inner {
             at = at.next_multiple_of(align.max(1) as u64);
             let too_large = || ParseError {
                 line: p.line.0,
-                column: 1,
+                column: p.column.0,
                 message: format!("the parameters of `{}` exceed 32764 bytes", f.name),
             };
             if at + size > 32764 {
@@ -384,6 +379,11 @@ impl Inner {
             err.report.kernel = e.name.clone();
             err
         })
+    }
+
+    /// The whole text.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// The text of a PTX line, for reports.

@@ -21,8 +21,9 @@ fn show<T: Display>(f: &mut Formatter<'_>, t: &T) -> Result {
     write!(f, "{t}")
 }
 
+/// ptxas takes `+-8`, but not `-8`.
 fn signed(v: i64) -> String {
-    if v < 0 { format!("-{}", v.unsigned_abs()) } else { format!("+{v}") }
+    format!("+{v}")
 }
 
 impl Display for Operand<'_> {

@@ -60,7 +60,7 @@ fn fetch(mem: &mut Memory<'_>, space: Space, addr: u64, bytes: usize, lane: u32)
     let at = offs[lane as usize];
     let mut raw = [0; 8];
     if let Some(a) = arena {
-        raw[..bytes].copy_from_slice(&a.bytes[at..at + bytes]);
+        a.read(at, &mut raw[..bytes]);
     }
     Ok(u64::from_le_bytes(raw))
 }

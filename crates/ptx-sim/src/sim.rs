@@ -1,10 +1,9 @@
 //! The simulator as its users see it: buffers, launches, options.
 
 use crate::access::Placed;
-use crate::aftermath::{Aftermath, Next};
 use crate::async_ops::Engine;
 use crate::block::{Grid, Launch};
-use crate::cluster::{Cluster, Progress};
+use crate::cluster::Cluster;
 use crate::isa::{FUNC_BASE, SharedVar};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::link::Program;
@@ -12,7 +11,7 @@ use crate::memory::Global;
 use crate::race::Races;
 use crate::stats::LaunchStats;
 use crate::{Accumulation, ErrorKind, Module, SimError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Most shared memory of a block, static and dynamic: what Hopper offers (227 KiB).
@@ -48,6 +47,8 @@ pub struct Checks {
     pub global_races: bool,
     /// Use of a cluster peer's shared memory after its block has exited.
     pub cluster: bool,
+    /// The rules of `wgmma`: fences, waits, registers and operands in flight, agreement of the warpgroup.
+    pub wgmma: bool,
     /// Rules of mbarriers and asynchronous copies: use before the wait, counts, phases, sizes, what is left at the exit.
     pub async_rules: bool,
     /// Shared memory written by ordinary stores and read by the async proxy without a proxy fence.
@@ -69,6 +70,7 @@ impl Checks {
             shared_races: true,
             global_races: true,
             cluster: true,
+            wgmma: true,
             async_rules: true,
             proxy: true,
         }
@@ -88,6 +90,7 @@ impl Checks {
             shared_races: false,
             global_races: false,
             cluster: false,
+            wgmma: false,
             async_rules: false,
             proxy: false,
         }
@@ -179,9 +182,10 @@ pub struct SimBuilder {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    memory: u64,
+    threads: Option<usize>,
     accumulation: Accumulation,
     profile: bool,
-    memory: u64,
 }
 
 impl SimBuilder {
@@ -203,6 +207,13 @@ impl SimBuilder {
         self
     }
 
+    /// Bytes the simulator may use for buffers and for what running kernels need: their shared memory, registers and local
+    /// memory (default: 8 GiB). Beyond it allocations and launches end in [`ErrorKind::MemoryLimit`].
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// How tensor-core instructions sum (default: [`Accumulation::Sequential`]).
     pub fn accumulation(mut self, accumulation: Accumulation) -> Self {
         self.accumulation = accumulation;
@@ -215,10 +226,13 @@ impl SimBuilder {
         self
     }
 
-    /// Bytes the simulator may use for buffers and for what running kernels need: their shared memory, registers and local
-    /// memory (default: 8 GiB). Beyond it allocations and launches end in [`ErrorKind::MemoryLimit`].
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
+    /// Most threads that run the blocks of a launch, where nothing a launch reports depends on their order: with
+    /// [`Checks::none`], without a seed, without a profile, in kernels that print nothing and read no clock.
+    ///
+    /// Without a number it is the machine's, but kernels whose results may depend on the order of blocks (sums of floats by
+    /// atomics, atomics whose result is used) run on one thread, so that they give the same bits every time.
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n.max(1));
         self
     }
 
@@ -228,9 +242,10 @@ impl SimBuilder {
             checks: self.checks,
             seed: self.seed,
             budget: self.budget,
+            ledger: Ledger::new(self.memory),
+            threads: self.threads,
             accumulation: self.accumulation,
             profile: self.profile,
-            ledger: Ledger::new(self.memory),
             global: Global::default(),
             modules: HashMap::new(),
             programs: HashMap::new(),
@@ -265,9 +280,10 @@ pub struct Sim {
     checks: Checks,
     seed: Option<u64>,
     budget: u64,
+    ledger: Ledger,
+    threads: Option<usize>,
     accumulation: Accumulation,
     profile: bool,
-    ledger: Ledger,
     pub(crate) global: Global,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
@@ -284,9 +300,10 @@ impl Sim {
             checks: Checks::all(),
             seed: None,
             budget: 1 << 36,
+            memory: DEFAULT_LIMIT,
+            threads: None,
             accumulation: Accumulation::default(),
             profile: false,
-            memory: DEFAULT_LIMIT,
         }
     }
 
@@ -483,6 +500,10 @@ impl Sim {
         let clusters = gx as u64 * gy as u64 * gz as u64 / size;
         let racing = self.checks.shared_races || self.checks.global_races;
         self.races.begin(racing, config.grid, config.cluster, threads as u32);
+        let workers = match self.threads {
+            Some(n) => (n, true),
+            None => (std::thread::available_parallelism().map_or(1, |n| n.get()), false),
+        };
         let mut launch = Launch {
             module: &module.inner,
             program: &program,
@@ -491,11 +512,11 @@ impl Sim {
             global: &mut self.global,
             stats: &mut stats,
             budget: &mut self.budget.clone(),
-            races: &mut self.races,
             ledger: &self.ledger,
             engine: &mut Engine::default(),
+            races: &mut self.races,
         };
-        let outcome = run(&mut launch, clusters, &mut self.spare);
+        let outcome = crate::parallel::run(&mut launch, clusters, &mut self.spare, workers);
         if outcome.is_err() || self.ledger.crowded() {
             self.spare.clear();
             self.ledger.forget_working();
@@ -562,49 +583,6 @@ impl Sim {
     }
 }
 
-/// Instructions a cluster may execute before others get a turn.
-const SLICE: u64 = 1 << 15;
-/// Most clusters that are under way at once.
-const RESIDENT: usize = 1024;
-
-/// Runs all clusters of a grid: one after the other, but one that runs long shares the time with those behind it, as it
-/// may wait for them.
-fn run(launch: &mut Launch<'_>, clusters: u64, spare: &mut Vec<Cluster>) -> Result<(), SimError> {
-    let order = order(clusters, launch.grid.seed);
-    let mut next = (0..clusters).map(|n| order.as_ref().map_or(n, |o| o[n as usize] as u64));
-    let mut active: VecDeque<Cluster> = VecDeque::new();
-    let footprint = launch.footprint();
-    let mut aftermath = Aftermath::default();
-    loop {
-        // The first needs no leave: what it lacks is reported where it lacks it.
-        if active.len() < RESIDENT
-            && !aftermath.closed()
-            && (active.is_empty() || !spare.is_empty() || launch.ledger.fits(footprint))
-            && let Some(n) = next.next()
-        {
-            let mut c = spare.pop().unwrap_or_default();
-            c.start(n, launch)?;
-            // Before those that wait or paused: it meets them half way.
-            active.push_front(c);
-        }
-        if active.is_empty() {
-            return aftermath.end();
-        }
-        for _ in 0..active.len() {
-            let Some(mut c) = active.pop_front() else { break };
-            match c.run(launch, SLICE) {
-                Ok(Progress::Done) => spare.push(c),
-                Ok(Progress::Slice) => active.push_back(c),
-                Err(e) => match aftermath.judge(e, launch)? {
-                    Next::Same => active.push_front(c),
-                    Next::Later => active.push_back(c),
-                    Next::Drop => {}
-                },
-            }
-        }
-    }
-}
-
 /// Argument bytes in the layout of the kernel's parameters.
 fn pack(info: &crate::KernelInfo, args: &[Arg]) -> Result<Vec<u8>, SimError> {
     if args.len() != info.params.len() {
@@ -646,17 +624,6 @@ pub(crate) fn shuffle<T>(list: &mut [T], state: &mut u64) {
     for i in (1..list.len()).rev() {
         list.swap(i, (random(state) % (i as u64 + 1)) as usize);
     }
-}
-
-/// A seeded order of blocks; grids too large to list run in order.
-fn order(blocks: u64, seed: Option<u64>) -> Option<Vec<u32>> {
-    let mut state = seed?;
-    if blocks > 1 << 22 {
-        return None;
-    }
-    let mut v: Vec<u32> = (0..blocks as u32).collect();
-    shuffle(&mut v, &mut state);
-    Some(v)
 }
 
 /// Where shared variables go: in order, each at its alignment, with a gap that catches overruns.

@@ -138,8 +138,8 @@ impl LaunchStats {
         }
         self.barriers += other.barriers;
         self.printf.extend(other.printf.iter().cloned());
-        if let (Some(mine), Some(theirs)) = (&mut self.recorder, &other.recorder) {
-            mine.merge(theirs);
+        if let Some(theirs) = &other.recorder {
+            self.recorder.get_or_insert_default().merge(theirs);
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::ErrorKind;
 use crate::access::{Memory, deliver64, value};
+use crate::arena::Offsets;
 use crate::async_ops::Issue;
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
-use crate::race::Key;
+use crate::race::{Actor, Key};
 use crate::warp::{Frame, Group, Next, Park, Warp};
 
 /// Atomics of a warp behind which other blocks get a turn; loads that are strong always do so, as programs wait by them.
@@ -30,20 +31,40 @@ pub(crate) enum Event {
 #[inline(always)]
 pub(crate) fn address(regs: &Regs<'_>, base: Base, offset: i64, frame: u32) -> [u64; 32] {
     match base {
-        Base::R64(i) => u64::src(regs, i).map(|a| a.wrapping_add(offset as u64)),
-        Base::R32(i) => u32::src(regs, i).map(|a| a.wrapping_add(offset as u32) as u64),
+        // Loops, as `map` on arrays is not always inlined.
+        Base::R64(i) => {
+            let mut out = *u64::src(regs, i);
+            out.iter_mut().for_each(|a| *a = a.wrapping_add(offset as u64));
+            out
+        }
+        Base::R32(i) => {
+            let mut out = [0; 32];
+            out.iter_mut()
+                .zip(u32::src(regs, i))
+                .for_each(|(o, a)| *o = a.wrapping_add(offset as u32) as u64);
+            out
+        }
         Base::Frame => [(frame as u64).wrapping_add(offset as u64); 32],
         Base::Abs => [offset as u64; 32],
     }
 }
 
 /// Run-time check of the registers that definite assignment could not clear.
-fn track(linked: &Linked, pc: u32, inst: &Inst, written: &mut [u32], mask: u32, active: u32) -> Step {
+fn track(
+    linked: &Linked,
+    pc: u32,
+    inst: &Inst,
+    regs: &Regs<'_>,
+    written: &mut [u32],
+    mask: u32,
+    active: u32,
+) -> Step {
     let Some(t) = linked.func.tracks.get(&pc) else { return Ok(()) };
+    let overwrites = matches!(&inst.op, Op::Warpgroup(x) if x.overwrites(regs));
     let guard = (File::Pred, inst.guard & !NEGATED);
     for (r, name) in &t.reads {
         let is_guard = inst.guard != NONE && linked.func.tracked[*r as usize] == guard;
-        if t.copies && !is_guard {
+        if (t.copies && !is_guard) || (overwrites && t.writes.contains(r)) {
             continue;
         }
         let missing = if is_guard { mask } else { active } & !written[*r as usize];
@@ -67,16 +88,63 @@ fn track(linked: &Linked, pc: u32, inst: &Inst, written: &mut [u32], mask: u32, 
     Ok(())
 }
 
-impl Warp {
-    /// Runs one group straight on.
+/// What a group ended with: an event, or a fault with the lane and the program counter it happened at.
+pub(crate) type Outcome = Result<Event, (Box<Fault>, u32, u32)>;
+
+crate::vector::leveled! {
+    /// Runs one group straight on, up to `limit` or until `quantum` is used up.
     pub(crate) fn step(
+        warp: &mut Warp,
+        group: &mut Group,
+        frame: &mut Frame,
+        limit: u32,
+        env: &mut Env<'_>,
+        quantum: &mut u32,
+    ) -> Outcome = Warp::step
+}
+
+/// Instructions executed and not yet told to the launch.
+#[derive(Default)]
+struct Tally {
+    /// How many there may be; counts down.
+    left: u32,
+    allowed: u32,
+    /// Of those executed, how many are no PTX instructions of their own.
+    extra: u32,
+    lanes: u64,
+}
+
+impl Tally {
+    /// As many as both the quantum and the launch's budget allow.
+    #[inline(always)]
+    fn new(env: &Env<'_>, quantum: u32) -> Tally {
+        let allowed = (quantum as u64).min(*env.budget) as u32;
+        Tally { left: allowed, allowed, ..Tally::default() }
+    }
+
+    /// Tells the launch, and allows anew.
+    #[inline(always)]
+    fn settle(&mut self, env: &mut Env<'_>, quantum: &mut u32) {
+        let executed = self.allowed - self.left;
+        *quantum -= executed;
+        let counted = (executed - self.extra) as u64;
+        *env.budget -= counted;
+        env.stats.warp_instructions += counted;
+        env.stats.lane_instructions += self.lanes;
+        *self = Tally::new(env, *quantum);
+    }
+}
+
+impl Warp {
+    #[inline(always)]
+    fn step(
         &mut self,
         group: &mut Group,
         frame: &mut Frame,
         limit: u32,
         env: &mut Env<'_>,
         quantum: &mut u32,
-    ) -> Result<Event, (Box<Fault>, u32, u32)> {
+    ) -> Outcome {
         let program = env.program;
         let Some(linked) = &program.funcs[frame.func as usize] else {
             return Err((Fault::new(ErrorKind::BadCall, "the function has no body"), 0, 0));
@@ -92,94 +160,138 @@ impl Warp {
             c64: &linked.c64,
         };
         let mut pc = group.pc;
-        let profiling = env.stats.recorder.is_some();
+        let mut tally = Tally::new(env, *quantum);
         macro_rules! leave {
             ($e:expr) => {{
+                tally.settle(env, quantum);
                 group.pc = pc;
                 return Ok($e);
             }};
         }
+        macro_rules! memory {
+            ($actor:expr, $order:expr, $line:expr) => {
+                Memory {
+                    global: env.global,
+                    shared: env.shared,
+                    rank: env.rank,
+                    local: &mut self.local,
+                    params: env.grid.params,
+                    checks: env.checks,
+                    stats: env.stats,
+                    ledger: env.ledger,
+                    local_top,
+                    actor: $actor,
+                    races: env.races,
+                    order: $order,
+                    repeats: 0,
+                    line: $line,
+                }
+            };
+        }
+        let lines = &linked.func.lines[..];
+        let everyone = env.actor(self.index, mask);
+        let tracking = env.checks.uninitialised_registers;
+        let local_base = frame.local_base;
+        let mut offs = Offsets::default();
         loop {
-            if pc >= limit {
-                leave!(Event::Next(Next::Again));
-            }
-            if *quantum == 0 {
-                leave!(Event::Next(Next::Quantum));
-            }
-            *quantum -= 1;
-            let inst = &code[pc as usize];
-            let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
-            if !inst.extra {
-                if *env.budget == 0 {
+            // Most of all instructions need no more than registers and one view of memory. The others end this loop.
+            let (m, op) = {
+                let mut memory = memory!(everyone, WEAK, 0);
+                let profiling = memory.stats.recorder.is_some();
+                loop {
+                    if pc >= limit || tally.left == 0 {
+                        break (0, None);
+                    }
+                    tally.left -= 1;
+                    let inst = &code[pc as usize];
+                    let m = if inst.guard == NONE { mask } else { mask & regs.pred(inst.guard) };
+                    if inst.extra {
+                        tally.extra += 1;
+                    } else {
+                        tally.lanes += m.count_ones() as u64;
+                        memory.stats.by_class[inst.class as usize] += 1;
+                    }
+                    if profiling && let Some(r) = &mut memory.stats.recorder {
+                        r.issue(frame.func, pc, mask, m, inst.extra);
+                    }
+                    if inst.tracked && tracking {
+                        track(linked, pc, inst, &regs, &mut frame.written, mask, m)
+                            .map_err(|f| (f, m.trailing_zeros(), pc))?;
+                    }
+                    if m == 0 {
+                        pc += 1;
+                        continue;
+                    }
+                    let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
+                    if inst.touches
+                        && self.flight.frame == group.frame
+                        && let Err(h) = self.flight.touch(&linked.func.touches[&pc])
+                        && memory.checks.wgmma
+                    {
+                        return Err(place(env.warpgroups[self.index as usize / 4].hazard(h)));
+                    }
+                    match &inst.op {
+                        Op::Alu(f, o) => f(&mut regs, o, m),
+                        Op::Pred(f, [d, a, b]) => {
+                            let v = f(regs.pred(*a), regs.pred(*b));
+                            regs.set_pred(*d, v, m);
+                        }
+                        Op::Load(x) => {
+                            let addrs = address(&regs, x.base, x.offset, local_base);
+                            memory.turn(m, x.order, lines[pc as usize].0);
+                            memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
+                            let strong = x.order.sem != Sem::Weak && x.space != Space::Shared;
+                            if strong && memory.races.pause() {
+                                break (m, Some(&inst.op));
+                            }
+                        }
+                        Op::Store(x) => {
+                            let addrs = address(&regs, x.base, x.offset, local_base);
+                            memory.turn(m, x.order, lines[pc as usize].0);
+                            memory.store(x, &addrs, &regs, m, &mut offs).map_err(place)?;
+                        }
+                        Op::Branch(t) if m == mask => {
+                            pc = *t;
+                            continue;
+                        }
+                        op => break (m, Some(op)),
+                    }
+                    pc += 1;
+                }
+            };
+            let Some(op) = op else {
+                if pc >= limit {
+                    leave!(Event::Next(Next::Again));
+                }
+                tally.settle(env, quantum);
+                if *quantum == 0 {
+                    leave!(Event::Next(Next::Quantum));
+                }
+                if tally.left == 0 {
                     let text = "raise it with `SimBuilder::instruction_budget` if the kernel is just long";
                     return Err((Fault::new(ErrorKind::InstructionBudget, text), mask.trailing_zeros(), pc));
                 }
-                *env.budget -= 1;
-                env.stats.warp_instructions += 1;
-                env.stats.lane_instructions += m.count_ones() as u64;
-                env.stats.by_class[inst.class as usize] += 1;
-            }
-            if profiling && let Some(r) = &mut env.stats.recorder {
-                r.issue(frame.func, pc, mask, m, inst.extra);
-            }
-            if inst.tracked && env.checks.uninitialised_registers {
-                track(linked, pc, inst, &mut frame.written, mask, m)
-                    .map_err(|f| (f, m.trailing_zeros(), pc))?;
-            }
-            if m == 0 {
-                pc += 1;
                 continue;
-            }
-            let actor = env.actor(self.index, m);
-            macro_rules! memory {
-                () => {
-                    memory!(WEAK)
-                };
-                ($order:expr) => {
-                    Memory {
-                        global: env.global,
-                        shared: env.shared,
-                        rank: env.rank,
-                        local: &mut self.local,
-                        params: env.grid.params,
-                        checks: env.checks,
-                        stats: env.stats,
-                        ledger: env.ledger,
-                        local_top,
-                        actor,
-                        races: env.races,
-                        order: $order,
-                        line: linked.func.lines[pc as usize].0,
-                    }
-                };
-            }
+            };
+            let actor = Actor { lanes: m, ..everyone };
+            let line = lines[pc as usize].0;
             let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
-            if m != mask && inst.op.aligned() && env.checks.barriers {
+            if m != mask && op.aligned() && env.checks.barriers {
                 // The other lanes are here, too, and pass by: they cannot join later.
                 let text = format!("only lanes {m:#010x} of {mask:#010x} execute this aligned instruction");
                 return Err(place(Fault::new(ErrorKind::DivergentCollective, text)));
             }
-            match &inst.op {
-                Op::Alu(f, o) => f(&mut regs, o, m),
-                Op::Pred(f, [d, a, b]) => {
-                    let v = f(regs.pred(*a), regs.pred(*b));
-                    regs.set_pred(*d, v, m);
-                }
-                Op::Load(mem) => {
-                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!(mem.order).load(mem, &addrs, &mut regs, m).map_err(place)?;
-                    if mem.order.sem != Sem::Weak && mem.space != Space::Shared && env.races.pause() {
-                        pc += 1;
-                        leave!(Event::Next(Next::Pause));
-                    }
-                }
-                Op::Store(mem) => {
-                    let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    memory!(mem.order).store(mem, &addrs, &regs, m).map_err(place)?;
+            match op {
+                Op::Alu(..) | Op::Pred(..) | Op::Store(_) => {}
+                // Others are to have a turn after this one.
+                Op::Load(_) => {
+                    pc += 1;
+                    leave!(Event::Next(Next::Pause));
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
-                    crate::atomic::atomic(&mut memory!(a.order), a, &addrs, &mut regs, m).map_err(place)?;
+                    crate::atomic::atomic(&mut memory!(actor, a.order, line), a, &addrs, &mut regs, m)
+                        .map_err(place)?;
                     let asks = a.dst != NONE && a.space != Space::Shared && self.pauses < PAUSES;
                     if asks && env.races.pause() {
                         self.pauses += 1;
@@ -189,9 +301,11 @@ impl Warp {
                 }
                 Op::Discard(mem) => {
                     let addrs = address(&regs, mem.base, mem.offset, frame.local_base);
-                    crate::atomic::discard(&mut memory!(mem.order), mem, &addrs, m).map_err(place)?;
+                    crate::atomic::discard(&mut memory!(actor, mem.order, line), mem, &addrs, m)
+                        .map_err(place)?;
                 }
                 Op::Special(s, d) => {
+                    tally.settle(env, quantum);
                     let v = self.special(*s, env, mask);
                     deliver64(&mut regs, *d, &v, m);
                 }
@@ -219,10 +333,6 @@ impl Warp {
                     }
                 }
                 Op::Branch(t) => {
-                    if m == mask {
-                        pc = *t;
-                        continue;
-                    }
                     let other = Group { mask: m, pc: *t, ..*group };
                     group.mask = mask & !m;
                     pc += 1;
@@ -276,6 +386,7 @@ impl Warp {
                                 group.pc = pc;
                                 // Two groups at one place would merge: this one calls now.
                                 self.groups.push(Group { pc, ..rest });
+                                tally.settle(env, quantum);
                                 return Ok(Event::Call(same, i as u32));
                             }
                             (i as u32, same)
@@ -285,7 +396,8 @@ impl Warp {
                     if !entry.has_body {
                         let base = frame.local_base;
                         let name = entry.name.as_str();
-                        crate::printf::builtin(name, c, base, &mut memory!(), m).map_err(place)?;
+                        crate::printf::builtin(name, c, base, &mut memory!(actor, WEAK, line), m)
+                            .map_err(place)?;
                     } else {
                         leave!(Event::Call(callee.1, callee.0));
                     }
@@ -294,12 +406,21 @@ impl Warp {
                 Op::Exit => leave!(Event::Exit(m)),
                 Op::Trap => return Err(place(Fault::new(ErrorKind::Trap, "the kernel executed `trap`"))),
                 // Weak memory is not modelled: memory is already as ordered as any fence makes it.
-                Op::Fence(order) => env.races.fence(actor, *order),
+                Op::Fence(order) => {
+                    // Blocks may run on several threads of the host.
+                    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+                    env.races.fence(actor, *order);
+                }
                 Op::Nop => {}
                 Op::Collective(w) => {
                     let complete = crate::collective::execute(w, &mut regs, m, self.live, env.checks);
                     match complete.map_err(place)? {
-                        true if w.kind == Collective::Sync => {
+                        // That `match` orders memory the ISA does not say, but CUDA's C++ library counts on it.
+                        true if matches!(
+                            w.kind,
+                            Collective::Sync | Collective::MatchAny | Collective::MatchAll
+                        ) =>
+                        {
                             for lanes in crate::collective::sets(u32::src(&regs, w.members), m) {
                                 env.races.warp_sync(env.actor(self.index, lanes));
                             }
@@ -334,10 +455,31 @@ impl Warp {
                     let addrs =
                         x.place().map_or([0; 32], |p| address(&regs, p.base, p.offset, frame.local_base));
                     let mode = env.grid.accumulation;
-                    crate::matrix::execute(x, &mut memory!(WEAK), &mut regs, &addrs, m, mode)
+                    crate::matrix::execute(x, &mut memory!(actor, WEAK, line), &mut regs, &addrs, m, mode)
                         .map_err(place)?;
                     if x.orders_lanes() {
                         env.races.warp_sync(actor);
+                    }
+                }
+                Op::Warpgroup(x) => {
+                    if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
+                        leave!(Event::Park(m, Park::Collective));
+                    }
+                    let site = crate::matrix::wgmma::Site {
+                        warp: self.index,
+                        frame: group.frame,
+                        func: frame.func,
+                        pc,
+                        line,
+                        warps: env.grid.config.block.iter().product::<u32>() / 32,
+                    };
+                    let (mode, groups, flight) =
+                        (env.grid.accumulation, &mut *env.warpgroups, &mut self.flight);
+                    let execute = crate::matrix::wgmma::execute;
+                    if !execute(x, groups, site, &mut memory!(actor, WEAK, line), &mut regs, flight, mode)
+                        .map_err(place)?
+                    {
+                        leave!(Event::Park(m, Park::Warpgroup));
                     }
                 }
                 Op::ClusterBar(b) => {

@@ -10,6 +10,7 @@ use crate::block::{Env, Launch};
 use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, NEGATED, Regs};
+use crate::matrix::flight::Flight;
 use crate::step::Event;
 use crate::{ErrorKind, SimError};
 
@@ -32,6 +33,8 @@ pub(crate) enum Park {
     Collective,
     /// `barrier.cluster.wait`, in the phase of that parity.
     Cluster(u32),
+    /// `wgmma.wait_group`, for a `wgmma` that other warps of the warpgroup have yet to issue.
+    Warpgroup,
     /// A phase of the mbarrier at offset `at` of block `rank`.
     Mbarrier {
         rank: u16,
@@ -81,6 +84,8 @@ pub(crate) struct Warp {
     pub tid: [[u32; 32]; 3],
     /// Lanes that arrived at the cluster barrier and have not waited for it yet, by the parity of its phase.
     pub cluster_arrived: [u32; 2],
+    /// Registers of `wgmma`.
+    pub flight: Flight,
     turn: u32,
     /// Atomics behind which other blocks had a turn.
     pub(crate) pauses: u32,
@@ -124,6 +129,7 @@ impl Warp {
         self.turn = 0;
         self.pauses = 0;
         self.cluster_arrived = [0; 2];
+        self.flight.reset();
         let f = self.enter(env, env.program.entry, NONE, 0, self.live)?;
         self.groups.push(Group { mask: self.live, pc: 0, frame: f, park: Park::Run });
         Ok(())
@@ -218,7 +224,7 @@ impl Warp {
                 .min()
                 .unwrap_or(u32::MAX);
             let mut frame = std::mem::take(&mut self.frames[group.frame as usize]);
-            let outcome = self.step(&mut group, &mut frame, limit, env, &mut quantum);
+            let outcome = crate::step::step(self, &mut group, &mut frame, limit, env, &mut quantum);
             let func = frame.func;
             let home = group.frame;
             self.frames[home as usize] = frame;

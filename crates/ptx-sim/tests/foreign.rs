@@ -3,6 +3,9 @@
 
 mod foreign {
     mod atomics;
+    mod barriers;
+    mod bulk;
+    mod cluster_copies;
     mod clusters;
     mod dense;
     mod grids;
@@ -10,11 +13,13 @@ mod foreign {
     mod language;
     mod numbers;
     mod ordered;
+    mod pipeline;
     mod resident;
     mod rig;
     mod roundtrip;
     mod sums;
     mod tensor;
+    mod tensormap;
     mod triton;
     mod warps;
 }

@@ -69,6 +69,8 @@ proptest! {
             let sum = (s(v[0]) as i64 * s(v[1]) as i64).wrapping_add((r(v[2]) as u64 | (r(v[3]) as u64) << 32) as i64);
             (sum >> 32) as u32 as u64
         });
+        // Behind a subtraction the flag says that nothing was borrowed.
+        exact("sub.cc.u32 %r22, %A, %B; addc.u32 %D, 0, 0;", "rrr", &x, |v| (r(v[0]) >= r(v[1])) as u64);
         // The flag survives instructions in between that do not set it.
         exact("add.cc.u32 %r22, %A, %B; mul.lo.u32 %r23, %A, %B; addc.u32 %D, %r23, 0;", "rrr", &x, |v| {
             r(v[0]).wrapping_mul(r(v[1])).wrapping_add(r(v[0]).overflowing_add(r(v[1])).1 as u32) as u64
@@ -162,6 +164,14 @@ proptest! {
         exact("sub.s8x4 %D, %A, %B;", "rrr", &x, |v| bytes(v, &u8::wrapping_sub));
         exact("min.s8x4 %D, %A, %B;", "rrr", &x, |v| bytes(v, &|a, b| (a as i8).min(b as i8) as u8));
         exact("max.u8x4 %D, %A, %B;", "rrr", &x, |v| bytes(v, &u8::max));
+        exact("vabsdiff4.u32.u32.u32 %D, %A, %B, %C;", "rrrr", &x, |v| bytes(v, &u8::abs_diff));
+        exact("vadd4.u32.u32.u32.sat %D, %A, %B, %C;", "rrrr", &x, |v| bytes(v, &u8::saturating_add));
+        exact("vsub4.s32.s32.s32.sat %D, %A, %B, %C;", "rrrr", &x, |v| bytes(v, &|a, b| (a as i8).saturating_sub(b as i8) as u8));
+        exact("vmin2.s32.s32.s32 %D, %A, %B, %C;", "rrrr", &x, |v| halves(v, &|a, b| (a as i16).min(b as i16) as u16));
+        exact("vavrg4.u32.u32.u32 %D, %A, %B, %C;", "rrrr", &x, |v| bytes(v, &|a, b| (a as u16 + b as u16).div_ceil(2) as u8));
+        exact("vabsdiff4.u32.u32.u32.add %D, %A, %B, %C;", "rrrr", &x, |v| {
+            (0..4).fold(r(v[2]), |acc, i| acc.wrapping_add(((v[0] >> (8 * i)) as u8).abs_diff((v[1] >> (8 * i)) as u8) as u32)) as u64
+        });
         exact("neg.s8x4 %D, %A;", "rr", &x, |v| bytes(v, &|a, _| a.wrapping_neg()));
     }
 

@@ -177,6 +177,37 @@ fn tensor_cores() {
     assert!(r.assumptions.iter().any(|a| a.contains("no tensor-core peak is known for f64")), "{r}");
 }
 
+#[test]
+fn asynchronous_copies() {
+    // One thread fetches 2000 bytes, from the middle of a sector on, and stores 512 of them.
+    let p = profile(
+        ".shared .align 8 .b8 m[8]; mov.u32 %r5, s; mov.u32 %r6, m; add.s64 %d2, %d0, 16;\n\
+         mbarrier.init.shared.b64 [%r6], 1; mbarrier.arrive.expect_tx.shared.b64 _, [%r6], 2000;\n\
+         cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r5], [%d2], 2000, [%r6];\nagain:\n\
+         mbarrier.try_wait.parity.shared.b64 %p1, [%r6], 0;\n@!%p1 bra again;\n\
+         cp.async.bulk.global.shared::cta.bulk_group [%d1], [%r5], 512;\n\
+         cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;",
+        1,
+        1,
+        0,
+    );
+    let (loads, stores) = (p.global.loads, p.global.stores);
+    assert_eq!((loads.requests, loads.bytes, loads.sectors, loads.ideal_sectors), (1, 2000, 63, 63));
+    assert_eq!((stores.requests, stores.sectors, p.global.footprint), (1, 16, 32 * 79));
+    assert_eq!((p.shared.stores.wavefronts, p.shared.loads.wavefronts), (16, 4));
+    assert_eq!(p.lines.iter().find(|l| l.line == 11).unwrap().global.sectors, 63);
+    // 16 bytes for each lane of two warps, all in one column of 128 bytes.
+    let p = profile(
+        "mul.wide.u32 %d2, %r4, 16; add.s64 %d3, %d0, %d2; shl.b32 %r6, %r4, 7; mov.u32 %r5, s; add.u32 %r5, %r5, %r6;\n\
+         cp.async.cg.shared.global [%r5], [%d3], 16;\ncp.async.wait_all;",
+        1,
+        64,
+        0,
+    );
+    assert_eq!((p.global.loads.requests, p.global.loads.sectors_per_request()), (2, 16.0));
+    assert_eq!((p.shared.stores.requests, p.shared.stores.wavefronts_per_request()), (2, 32.0));
+}
+
 fn corpus() -> Module {
     Module::parse(include_str!("ptx/corpus_sm_80.ptx")).unwrap()
 }

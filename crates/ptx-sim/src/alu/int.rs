@@ -55,8 +55,8 @@ macro_rules! wides {
     };
 }
 
-/// Adds with carry in and out. Subtraction adds the complement of `b`, so its carry means "no borrow": what hardware does, and
-/// what shows where an `addc` reads the flag of a `sub.cc`, as in nvcc's 128-bit division.
+/// Adds with carry in and out. A subtraction adds the complement, and its flag is the carry of that sum (set when nothing
+/// was borrowed), as on the hardware: `addc` after `sub.cc` reads it so, and nvcc's 128-bit division relies on it.
 #[inline(always)]
 fn carry<T: Lane<Store: Into<u64>> + Copy>(
     r: &mut Regs<'_>,
@@ -68,18 +68,17 @@ fn carry<T: Lane<Store: Into<u64>> + Copy>(
     // Flags: 1 = subtract, 2 = use the flag, 4 = set the flag.
     let fl = o[4];
     let (a, b) = (T::src(r, o[1]), T::src(r, o[2]));
-    let cin = if fl & 2 != 0 { r.preds[CARRY as usize] } else { 0 };
+    let cin = match fl & 3 {
+        0 => 0,
+        1 => !0,
+        _ => r.preds[CARRY as usize],
+    };
     let mut out = [T::Store::default(); 32];
     let mut cout = 0u32;
     for l in 0..32 {
         let (x, y): (u64, u64) = (a[l].into(), b[l].into());
-        let c = (cin >> l & 1) as i128;
-        let sum = if fl & 1 == 0 {
-            x as i128 + y as i128 + c
-        } else {
-            // 2^bits + x - y, less one for a borrow.
-            (1i128 << bits) + x as i128 - y as i128 - if fl & 2 != 0 { 1 - c } else { 0 }
-        };
+        let y = if fl & 1 != 0 { !y & (!0 >> (64 - bits)) } else { y };
+        let sum = x as i128 + y as i128 + (cin >> l & 1) as i128;
         out[l] = store(sum as u64);
         cout |= ((sum >> bits & 1) as u32) << l;
     }

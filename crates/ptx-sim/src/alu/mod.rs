@@ -11,6 +11,7 @@ mod logic;
 mod narrow;
 mod packed;
 mod soft;
+mod video;
 
 use crate::lanes::Spec;
 use crate::stats::Class;
@@ -166,6 +167,9 @@ pub(crate) fn lookup(op: &Opcode<'_>) -> Option<(Spec, Class)> {
         && let Some(s) = narrow::lookup(op)
     {
         return Some((s, Class::Convert));
+    }
+    if let Some(s) = video::lookup(op) {
+        return Some((s, Class::Integer));
     }
     if !op.mods.iter().all(|m| MODIFIERS.contains(m)) {
         return None;

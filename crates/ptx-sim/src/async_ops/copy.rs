@@ -74,6 +74,15 @@ impl Copy {
 }
 
 impl Copies {
+    /// Lands the older half of too many copies.
+    pub(super) fn bound(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        if self.list.len() < super::MAX_IN_FLIGHT {
+            return Ok(());
+        }
+        let half = self.list[self.list.len() / 2].seq;
+        self.land(!0, |c, _| c.seq < half, false, ctx)
+    }
+
     /// Lands what `due` says of each lane of each copy; `waits`: the lanes themselves wait for it.
     fn land(
         &mut self,
@@ -107,6 +116,16 @@ impl Engine {
         let Some(w) = self.copies.get_mut(&(rank, warp)) else { return Ok(()) };
         let committed = w.committed;
         w.land(mask, |c, l| keep.is_none_or(|n| c.group[l].saturating_add(n) < committed[l]), true, ctx)
+    }
+
+    /// `cp.async.mbarrier.arrive`: an arrival that waits for its copies.
+    pub(super) fn follow(&mut self, a: Arrival, ctx: &mut Ctx<'_>) -> Step {
+        if self.arrivals.len() >= super::MAX_IN_FLIGHT {
+            self.copies_arrive(self.arrivals[0].id, ctx)?;
+        }
+        self.events += 1;
+        self.arrivals.push(a);
+        Ok(())
     }
 
     /// The arrival behind some copies.

@@ -3,9 +3,9 @@
 use super::isa::{Addr, Async, End, Wait};
 use super::issue::{BYTES, Plan, addresses, at, by, one, optional};
 use super::mbarrier::{Arrival, Outcome};
-use super::{Ctx, Engine, Origin, Place, Route, Target, copy, map_edit, tensor};
+use super::{Ctx, Engine, Origin, Place, Route, Segment, Target, copy, map_edit, tensor};
 use crate::ErrorKind;
-use crate::access::{Kind, Local, Memory, deliver32, deliver64};
+use crate::access::{Kind, Local, Memory, deliver32, deliver64, value};
 use crate::block::Env;
 use crate::error::{Fault, Step};
 use crate::isa::{NONE, Space, WEAK};
@@ -117,7 +117,7 @@ pub(crate) fn execute(
         }
         Async::CopyCommit => {
             let w = engine.copies.entry((rank, i.warp)).or_default();
-            i.lanes().for_each(|l| w.committed[l] += 1);
+            i.lanes().for_each(|l| w.committed[l] = w.committed[l].saturating_add(1));
         }
         Async::CopyWait(keep) => engine.copies_wait(rank, i.warp, i.mask, *keep, &mut ctx)?,
         Async::CopyArrive { at, noinc } => {
@@ -131,8 +131,8 @@ pub(crate) fn execute(
                 let (id, origin) = (engine.id(), i.origin(rank, l));
                 let seq = engine.copies.get(&(rank, i.warp)).map_or(0, |w| w.seq);
                 let actor = ctx.fork(origin.actor(&ctx), p, engine.phase(p));
-                engine.arrivals.push(copy::Arrival { id, at: p, seq, origin, actor });
-                engine.events += 1;
+                let arrival = copy::Arrival { id, at: p, seq, origin, actor };
+                engine.follow(arrival, &mut ctx).map_err(by(l))?;
             }
         }
         Async::Init { at, count } => {
@@ -212,6 +212,23 @@ pub(crate) fn execute(
                 one.issue(p, plan, regs, engine, &mut ctx).map_err(by(l))?;
             }
         }
+        Async::Store { dst, values, size, mbar, reduce } => {
+            let to = own(dst, regs);
+            let values: Vec<[u64; 32]> = values.iter().map(|v| value(regs, *v)).collect();
+            let end = End::Mbarrier(*mbar, NONE);
+            for l in i.lanes() {
+                let data: Vec<u8> =
+                    values.iter().flat_map(|v| v[l].to_le_bytes().into_iter().take(*size as usize)).collect();
+                let bytes = data.len() as u64;
+                let p = ctx.shared_place(rank, dst.space, to[l], bytes, bytes).map_err(by(l))?;
+                let Some(p) = p else { continue };
+                let segments = vec![Segment { shared: p.at, far: None, len: bytes as u32 }];
+                let (route, reduce, data) = (Route::Load, *reduce, Some(data));
+                let plan = Plan { route, segments, bytes, reduce, elements: BYTES, data };
+                let one = Ends { i, rank, lane: l, end: &end };
+                one.issue(p, plan, regs, engine, &mut ctx).map_err(by(l))?;
+            }
+        }
         Async::Prefetch(a, size) => {
             let from = own(a, regs);
             for l in i.lanes() {
@@ -227,7 +244,11 @@ pub(crate) fn execute(
                 read.map_or(Ok(()), |m| tensor::check(&m, coordinates.len())).map_err(by(l))?;
             }
         }
-        Async::BulkCommit => i.lanes().for_each(|l| engine.commit(i.origin(rank, l).thread())),
+        Async::BulkCommit => {
+            for l in i.lanes() {
+                engine.commit(&i.origin(rank, l), &mut ctx).map_err(by(l))?;
+            }
+        }
         Async::BulkWait(keep, read) => {
             for l in i.lanes() {
                 let o = i.origin(rank, l);
@@ -303,6 +324,7 @@ fn sources(
                 actor,
                 races: ctx.races,
                 ledger: ctx.ledger,
+                repeats: 0,
                 order: WEAK,
                 line: i.line,
             };
@@ -386,7 +408,7 @@ fn bulk(
             (Route::Store, s, one(s.at, to, n))
         }
     };
-    let plan = Plan { route, segments, bytes: n as u64, reduce, elements: BYTES };
+    let plan = Plan { route, segments, bytes: n as u64, reduce, elements: BYTES, data: None };
     ends.issue(place, plan, regs, engine, ctx)
 }
 

@@ -142,8 +142,9 @@ impl Flight {
                 self.told_global(ctx)?;
                 self.told_shared(false, ctx)?;
                 self.told_shared(true, ctx)?;
+                let given = self.captured.take();
                 for s in &self.segments {
-                    let data = self.fetch(s, ctx);
+                    let data = given.clone().unwrap_or_else(|| self.fetch(s, ctx));
                     let at = s.shared as usize;
                     for t in &self.targets {
                         let own = &mut ctx.shared[t.rank];
@@ -183,17 +184,20 @@ impl Engine {
     }
 
     /// `cp.async.bulk.commit_group` of a thread.
-    pub(super) fn commit(&mut self, thread: u32) {
-        let g = self.groups.entry(thread).or_default();
+    pub(super) fn commit(&mut self, o: &Origin, ctx: &mut Ctx<'_>) -> Step {
+        let g = self.groups.entry(o.thread()).or_default();
         let open = std::mem::take(&mut g.open);
         g.committed.push_back(open);
+        let many = g.committed.len() > super::MAX_IN_FLIGHT;
+        if many { self.wait_group(o, super::MAX_IN_FLIGHT / 2, false, ctx) } else { Ok(()) }
     }
 
     /// `cp.async.bulk.wait_group` of a thread: all but its last `keep` groups are done, or have at least read their sources.
     pub(super) fn wait_group(&mut self, o: &Origin, keep: usize, read: bool, ctx: &mut Ctx<'_>) -> Step {
         let Some(g) = self.groups.get_mut(&o.thread()) else { return Ok(()) };
         let over = g.committed.len().saturating_sub(keep);
-        let numbers = g.done..g.done + over as u32;
+        let first = g.done;
+        let numbers = (0..over as u32).map(move |n| first.wrapping_add(n));
         let mut ids: Vec<u64> = g.committed.iter().take(over).flatten().copied().collect();
         shuffle(&mut ids, &mut self.random);
         if read {
@@ -204,7 +208,7 @@ impl Engine {
             return Ok(());
         }
         g.committed.drain(..over);
-        g.done += over as u32;
+        g.done = g.done.wrapping_add(over as u32);
         ids.into_iter().try_for_each(|id| self.land(id, ctx))?;
         numbers.for_each(|n| ctx.learn_group(o, n, true));
         Ok(())

@@ -58,6 +58,15 @@ pub(crate) enum Async {
     Bulk { dst: Addr, src: Addr, size: u32, end: End, reduce: Reduce },
     /// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor`.
     Tensor { map: Addr, coordinates: Box<[u32]>, shared: Addr, load: bool, end: End, reduce: Option<AtomOp> },
+    /// `st.async` and `red.async`: registers to shared memory of the cluster.
+    Store {
+        dst: Addr,
+        values: Box<[Slot]>,
+        /// Bytes of each.
+        size: u8,
+        mbar: Addr,
+        reduce: Reduce,
+    },
     /// `cp.async.bulk.prefetch`: address, size.
     Prefetch(Addr, u32),
     /// `cp.async.bulk.prefetch.tensor`.

@@ -112,6 +112,9 @@ impl Ctx<'_> {
             let place = a.base + missing as u64;
             return at(ErrorKind::UninitialisedGlobal, place, self.global.describe(place));
         }
+        if let Some(r) = &mut self.stats.recorder {
+            r.bulk(a.base, offset, bytes as usize, kind);
+        }
         self.stats.sectors += (address + bytes - 1) / 32 - address / 32 + 1;
         if kind != Kind::Write {
             self.stats.global_load_bytes += bytes;
@@ -149,6 +152,8 @@ pub(super) struct Plan {
     pub bytes: u64,
     pub reduce: Option<(AtomOp, AtomType)>,
     pub elements: Elements,
+    /// What is written, if it comes from registers.
+    pub data: Option<Vec<u8>>,
 }
 
 /// Copies without elements of their own.
@@ -181,6 +186,9 @@ impl Engine {
                 ctx.shared[place.rank].watch.hold(c.id, place.at, bytes, true, c.origin.line);
             }
         }
+        if let Some(r) = &mut ctx.stats.recorder {
+            r.shared(&c.dst.map(|a| a as usize).into(), c.mask, c.bytes as usize, Kind::Write);
+        }
         ctx.copy_writes(&c.origin, c.mask, &c.dst, c.bytes)?;
         self.events += 1;
         let w = self.copies.entry((c.origin.rank, c.origin.warp)).or_default();
@@ -188,7 +196,7 @@ impl Engine {
         w.seq += 1;
         c.group = w.committed;
         w.list.push(c);
-        Ok(())
+        w.bound(ctx)
     }
 
     /// Checks a bulk copy of one thread and puts it in flight. `group`: it belongs to the thread's bulk groups.
@@ -200,9 +208,9 @@ impl Engine {
         group: bool,
         ctx: &mut Ctx<'_>,
     ) -> Step {
-        let Plan { route, segments, bytes, reduce, elements } = plan;
+        let Plan { route, segments, bytes, reduce, elements, data } = plan;
         let id = self.id();
-        let number = |g: &super::Groups| g.done + g.committed.len() as u32;
+        let number = |g: &super::Groups| g.done.wrapping_add(g.committed.len() as u32);
         let number = group.then(|| self.groups.get(&origin.thread()).map_or(0, number));
         let f = Flight {
             id,
@@ -215,7 +223,7 @@ impl Engine {
             elements,
             actor: origin.actor(ctx),
             group: number,
-            captured: None,
+            captured: data,
         };
         for t in &f.targets {
             if let Some((at, _)) = t.mbar {
@@ -231,6 +239,9 @@ impl Engine {
                 }
             }
         }
+        if let Some(r) = &mut ctx.stats.recorder {
+            r.bulk_shared(f.bytes, if route == Route::Store { Kind::Read } else { Kind::Write });
+        }
         ctx.stats.requests += (route != Route::Between) as u64;
         for s in &f.segments {
             let kind = match (route, reduce) {
@@ -244,6 +255,9 @@ impl Engine {
             {
                 return Ok(());
             }
+        }
+        if self.flights.len() >= super::MAX_IN_FLIGHT {
+            self.land(self.flights[0].id, ctx)?;
         }
         self.launch(f, ctx);
         if group {

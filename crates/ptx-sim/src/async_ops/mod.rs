@@ -41,6 +41,10 @@ use crate::sim::Checks;
 use crate::stats::LaunchStats;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+/// Copies, arrivals and groups of a kind that may be in flight; older ones land when a newer one is issued. Landing early is always
+/// legal: this only bounds memory.
+const MAX_IN_FLIGHT: usize = 1 << 13;
+
 /// A place in the shared memory of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -133,7 +137,7 @@ struct Flight {
     actor: Actor,
     /// The thread's bulk group.
     group: Option<u32>,
-    /// A store's source, once read.
+    /// A store's source, once read, or what registers gave.
     captured: Option<Vec<u8>>,
 }
 

@@ -40,7 +40,7 @@ impl Ctx<'_> {
         }
         let (kind, order) = if write { (Kind::Write, WEAK) } else { (Kind::Atomic, ATOMIC) };
         let place = race::Place::Shared(self.shared[at.rank].block);
-        self.races.access(actor, place, &[at.at as usize; 32], actor.lanes, 8, kind, order, line)
+        self.races.access(actor, place, &[at.at as usize; 32].into(), actor.lanes, 8, kind, order, line)
     }
 
     /// What the actor did and knows is known to all that see the phase complete.
@@ -96,7 +96,7 @@ impl Ctx<'_> {
         let actor = self.actor(o.rank, o.warp, mask);
         let place = race::Place::Shared(actor.block);
         let offsets = at.map(|a| a as usize);
-        self.races.access(actor, place, &offsets, mask, bytes as usize, Kind::Write, WEAK, o.line)
+        self.races.access(actor, place, &offsets.into(), mask, bytes as usize, Kind::Write, WEAK, o.line)
     }
 }
 

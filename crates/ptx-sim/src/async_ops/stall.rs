@@ -180,7 +180,9 @@ impl Engine {
         }
         let list = self.registers.entry((o.rank, o.warp)).or_default();
         let (k, mine) = (list.len(), (o.func, o.pc, n, more));
-        list.push(mine);
+        if k < super::MAX_IN_FLIGHT {
+            list.push(mine);
+        }
         for other in o.warp / 4 * 4..o.warp / 4 * 4 + 4 {
             let theirs = self.registers.get(&(o.rank, other)).and_then(|l| l.get(k));
             if let Some(t) = theirs.filter(|t| **t != mine) {

@@ -85,7 +85,7 @@ pub(super) fn plan(map: &TensorMap, from: &[i32], shared: u64, load: bool, op: O
     let flush = matches!(map.ty, TensorMapType::F32Ftz | TensorMapType::Tf32Ftz);
     let elements = Elements { size: size as u32, nan: map.fill == OobFill::Nan, flush: flush && load };
     let route = if load { Route::Load } else { Route::Store };
-    Ok(Plan { route, segments, bytes: box_bytes(map).1, reduce, elements })
+    Ok(Plan { route, segments, bytes: box_bytes(map).1, reduce, elements, data: None })
 }
 
 /// Bytes `from..to` of the row at shared address `row`, in pieces that stay together.

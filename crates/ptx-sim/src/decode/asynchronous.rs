@@ -6,6 +6,7 @@ use crate::ast::Operand;
 use crate::async_ops::isa::{Addr, Async, End, Field, Wait};
 use crate::isa::*;
 use crate::lanes::File;
+use crate::module::type_bytes;
 use crate::stats::Class;
 
 fn atom_op(op: &Opcode<'_>) -> Option<AtomOp> {
@@ -90,6 +91,7 @@ impl<'a> Decoder<'a, '_> {
             "cp" if op.has("tensor") => self.tensor(op, operands),
             "cp" if op.has("bulk") => self.bulk(op, operands),
             "cp" if op.mods.first() == Some(&"async") => self.copy_async(op, operands),
+            "st" | "red" if op.mods.first() == Some(&"async") => self.store_async(op, operands),
             "mbarrier" => self.mbarrier(op, operands),
             "fence" if op.has("proxy") => self.proxy_fence(op, operands),
             "tensormap" => self.tensormap(op, operands),
@@ -159,6 +161,45 @@ impl<'a> Decoder<'a, '_> {
             }
         }
         Ok(self.issue(Async::Copy { dst, src, bytes: bytes as u8, size, ignore }, Class::Global))
+    }
+
+    /// `st.async` and `red.async`.
+    fn store_async(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
+        // The forms for global memory are of later architectures.
+        if op.has("global") || !op.has("mbarrier::complete_tx::bytes") {
+            return Ok(false);
+        }
+        let [dst, data, mbar] = operands else {
+            return Err("takes an address, a value and an mbarrier".into());
+        };
+        let reduce = match op.base {
+            "red" => {
+                let Some(kind) = atom_op(op) else { return Ok(false) };
+                let Some(ty) = atom_type(op.ty(), kind) else { return Ok(false) };
+                Some((kind, ty))
+            }
+            _ => None,
+        };
+        let size = type_bytes(op.ty());
+        let count = if op.has("v4") {
+            4
+        } else if op.has("v2") {
+            2
+        } else {
+            1
+        };
+        let list = match data {
+            Operand::Vector(v) => v.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        if list.len() != count || !matches!(size, 4 | 8) {
+            return Err(format!("needs {count} registers, found {}", list.len()));
+        }
+        let file = if size == 8 { File::R64 } else { File::R32 };
+        let values = list.iter().map(|v| self.value_slot(v, file)).collect::<Result<Box<[Slot]>>>()?;
+        let dst = self.place(Some(dst), Space::Shared)?;
+        let mbar = self.place(Some(mbar), Space::Shared)?;
+        Ok(self.issue(Async::Store { dst, values, size: size as u8, mbar, reduce }, Class::Shared))
     }
 
     fn mbarrier(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {

@@ -244,7 +244,10 @@ impl<'a> Decoder<'a, '_> {
             return Ok(());
         }
         let at = self.frame.next_multiple_of(16);
-        self.reserve(at, STACK)?;
+        // Without room for it the instructions themselves fail, when executed.
+        if self.reserve(at, STACK).is_err() {
+            return Ok(());
+        }
         let row = self.fresh(File::R64, 1)?;
         self.first = false;
         self.push(Op::FrameAddr(row | WIDE, at as u32), Class::Move);
@@ -256,7 +259,9 @@ impl<'a> Decoder<'a, '_> {
     /// `alloca.type ptr, size[, align]`, `stacksave.type d`, `stackrestore.type a`. The stack grows upwards; running out of
     /// it shows as an access outside the thread's local memory.
     pub(super) fn stack(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
-        let Some(sp) = self.stack else { return Ok(false) };
+        let Some(sp) = self.stack else {
+            return Err(format!("more than {} bytes of local memory", super::MAX_FRAME));
+        };
         let copy = |d: &mut Self, to: u32, from: u32| {
             let s = alu!(|a: u64| -> u64 { a });
             d.push(Op::Alu(s.f, [to, from, 0, 0, 0]), Class::Integer);

@@ -15,10 +15,10 @@ fn mma_exists(shape: Shape, a: Format, b: Format, c: Format, d: Format) -> bool 
     let float = |f| matches!(f, F16 | F32);
     let Shape { m, n: 8, k } = shape else { return false };
     match (a, b) {
-        (F16, F16) => float(c) && float(d) && m == 16 && matches!(k, 8 | 16),
+        (F16, F16) => float(c) && c == d && m == 16 && matches!(k, 8 | 16),
         (Bf16, Bf16) => (c, d) == (F32, F32) && m == 16 && matches!(k, 8 | 16),
         (Tf32, Tf32) => (c, d) == (F32, F32) && m == 16 && matches!(k, 4 | 8),
-        (E4m3 | E5m2, E4m3 | E5m2) => float(c) && float(d) && m == 16 && matches!(k, 16 | 32),
+        (E4m3 | E5m2, E4m3 | E5m2) => float(c) && c == d && m == 16 && matches!(k, 16 | 32),
         (F64, F64) => (c, d) == (F64, F64) && ((m == 8 && k == 4) || (m == 16 && matches!(k, 4 | 8 | 16))),
         (S8 | U8, S8 | U8) => {
             (c, d) == (S32, S32) && ((m == 8 && k == 16) || (m == 16 && matches!(k, 16 | 32)))
@@ -65,11 +65,11 @@ fn known(m: &str) -> bool {
 /// What the opcode of a `wmma.load` or `wmma.store` says; `.row` is `true`.
 type Words = (Shape, Role, Format, bool, usize);
 
-fn shape_of(op: &Opcode<'_>) -> Result<Shape> {
+pub(super) fn shape_of(op: &Opcode<'_>) -> Result<Shape> {
     op.mods.iter().find_map(|m| Shape::parse(m)).ok_or_else(|| "names no shape".to_string())
 }
 
-fn items<'b, 'a>(o: &'b Operand<'a>) -> &'b [Operand<'a>] {
+pub(super) fn items<'b, 'a>(o: &'b Operand<'a>) -> &'b [Operand<'a>] {
     match o {
         Operand::Vector(v) => v,
         o => std::slice::from_ref(o),
@@ -84,6 +84,7 @@ impl<'a> Decoder<'a, '_> {
             ("wmma", Some("load")) => self.wmma_load(op, operands),
             ("wmma", Some("store")) => self.wmma_store(op, operands),
             ("wmma", Some("mma")) => self.wmma(op, operands),
+            ("wgmma", _) => self.wgmma(op, operands),
             ("ldmatrix" | "stmatrix", _) => self.rows(op, operands),
             ("movmatrix", _) => {
                 let [d, s] = operands else { return Err("takes a destination and a source".into()) };
@@ -97,11 +98,11 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    fn matrix_sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
+    pub(super) fn matrix_sources(&mut self, list: &[Operand<'a>], file: File) -> Result<Box<[Slot]>> {
         list.iter().map(|o| self.value_slot(o, file)).collect()
     }
 
-    fn matrix_targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
+    pub(super) fn matrix_targets(&mut self, list: &[Operand<'a>]) -> Result<Box<[Slot]>> {
         list.iter()
             .map(|o| match o {
                 Operand::Name(n) => self.slot(n, false),
@@ -111,7 +112,7 @@ impl<'a> Decoder<'a, '_> {
     }
 
     /// A fragment of exactly `count` registers.
-    fn fragment(
+    pub(super) fn fragment(
         &mut self,
         o: &Operand<'a>,
         shape: Shape,

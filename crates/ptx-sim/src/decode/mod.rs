@@ -13,6 +13,7 @@ mod matrix;
 mod memory;
 mod order;
 mod registers;
+mod wgmma;
 
 use crate::alu::Opcode;
 use crate::ast::{Function, Inst as AstInst, Operand, Stmt, Var};
@@ -118,6 +119,7 @@ pub(crate) fn function(module: &Inner, f: &Function<'_>) -> std::result::Result<
     };
     d.whole(f).map_err(|message| (d.line, d.column, message))?;
     flow::analyse(&mut d.func, &d.uses);
+    wgmma::touches(&mut d.func, &d.uses);
     Ok(d.func)
 }
 
@@ -320,6 +322,7 @@ impl<'a> Decoder<'a, '_> {
             guard: self.guard,
             class,
             tracked: false,
+            touches: false,
             extra: !self.first,
             flops: self.flops,
         });

@@ -23,6 +23,9 @@ pub enum Accumulation {
     Truncating,
 }
 
+/// Columns computed together: every shape has a multiple of them.
+const COLUMNS: usize = 8;
+
 /// Elements of k that the unit sums at once.
 fn block(format: Format, k: usize) -> usize {
     k.min(256 / format.bits() as usize)
@@ -42,39 +45,45 @@ pub(crate) fn floats(
     let step = block(format, k);
     // Products of these fit f32, so a product and a sum are one fused operation.
     let exact = matches!(format, Format::F16 | Format::E4m3 | Format::E5m2);
-    for from in (0..k).step_by(step) {
-        let to = (from + step).min(k);
-        for i in 0..m {
-            let row = &mut acc[i * n..][..n];
-            match mode {
-                Accumulation::Sequential => {
-                    for kk in from..to {
-                        let x = a[i * k + kk];
-                        let y = &b[kk * n..][..n];
-                        if exact {
-                            for j in 0..n {
-                                row[j] += x * y[j];
-                            }
-                        } else {
-                            // A sum of two numbers of at most 24 bits, rounded to f64 and then to f32, is as if rounded
-                            // once [Figueroa 1995]; the product is exact in f64.
-                            for j in 0..n {
-                                row[j] = (row[j] as f64 + x as f64 * y[j] as f64) as f32;
+    let bits = if matches!(format, Format::E4m3 | Format::E5m2) { 13 } else { 25 };
+    for i in 0..m {
+        let x = &a[i * k..][..k];
+        for from in (0..n).step_by(COLUMNS) {
+            let row = &mut acc[i * n + from..][..COLUMNS];
+            let mut sum = [0.0; COLUMNS];
+            sum.copy_from_slice(row);
+            for start in (0..k).step_by(step) {
+                let range = start..(start + step).min(k);
+                let factors = |kk: usize| -> (f32, &[f32]) { (x[kk], &b[kk * n + from..][..COLUMNS]) };
+                match mode {
+                    Accumulation::Sequential if exact => {
+                        for (x, y) in range.map(factors) {
+                            for j in 0..COLUMNS {
+                                sum[j] += x * y[j];
                             }
                         }
                     }
-                }
-                Accumulation::Truncating => {
-                    let bits = if matches!(format, Format::E4m3 | Format::E5m2) { 13 } else { 25 };
-                    for j in 0..n {
-                        let products = (from..to).map(|kk| (a[i * k + kk], b[kk * n + j]));
-                        row[j] = truncating(products, row[j], bits);
+                    Accumulation::Sequential => {
+                        // A sum of two numbers of at most 24 bits, rounded to f64 and then to f32, is as if rounded once
+                        // [Figueroa 1995]; the product is exact in f64.
+                        for (x, y) in range.map(factors) {
+                            for j in 0..COLUMNS {
+                                sum[j] = (sum[j] as f64 + x as f64 * y[j] as f64) as f32;
+                            }
+                        }
+                    }
+                    Accumulation::Truncating => {
+                        for (j, s) in sum.iter_mut().enumerate() {
+                            let products = range.clone().map(|kk| (x[kk], b[kk * n + from + j]));
+                            *s = truncating(products, *s, bits);
+                        }
                     }
                 }
+                if half {
+                    sum.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
+                }
             }
-            if half {
-                row.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
-            }
+            row.copy_from_slice(&sum);
         }
     }
 }
@@ -144,16 +153,18 @@ pub(crate) fn integers(
 ) {
     let (m, n, k) = (shape.m as usize, shape.n as usize, shape.k as usize);
     for i in 0..m {
-        let mut sums = vec![0i32; n];
-        for kk in 0..k {
-            let x = a[i * k + kk];
-            let y = &b[kk * n..][..n];
-            for j in 0..n {
-                sums[j] += if pairing == Pairing::Xor { x ^ y[j] } else { x * y[j] };
+        for from in (0..n).step_by(COLUMNS) {
+            let mut sums = [0i32; COLUMNS];
+            for kk in 0..k {
+                let x = a[i * k + kk];
+                let y = &b[kk * n + from..][..COLUMNS];
+                for j in 0..COLUMNS {
+                    sums[j] += if pairing == Pairing::Xor { x ^ y[j] } else { x * y[j] };
+                }
             }
-        }
-        for (acc, s) in acc[i * n..].iter_mut().zip(sums) {
-            *acc = if saturate { acc.saturating_add(s) } else { acc.wrapping_add(s) };
+            for (acc, s) in acc[i * n + from..].iter_mut().zip(sums) {
+                *acc = if saturate { acc.saturating_add(s) } else { acc.wrapping_add(s) };
+            }
         }
     }
 }

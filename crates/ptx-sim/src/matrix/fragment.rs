@@ -14,7 +14,7 @@
 use super::number::{Format, canonical, f16_bits};
 use crate::access::{deliver32, deliver64, value};
 use crate::isa::{NONE, Slot};
-use crate::lanes::Regs;
+use crate::lanes::{Lane, Regs};
 
 /// Which operand of a multiplication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,17 +103,21 @@ impl Fragment {
         Fragment { format, regs, place: place.into() }
     }
 
-    /// Calls `f(place, bits)` for every element.
-    #[inline]
-    fn each(&self, regs: &Regs<'_>, mut f: impl FnMut(usize, u64)) {
+    /// The matrix, row by row, of a fragment in 32-bit registers: `f` of the bits of each element.
+    #[inline(always)]
+    fn elements<T: Copy + Default>(&self, regs: &Regs<'_>, out: &mut [T], f: impl Fn(u32) -> T) {
         let (e, bits) = (self.format.per_register() as usize, self.format.bits());
-        let keep = if bits == 64 { !0 } else { (1u64 << bits) - 1 };
+        let keep = if bits == 32 { !0 } else { (1u32 << bits) - 1 };
         for (r, &slot) in self.regs.iter().enumerate() {
-            let v = value(regs, slot);
+            let v = u32::src(regs, slot);
             for j in 0..e {
                 let at = &self.place[(r * e + j) * 32..][..32];
+                let mut x = [T::default(); 32];
                 for l in 0..32 {
-                    f(at[l] as usize, v[l] >> (j as u32 * bits) & keep);
+                    x[l] = f(v[l] >> (j as u32 * bits) & keep);
+                }
+                for l in 0..32 {
+                    out[at[l] as usize] = x[l];
                 }
             }
         }
@@ -122,19 +126,35 @@ impl Fragment {
     /// The matrix of a float fragment, row by row.
     pub(crate) fn floats(&self, regs: &Regs<'_>, out: &mut [f32]) {
         match self.format {
-            Format::F16 => self.each(regs, |at, v| out[at] = Format::F16.float(v as u32)),
-            Format::Bf16 => self.each(regs, |at, v| out[at] = Format::Bf16.float(v as u32)),
-            Format::Tf32 => self.each(regs, |at, v| out[at] = Format::Tf32.float(v as u32)),
-            f => self.each(regs, |at, v| out[at] = f.float(v as u32)),
+            Format::F16 => self.elements(regs, out, |v| Format::F16.float(v)),
+            Format::Bf16 => self.elements(regs, out, |v| Format::Bf16.float(v)),
+            Format::Tf32 => self.elements(regs, out, |v| Format::Tf32.float(v)),
+            Format::F32 => self.elements(regs, out, f32::from_bits),
+            f => self.elements(regs, out, |v| f.float(v)),
         }
     }
 
+    /// Bits of the elements.
+    pub(crate) fn raw(&self, regs: &Regs<'_>, out: &mut [u32]) {
+        self.elements(regs, out, |v| v);
+    }
+
     pub(crate) fn integers(&self, regs: &Regs<'_>, out: &mut [i32]) {
-        self.each(regs, |at, v| out[at] = self.format.integer(v as u32));
+        match self.format {
+            Format::S8 => self.elements(regs, out, |v| Format::S8.integer(v)),
+            Format::U8 => self.elements(regs, out, |v| Format::U8.integer(v)),
+            Format::S32 => self.elements(regs, out, |v| v as i32),
+            f => self.elements(regs, out, |v| f.integer(v)),
+        }
     }
 
     pub(crate) fn doubles(&self, regs: &Regs<'_>, out: &mut [f64]) {
-        self.each(regs, |at, v| out[at] = f64::from_bits(v));
+        for (r, &slot) in self.regs.iter().enumerate() {
+            let v = value(regs, slot);
+            for l in 0..32 {
+                out[self.place[r * 32 + l] as usize] = f64::from_bits(v[l]);
+            }
+        }
     }
 
     /// Writes the registers of the lanes in `mask` from `bits(place)`.

@@ -4,11 +4,15 @@
 //! ([`fragment`]); [`execute`] runs it for a whole warp. Arithmetic is in [`dot`], number formats in [`number`]. All of them
 //! are `.sync.aligned`: the 32 lanes of the warp execute them together, and [`complete`] says whether they do.
 
+mod descriptor;
 mod dot;
+pub(crate) mod flight;
 mod fragment;
 mod multiply;
 pub(crate) mod number;
+mod operation;
 mod transfer;
+pub(crate) mod wgmma;
 
 use crate::ErrorKind;
 use crate::access::Memory;

@@ -27,7 +27,7 @@ fn gather(mem: &mut Memory<'_>, space: Space, addrs: &[u64; 32], bytes: u32, mas
         let Some(arena) = arena else { continue };
         for l in (0..32).filter(|l| part >> l & 1 != 0) {
             let mut raw = [0; 16];
-            raw[..bytes as usize].copy_from_slice(&arena.bytes[offs[l]..offs[l] + bytes as usize]);
+            arena.read(offs[l], &mut raw[..bytes as usize]);
             out[l] = u128::from_le_bytes(raw);
         }
     }
@@ -50,7 +50,7 @@ fn scatter(
         let Some(arena) = arena else { continue };
         for l in (0..32).filter(|l| part >> l & 1 != 0) {
             let raw = v[l].to_le_bytes();
-            arena.bytes[offs[l]..offs[l] + bytes as usize].copy_from_slice(&raw[..bytes as usize]);
+            arena.write(offs[l], &raw[..bytes as usize]);
         }
     }
     Ok(())

@@ -46,11 +46,9 @@ impl<'a> Parser<'a> {
                 self.advance()?;
                 let mut ty = self.word("a type")?;
                 let mut vector = None;
-                // The two may come as one word: `.v2.b32`.
-                let glued = [".v2", ".v4"].iter().find_map(|v| Some((*v, ty.strip_prefix(v)?)));
-                if let Some((width, rest)) = glued {
-                    vector = Some(width);
-                    ty = if rest.is_empty() { self.word("a type")? } else { rest };
+                if matches!(ty, ".v2" | ".v4") {
+                    vector = Some(ty);
+                    ty = self.word("a type")?;
                 }
                 if !is_type(ty) {
                     return Err(self.previous.error(format!("`{ty}` is not a register type")));
@@ -101,7 +99,7 @@ impl<'a> Parser<'a> {
             Tok::Word(w) if w.starts_with('.') && !is_variable(w) => {
                 // A directive of a newer PTX: kept as if it were an instruction, and refused if execution gets there.
                 self.advance()?;
-                let operands = self.operands()?;
+                let operands = self.words()?;
                 out.push(Stmt::Inst(Inst { guard: None, opcode: w, operands, line: at.0, column: at.1 }));
             }
             Tok::Word(w) if w.starts_with('.') => {
@@ -167,6 +165,23 @@ impl<'a> Parser<'a> {
         }
         self.expect(b';')?;
         Ok(operands)
+    }
+
+    /// What follows an unknown directive: words and numbers up to the semicolon, with or without commas.
+    fn words(&mut self) -> Result<Vec<Operand<'a>>> {
+        let mut words = Vec::new();
+        while !self.is(b';') {
+            match self.tok {
+                Tok::Word(w) => words.push(Operand::Name(w)),
+                Tok::Int(v) => words.push(Operand::Int(v as i64)),
+                Tok::Str(s) => words.push(Operand::Str(s)),
+                Tok::Punct(b',') => {}
+                _ => return self.fail("`;`"),
+            }
+            self.advance()?;
+        }
+        self.advance()?;
+        Ok(words)
     }
 
     fn list(&mut self, close: u8) -> Result<Vec<Operand<'a>>> {

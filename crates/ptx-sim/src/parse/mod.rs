@@ -80,15 +80,7 @@ impl<'a> Parser<'a> {
     }
 
     fn advance(&mut self) -> Result<Tok<'a>> {
-        let mut next = self.lex.next()?;
-        // CUDA's headers write `.reg.b32 x` and `.param.b64 y`: the directive ends where its type begins.
-        if let Tok::Word(word) = next
-            && let Some(dot) = word.get(1..).and_then(|w| w.find('.')).map(|i| i + 1)
-            && (word[..dot] == *".reg" || SPACES.contains(&&word[..dot]))
-        {
-            self.lex.back(word.len() - dot);
-            next = Tok::Word(&word[..dot]);
-        }
+        let next = self.lex.next()?;
         self.previous = std::mem::replace(&mut self.here, self.lex.start);
         Ok(std::mem::replace(&mut self.tok, next))
     }
@@ -295,7 +287,8 @@ impl<'a> Parser<'a> {
 
     /// From the state space to the end of the first declarator.
     fn var(&mut self, linkage: Vec<&'a str>) -> Result<Var<'a>> {
-        let mut v = Var { linkage, line: Line(self.here.line), ..Var::default() };
+        let mut v =
+            Var { linkage, line: Line(self.here.line), column: Line(self.here.column), ..Var::default() };
         let space = self.word("a state space such as `.shared`")?;
         // `.reg` parameters of functions are written with their space, too.
         let known = SPACES.contains(&space)

@@ -2,7 +2,7 @@
 //!
 //! [`Profile`] is gathered when the simulator was built with [`SimBuilder::profile`](crate::SimBuilder::profile), and
 //! arrives in [`LaunchStats::profile`](crate::LaunchStats::profile). All its counts are exact for the PTX that ran: sectors,
-//! wavefronts and lanes are worked out from the addresses of every access. [`occupancy`] and [`roofline`] then say how many
+//! wavefronts and lanes are worked out from the addresses of every access; bulk copies count as perfectly spread over the banks. [`occupancy`] and [`roofline`] then say how many
 //! blocks a named [`Gpu`] holds at a time and what bounds the kernel on it; a roofline is an estimate, and prints what it
 //! assumes.
 //!
@@ -37,7 +37,7 @@ mod roofline;
 
 pub use gpu::{Gpu, Lanes, SmLimits};
 pub use occupancy::{Limit, Occupancy, Waves, occupancy};
-pub use ptxas::{PtxasError, Usage, find_ptxas, usage};
+pub use ptxas::{PtxasError, Usage, find_ptxas, usage, usages};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};
 
 use std::collections::BTreeMap;
@@ -212,6 +212,8 @@ pub struct Profile {
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
     pub block: [u32; 3],
+    /// Blocks of a cluster in x, y, z.
+    pub cluster: [u32; 3],
     /// Shared memory of a block, static and dynamic, in bytes.
     pub shared_bytes: u32,
     /// Instructions issued, one per warp.

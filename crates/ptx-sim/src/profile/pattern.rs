@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn offsets(f: impl Fn(usize) -> usize) -> Offsets {
-        std::array::from_fn(f)
+        Offsets::from(std::array::from_fn(f))
     }
 
     #[test]

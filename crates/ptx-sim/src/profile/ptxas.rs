@@ -1,5 +1,6 @@
 //! Registers, spills and stack of a kernel, from NVIDIA's assembler where there is one: nothing else knows them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,8 +57,8 @@ pub fn find_ptxas() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("ptxas")).find(|file| file.is_file())
 }
 
-/// Assembles the file for `target` (`sm_90a`) and reads what it says of `kernel`.
-pub fn usage(ptxas: &Path, file: &Path, target: &str, kernel: &str) -> Result<Usage, PtxasError> {
+/// Assembles the file for `target` (`sm_90a`) and reads what it says of each kernel and function.
+pub fn usages(ptxas: &Path, file: &Path, target: &str) -> Result<BTreeMap<String, Usage>, PtxasError> {
     let path = || ptxas.display().to_string();
     let run = Command::new(ptxas)
         .args(["-v", &format!("-arch={target}"), "-o", if cfg!(windows) { "NUL" } else { "/dev/null" }])
@@ -69,25 +70,34 @@ pub fn usage(ptxas: &Path, file: &Path, target: &str, kernel: &str) -> Result<Us
         let reason = said.lines().find(|l| !l.trim().is_empty()).unwrap_or("no reason given").to_string();
         return Err(PtxasError::Refused { path: path(), reason });
     }
-    read(&said, kernel).ok_or_else(|| PtxasError::NoKernel { path: path(), kernel: kernel.into() })
+    Ok(read(&said))
 }
 
-/// The report's lines about one kernel: a header that names it, its stack and spills, its registers.
-fn read(report: &str, kernel: &str) -> Option<Usage> {
-    let mut found = None;
-    let mut here = false;
+/// [`usages`] of one kernel.
+pub fn usage(ptxas: &Path, file: &Path, target: &str, kernel: &str) -> Result<Usage, PtxasError> {
+    usages(ptxas, file, target)?
+        .remove(kernel)
+        .ok_or_else(|| PtxasError::NoKernel { path: ptxas.display().to_string(), kernel: kernel.into() })
+}
+
+/// The report: a header that names a function, its stack and spills, its registers.
+fn read(report: &str) -> BTreeMap<String, Usage> {
+    let mut found: BTreeMap<String, Usage> = BTreeMap::new();
+    let mut here = None;
     for line in report.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
-            here = rest.split_once('\'').is_some_and(|(name, _)| name == kernel);
+            here = rest.split_once('\'').map(|(name, _)| name.to_string());
         } else if let Some((_, name)) = line.split_once("Function properties for ") {
-            here = name.trim() == kernel;
-        } else if here && line.contains("bytes stack frame") {
-            let u = found.get_or_insert_with(Usage::default);
-            u.stack = before(line, "bytes stack frame");
-            u.spill_stores = before(line, "bytes spill stores");
-            u.spill_loads = before(line, "bytes spill loads");
-        } else if here && line.contains("Used ") && line.contains("registers") {
-            found.get_or_insert_with(Usage::default).registers = before(line, "registers");
+            here = Some(name.trim().to_string());
+        } else if let Some(name) = &here {
+            if line.contains("bytes stack frame") {
+                let u = found.entry(name.clone()).or_default();
+                u.stack = before(line, "bytes stack frame");
+                u.spill_stores = before(line, "bytes spill stores");
+                u.spill_loads = before(line, "bytes spill loads");
+            } else if line.contains("Used ") && line.contains("registers") {
+                found.entry(name.clone()).or_default().registers = before(line, "registers");
+            }
         }
     }
     found
@@ -112,9 +122,8 @@ mod tests {
             ptxas info    : Function properties for k\n    72 bytes stack frame, 68 bytes spill stores, 64 bytes spill loads\n\
             ptxas info    : Used 255 registers, used 1 barriers, 72 bytes cumulative stack size, 4096 bytes smem\n";
         let u = Usage { registers: 255, stack: 72, spill_stores: 68, spill_loads: 64 };
-        assert_eq!(read(report, "k"), Some(u));
-        assert_eq!(read(report, "other").map(|u| u.registers), Some(8));
-        assert_eq!(read(report, "third"), None);
+        let all = read(report);
+        assert_eq!((all.get("k"), all["other"].registers, all.len()), (Some(&u), 8, 2));
     }
 
     #[test]

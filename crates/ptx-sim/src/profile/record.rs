@@ -163,6 +163,37 @@ impl Recorder {
         }
     }
 
+    /// A range that a bulk copy moves, of the global allocation at `base`.
+    pub(crate) fn bulk(&mut self, base: u64, offset: usize, bytes: usize, kind: Kind) {
+        let (first, last) = (offset / SECTOR, (offset + bytes.max(1) - 1) / SECTOR);
+        let touched = self.touched.entry(base).or_default();
+        for s in first..=last {
+            if kind != Kind::Write {
+                mark(&mut touched.loaded, s);
+            }
+            if kind != Kind::Read {
+                mark(&mut touched.stored, s);
+            }
+        }
+        let t = Traffic {
+            requests: self.request(Place::Global),
+            bytes: bytes as u64,
+            sectors: (last - first + 1) as u64,
+            ideal_sectors: bytes.div_ceil(SECTOR) as u64,
+        };
+        self.global[kind as usize].add(&t);
+        self.count().global.add(&t);
+    }
+
+    /// The shared memory that a bulk copy reads or writes: 128 bytes a wavefront.
+    pub(crate) fn bulk_shared(&mut self, bytes: u64, kind: Kind) {
+        let wavefronts = bytes.div_ceil(128);
+        let requests = self.request(Place::Shared);
+        let t = SharedTraffic { requests, bytes, wavefronts, ideal_wavefronts: wavefronts };
+        self.shared[kind as usize].add(&t);
+        self.count().shared.add(&t);
+    }
+
     /// A load of constant memory.
     pub(crate) fn constant(&mut self) {
         let n = self.request(Place::Constant);
@@ -224,6 +255,7 @@ impl Recorder {
             kernel: module.funcs[program.entry as usize].name.clone(),
             grid: config.grid,
             block: config.block,
+            cluster: config.cluster,
             shared_bytes: u32::try_from(program.shared_bytes(config.shared_bytes)).unwrap_or(u32::MAX),
             ..Profile::default()
         };

@@ -62,9 +62,13 @@ fn shared(f: &mut fmt::Formatter<'_>, name: &str, t: &SharedTraffic) -> fmt::Res
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ([gx, gy, gz], [bx, by, bz]) = (self.grid, self.block);
+        let cluster = match self.cluster {
+            [0 | 1, 0 | 1, 0 | 1] => String::new(),
+            [x, y, z] => format!(" in clusters of {x}x{y}x{z}"),
+        };
         writeln!(
             f,
-            "profile of `{}`, grid {gx}x{gy}x{gz}, block {bx}x{by}x{bz}, {} bytes of shared memory",
+            "profile of `{}`, grid {gx}x{gy}x{gz}{cluster}, block {bx}x{by}x{bz}, {} bytes of shared memory",
             self.kernel,
             grouped(self.shared_bytes as u64)
         )?;
@@ -164,7 +168,7 @@ impl Profile {
                 grouped(l.warp_instructions),
                 percent(lanes),
                 l.line,
-                l.text
+                l.text.replace('\t', " ")
             )?;
             if !notes.is_empty() {
                 write!(f, "  [{}]", notes.join(", "))?;

@@ -155,6 +155,9 @@ pub fn roofline(p: &Profile, gpu: &Gpu, registers: Option<u32>) -> Roofline {
     if gpu.l2_bytes_per_clock.is_none() {
         assumptions.push("the bandwidth of the L2 cache is not published: it is no bound".into());
     }
+    if p.cluster.iter().product::<u32>() > 1 {
+        assumptions.push("the blocks of a cluster find room like any others".into());
+    }
     if registers.is_none() {
         assumptions
             .push("registers are not known (no ptxas, no --registers): they limit no occupancy".into());

@@ -9,7 +9,7 @@
 //! - [`release`](Races::release) and [`acquire`](Races::acquire) on a [`Key`]: arrivals at named barriers, `barrier.cluster`, mbarriers,
 //!   groups of copies. What the releasing actor did and knew is known to all that acquire the key later. A phase or group
 //!   is part of its key; a phase also knows what the one before it knew. [`forget`](Races::forget) ends a key.
-//! - [`warp_sync`](Races::warp_sync): lanes of a warp synchronised (`bar.warp.sync`).
+//! - [`warp_sync`](Races::warp_sync): lanes of a warp synchronised (`bar.warp.sync`; `match.sync` too, for libcu++ needs it).
 //! - [`fence`](Races::fence): `fence` and `membar`.
 //! - Atomics and strong loads and stores synchronise by themselves in [`Races::access`], by their [`Order`].
 //!

@@ -204,6 +204,47 @@ fn reductions_of_floats() {
     });
 }
 
+/// Every thread of a block stores two words, or adds one, into the next block's shared memory.
+#[test]
+fn stores_from_registers() {
+    let body = |store: &str, bytes: u32| {
+        kernel(
+            SHARED,
+            &format!(
+                "{INIT}shl.b32 %r13, %r1, 3; add.u32 %r14, %r10, %r13; add.u32 %r40, %r1, 5; st.shared.v2.u32 [%r14], {{%r40, %r1}};\n\
+                 @%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r12], {};\n\
+                 barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\n\
+                 mov.u32 %r15, %cluster_nctarank; add.u32 %r16, %r2, 1; rem.u32 %r16, %r16, %r15;\n\
+                 mapa.shared::cluster.u32 %r17, %r14, %r16; mapa.shared::cluster.u32 %r18, %r12, %r16;\n\
+                 mad.lo.u32 %r19, %r3, 100, %r1; add.u32 %r20, %r19, 7;\n{store}\n{WAIT}\
+                 ld.shared.v2.u32 {{%r21, %r22}}, [%r14]; mad.lo.u32 %r23, %r3, 96, %r1; mul.wide.u32 %d5, %r23, 8; add.u64 %d6, %d1, %d5;\n\
+                 st.global.v2.u32 [%d6], {{%r21, %r22}};\nbarrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;",
+                96 * bytes
+            ),
+        )
+    };
+    let go = |ptx: &str, f: &dyn Fn(u32, u32) -> [u32; 2]| {
+        let wanted: Vec<u32> = (0..4 * 96).flat_map(|i| f((i / 96 + 3) % 4, i % 96)).collect();
+        Run { ptx, grid: 4, block: 96, cluster: 4, input: &[0; 16], output: 4 * wanted.len(), n: 0 }
+            .gives(&to_bytes(&wanted));
+    };
+    let end = "shared::cluster.mbarrier::complete_tx::bytes";
+    let two = format!("st.async.weak.{end}.v2.b32 [%r17], {{%r19, %r20}}, [%r18];");
+    go(&body(&two, 8), &|from, t| [100 * from + t, 100 * from + t + 7]);
+    go(
+        &body(&format!("mov.b64 %d7, {{%r20, %r19}}; st.async.{end}.b64 [%r17], %d7, [%r18];"), 8),
+        &|from, t| [100 * from + t + 7, 100 * from + t],
+    );
+    let add = format!("red.async.relaxed.cluster.{end}.add.u32 [%r17], %r19, [%r18];");
+    go(&body(&add, 4), &|from, t| [t + 5 + 100 * from + t, t]);
+    let early = body(&two, 8).replace(WAIT, "");
+    for seed in 0..SEEDS {
+        let run = Run { ptx: &early, grid: 4, block: 96, cluster: 4, input: &[0; 16], output: 3072, n: 0 };
+        let e = run.launch(seed).expect_err("nobody waits");
+        assert!(matches!(e.kind, ErrorKind::AsyncInFlight | ErrorKind::SharedRace), "{e}");
+    }
+}
+
 #[test]
 fn multicast_reaches_the_blocks_of_the_mask() {
     // Block 1 of four loads for blocks 0, 1 and 3; block 2 keeps what it wrote itself.

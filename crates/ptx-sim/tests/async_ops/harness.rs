@@ -65,9 +65,7 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     pub fn checks() -> Checks {
-        let mut checks = Checks::all();
-        checks.shared_races = false;
-        checks
+        Checks::all()
     }
 
     pub fn launch(&self, seed: u64) -> Result<Vec<u8>, SimError> {

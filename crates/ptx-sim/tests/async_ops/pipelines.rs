@@ -116,6 +116,24 @@ fn broken_rings_are_found_on_every_seed() {
     run(&gone, &input, 8).fails(ErrorKind::AsyncUnfinished, "cp.async.bulk");
 }
 
+/// Copies land although another warp runs all the time, waiting for a flag that the first one sets when it has them.
+#[test]
+fn copies_land_while_others_spin() {
+    let ptx = kernel(
+        ".shared .align 128 .b8 s[64]; .shared .align 8 .b8 bar[8]; .shared .align 4 .b8 flag[4];",
+        "mov.u32 %r10, s; mov.u32 %r11, bar; mov.u32 %r12, flag; setp.eq.u32 %p1, %r1, 0;\n\
+         @%p1 mbarrier.init.shared::cta.b64 [%r11], 1;\n@%p1 st.shared.u32 [%r12], 0;\nbar.sync 0;\n\
+         setp.ne.u32 %p2, %w, 0; @%p2 bra SPIN; @!%p1 bra END;\n\
+         mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r11], 64;\n\
+         cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r10], [%d0], 64, [%r11];\n\
+         W: mbarrier.try_wait.parity.shared::cta.b64 %p3, [%r11], 0;\n@!%p3 bra W;\n\
+         ld.shared.u32 %r13, [%r10+60]; st.global.u32 [%d1], %r13; st.release.cta.shared.u32 [%r12], 1; bra END;\n\
+         SPIN: ld.acquire.cta.shared.u32 %r14, [%r12]; setp.eq.u32 %p4, %r14, 0; @%p4 bra SPIN;\nEND:",
+    );
+    let input = Random(77).bytes(64);
+    Run { ptx: &ptx, grid: 1, block: 64, cluster: 1, input: &input, output: 4, n: 0 }.gives(&input[60..]);
+}
+
 /// Each block of a cluster loads its part of every tile and multicasts it to all; all sum up whole tiles.
 fn multicast(size: u32) -> String {
     let part = STAGE / size;

@@ -106,13 +106,13 @@ fn nobody_touches_what_is_in_flight() {
     run(&load("", again), in_flight, "[%d0], 16,");
     let back = "@%p1 cp.async.bulk.global.shared::cta.bulk_group [%d1], [%r10], 16;";
     run(&load("", back), in_flight, "[%d1], [%r10], 16;");
-    run(&load("", "@%p1 mbarrier.inval.shared::cta.b64 [%r13];"), in_flight, "inval");
+    run(&load("", "@%p1 mbarrier.inval.shared::cta.b64 [%r13];\nbar.sync 0;"), in_flight, "inval");
     // Into the mbarrier itself, and a wait that nobody makes.
     let over = load("", "")
         .replace("[%r10], [%d0], 1024", "[%r13], [%d0], 16")
         .replace(".align 8 .b8 bar", ".align 16 .b8 bar");
     run(&over, Some(ErrorKind::MbarrierAccess), "cp.async.bulk");
-    let gone = load("", "ret;").replace("_, [%r13], 1024;", "_, [%r13], 1024; st.global.u32 [%d1], 1;");
+    let gone = load("", "ret;").replace("_, [%r13], 1024;", "_, [%r13], 1024;\n@%p1 st.global.u32 [%d1], 1;");
     run(&gone, Some(ErrorKind::AsyncUnfinished), "cp.async.bulk");
     // A phase that ends before all its bytes came.
     let two = load("", "@%p1 cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%r10+512], [%d0+512], 512, [%r13];")

@@ -131,9 +131,9 @@ fn sizes() {
         ),
         (
             "k.ptx --block 8 --max-memory 60",
-            "k.ptx:5:1: the launch needs 64 bytes of memory, --max-memory allows 60",
+            "k.ptx:5:1: memory limit reached: 292 bytes of simulated memory on top of 0, the limit is 60; raise it with --max-memory",
         ),
-        ("big.ptx --block 8 --max-memory 2G", "the launch needs 4000000064 bytes of memory"),
+        ("big.ptx --block 8 --max-memory 2G", "big.ptx:6:1: memory limit reached: 4500000256 bytes"),
     ] {
         let line = refused(&f, &format!("run {args} {ARGS}"));
         assert!(line.contains(says), "{args}: {line}");

@@ -29,7 +29,7 @@ fn clean_and_not() {
     assert_eq!(lines[1], "    ld.global.f32 %f1, [%d3];");
     assert_eq!(lines[2], "    from src/saxpy.rs:4");
     assert_eq!(lines[3], "    in 3 of 3 schedules, seed 5, 6, 7");
-    assert_eq!(lines[4], "checked `saxpy`: 3 schedules, 1 findings, 0 notes");
+    assert_eq!(lines[4], "checked `saxpy`: 3 schedules, 1 finding, 0 notes");
     assert_eq!(f.read("y.npy"), y, "a check writes no file");
     // Without the check the kernel does nothing worse than read poison.
     let o = f.run(&format!("check k.ptx --disable out-of-bounds {ARGS}"));
@@ -159,7 +159,7 @@ fn results_that_depend_on_the_schedule() {
     assert_eq!(o.code, 0, "{}", o.out);
     assert!(
         o.out.contains("add.ptx:3:1: note: schedule-dependent result")
-            && o.out.contains("0 findings, 1 notes"),
+            && o.out.contains("0 findings, 1 note"),
         "{}",
         o.out
     );

@@ -4,7 +4,7 @@
 #include <cuda_fp16.h>
 
 // one cell of each kind, all threads at once
-extern "C" __global__ void cells32(const int *in, int n, int *signed_cells, unsigned *cells, float *sum) {
+extern "C" __global__ void cells32(const int *in, int n, int *signed_cells, unsigned *cells, float *sum, int *block_counts) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     int v = in[i];
@@ -20,8 +20,8 @@ extern "C" __global__ void cells32(const int *in, int n, int *signed_cells, unsi
     atomicInc(&cells[5], 100);
     atomicDec(&cells[6], 50);
     atomicExch(&cells[7], u);
-    atomicAdd_block(&signed_cells[3], 1);
-    atomicAdd_system(&signed_cells[4], 2);
+    atomicAdd_block(&block_counts[blockIdx.x], 1);
+    atomicAdd_system(&signed_cells[3], 2);
     atomicAdd(sum, (float)(v & 15));
 }
 
@@ -49,7 +49,18 @@ extern "C" __global__ void small_types(const int *in, int n, __half2 *halves, __
     if (i >= n) return;
     int v = in[i];
     atomicAdd(halves, __floats2half2_rn((float)(v & 3), (float)(v >> 2 & 1)));
-    atomicAdd(bfloats, __floats2bfloat162_rn((float)(v & 1), (float)(v >> 1 & 1)));
+    __nv_bfloat162 add = __floats2bfloat162_rn((float)(v & 1), (float)(v >> 1 & 1));
+#if __CUDA_ARCH__ >= 900
+    atomicAdd(bfloats, add);
+#else
+    // The header's own loop starts with a plain load, which races with the other threads' updates.
+    unsigned *word = (unsigned *)bfloats, was = *(volatile unsigned *)word, expected;
+    do {
+        expected = was;
+        __nv_bfloat162 sum = __hadd2(*(__nv_bfloat162 *)&expected, add);
+        was = atomicCAS(word, expected, *(unsigned *)&sum);
+    } while (was != expected);
+#endif
     // the maximum of 16-bit numbers by compare and swap of 16 bits
     unsigned short mine = (unsigned short)v, old = *(volatile unsigned short *)maximum, seen;
     while (old < mine) {

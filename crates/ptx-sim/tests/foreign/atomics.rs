@@ -11,15 +11,17 @@ fn atomics_on_words() {
         let x = r.random.list(n, |r| r.u32() as i32);
         let first = r.random.u32();
         let dx = r.put(&x);
-        let signed = r.put(&[0i32, 0, 5, 0, 0]);
+        let (signed, counts) = (r.put(&[0i32, 0, 5, 0]), r.put(&vec![0i32; n.div_ceil(96)]));
         let cells = r.put(&[!0u32, 0, !0, 0, first, 0, 40, 0]);
         let sum = r.put(&[0.5f32]);
-        r.run("cells32", LaunchConfig::linear(n as u32, 96), args![dx, n as i32, signed, cells, sum]);
+        r.run("cells32", LaunchConfig::linear(n as u32, 96), args![dx, n as i32, signed, cells, sum, counts]);
         let fold = |start: u32, f: &dyn Fn(u32, u32) -> u32| x.iter().fold(start, |a, &v| f(a, v as u32));
         let least = x.iter().copied().fold(0, i32::min);
         let most = x.iter().copied().fold(0, i32::max);
         let rest = x.iter().fold(5i32, |a, &v| a.wrapping_sub(v));
-        same(&r.get::<i32>(signed, 5), &[least, most, rest, n as i32, 2 * n as i32]);
+        same(&r.get::<i32>(signed, 4), &[least, most, rest, 2 * n as i32]);
+        let blocks: Vec<i32> = x.chunks(96).map(|c| c.len() as i32).collect();
+        same(&r.get::<i32>(counts, blocks.len()), &blocks);
         let got = r.get::<u32>(cells, 8);
         let want = [
             fold(!0, &u32::min),

@@ -5,7 +5,8 @@ use super::rig::*;
 #[test]
 fn arriving_and_waiting_apart() {
     each(kernels!("barrier"), |r| {
-        let (threads, blocks, rounds) = (1 + r.random.below(128), 1 + r.random.below(3), 1 + r.random.below(5));
+        let (threads, blocks, rounds) =
+            (1 + r.random.below(128), 1 + r.random.below(3), 1 + r.random.below(5));
         let n = threads * blocks;
         let x = r.random.f32s(n, -1.0, 1.0);
         let (dx, out, side) = (r.put(&x), r.room::<f32>(n), r.room::<f32>(n));

@@ -195,7 +195,7 @@ fn collatz(mut v: u64, stop: u64) -> u32 {
     let mut steps = 0;
     while v != stop && v > 1 && steps <= 300 {
         // The limit is looked at once a round of halvings and one step up.
-        while v % 2 == 0 && v != stop {
+        while v.is_multiple_of(2) && v != stop {
             v /= 2;
             steps += 1;
         }

@@ -1,6 +1,7 @@
 //! Reductions, scans, histograms.
 
 use super::rig::*;
+use ptx_sim::ErrorKind;
 
 #[test]
 fn tree_sums() {
@@ -11,6 +12,22 @@ fn tree_sums() {
         r.run("reduce_tree", line(blocks as u32, 256), args![dx, out, n as u32]);
         let got = r.get::<i32>(out, blocks).iter().fold(0, |a: i32, &b| a.wrapping_add(b));
         assert_eq!(got, x.iter().fold(0, |a: i32, &b| a.wrapping_add(b)));
+    });
+}
+
+/// Compiled with `-lineinfo`: reports name the line of the source.
+#[test]
+fn findings_name_the_source_line() {
+    each(kernels!("reduce"), |r| {
+        let n = 1 + r.random.below(200);
+        let x = r.random.list(n, |r| r.u32() as i32);
+        let (dx, out) = (r.put(&x), r.room::<i32>(1));
+        // One element more than there is.
+        let e = r.attempt("reduce_tree", line(1, 256), args![dx, out, n as u32 + 1]).unwrap_err();
+        assert_eq!(e.kind, ErrorKind::OutOfBounds, "{e}");
+        assert_eq!(e.report.thread, Some([n as u32, 0, 0]));
+        assert_eq!(e.report.source, Some(("reduce.cu".into(), 8)));
+        assert!(include_str!("reduce.cu").lines().nth(7).unwrap().contains("sum += in[i]"));
     });
 }
 

@@ -4,7 +4,6 @@ use super::rig::*;
 use ptx_sim::{LaunchConfig, Swizzle, TensorMap, TensorMapType};
 
 pub const F32: TensorMapType = TensorMapType::F32;
-pub const BF16: TensorMapType = TensorMapType::Bf16;
 
 /// A tensor in global memory whose rows are padded to 16 bytes and a bit; the padding is uninitialised.
 pub struct Tensor<T> {
@@ -39,7 +38,11 @@ impl<T: Pod + Default> Tensor<T> {
         let mut strides = vec![1];
         for (d, n) in dims.iter().enumerate() {
             let dense = strides[d] * n;
-            strides.push(if d == 0 { dense.next_multiple_of(chunk) + chunk * r.random.below(2) } else { dense });
+            strides.push(if d == 0 {
+                dense.next_multiple_of(chunk) + chunk * r.random.below(2)
+            } else {
+                dense
+            });
         }
         let address = r.room::<T>(strides[dims.len()]);
         let byte_strides: Vec<u64> =
@@ -92,7 +95,9 @@ impl<T: Pod + Default> Tensor<T> {
 
     /// What it holds now.
     pub fn get(&self, r: &Rig) -> Vec<T> {
-        (0..self.values.len() / self.dims[0]).flat_map(|row| r.get::<T>(self.row(row), self.dims[0])).collect()
+        (0..self.values.len() / self.dims[0])
+            .flat_map(|row| r.get::<T>(self.row(row), self.dims[0]))
+            .collect()
     }
 
     /// Index of an element by its place in [`Tensor::get`].
@@ -173,7 +178,8 @@ fn volumes_are_added() {
         let want: Vec<u32> = (0..to.values.len())
             .map(|i| {
                 let at = to.index(i);
-                let inside = at[0] < 8 * grid[0] as i64 && at[1] < 4 * grid[1] as i64 && at[2] < 2 * grid[2] as i64;
+                let inside =
+                    at[0] < 8 * grid[0] as i64 && at[1] < 4 * grid[1] as i64 && at[2] < 2 * grid[2] as i64;
                 let add = from.at(&at).wrapping_mul(3).wrapping_add(1);
                 to.at(&at).wrapping_add(if inside { add } else { 0 })
             })

@@ -2,17 +2,17 @@
 
 use super::rig::*;
 use super::tensor::{bfloats, bound, from_bfloats, from_halves, halves, product};
-use super::tensormap::{BF16, Tensor};
+use super::tensormap::Tensor;
 use half::{bf16, f16};
-use ptx_sim::LaunchConfig;
+use ptx_sim::{LaunchConfig, TensorMapType};
 
 #[test]
 fn specialised_gemm() {
     each(kernels!("wgmma", sm_90a), |r| {
         let (m, n, k) = (1 + r.random.below(200), 1 + r.random.below(120), 8 * (1 + r.random.below(50)));
         let (a, b) = (bfloats(&mut r.random, m * k), bfloats(&mut r.random, n * k));
-        let map_a = Tensor::from_words(r, BF16, &a, &[k, m], &[64, 128], 128);
-        let map_b = Tensor::from_words(r, BF16, &b, &[k, n], &[64, 64], 128);
+        let map_a = Tensor::from_words(r, TensorMapType::Bf16, &a, &[k, m], &[64, 128], 128);
+        let map_b = Tensor::from_words(r, TensorMapType::Bf16, &b, &[k, n], &[64, 64], 128);
         let c = r.room::<f32>(m * n);
         let config = LaunchConfig::new([n.div_ceil(64) as u32, m.div_ceil(128) as u32, 1], [384, 1, 1]);
         let args = args![map_a.map(), map_b.map(), c, m as i32, n as i32, k as i32];

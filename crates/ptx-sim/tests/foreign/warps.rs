@@ -95,8 +95,7 @@ fn votes_and_matches() {
         for v in x.chunks(32) {
             let mask = |f: &dyn Fn(i32) -> bool| (0..32).filter(|&l| f(v[l])).fold(0u32, |m, l| m | 1 << l);
             let below = mask(&|x| x < threshold);
-            for l in 0..32 {
-                let own = v[l];
+            for (l, &own) in v.iter().enumerate() {
                 let alike = mask(&|x| x >> 4 == own >> 4) == !0;
                 want.extend([
                     (below == !0) as u32,

@@ -6,4 +6,6 @@ mod fp8;
 mod mma;
 mod moves;
 mod support;
+mod wgmma;
+mod wgmma_rules;
 mod wmma;

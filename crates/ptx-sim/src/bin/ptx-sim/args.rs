@@ -11,6 +11,7 @@
 
 use super::Failure;
 use super::npy::{self, Array, Element};
+use super::output;
 use ptx_sim::{
     Arg, Checks, ErrorKind, KernelInfo, LaunchConfig, LaunchStats, Module, ParamInfo, Sim, SimError,
 };
@@ -33,7 +34,7 @@ pub struct Launch {
     /// Dynamic shared memory of a block
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub shared: u32,
-    /// Blocks of a cluster
+    /// Blocks of a cluster; the kernel's own when it requires them (`.reqnctapercluster`)
     #[arg(long, value_name = "X[,Y[,Z]]", value_parser = dims)]
     pub cluster: Option<[u32; 3]>,
     /// One argument per parameter, in order: u32=5, f32=1.5, bytes=00ff, in=x.npy, out=y.npy[:TYPE:SHAPE], inout=z.npy[:z2.npy]
@@ -42,7 +43,7 @@ pub struct Launch {
     /// Warp instructions until a launch counts as endless
     #[arg(long, value_name = "N", default_value_t = 1 << 32)]
     pub max_steps: u64,
-    /// Most memory of all buffers and module variables; K, M and G are understood
+    /// Most simulated memory; K, M and G are understood
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4G")]
     pub max_memory: u64,
 }
@@ -145,7 +146,8 @@ pub struct Prepared {
     pub kernel: KernelInfo,
     pub config: LaunchConfig,
     slots: Vec<Slot>,
-    max_steps: u64,
+    /// Steps and bytes.
+    limits: (u64, u64),
 }
 
 /// A launch that ran: its buffers can still be read.
@@ -185,20 +187,11 @@ impl Launch {
             None => return Err(source.error(kernel.line, "--block is missing, and the kernel requires none")),
         };
         let mut config = LaunchConfig::new(self.grid, block).shared(self.shared);
-        if let Some(c) = self.cluster {
+        if let Some(c) = self.cluster.or(kernel.required_cluster) {
             config = config.cluster(c);
         }
-        let p = Prepared { source, kernel, config, slots, max_steps: self.max_steps };
-        let need = p.buffers().fold(p.source.module.variable_bytes(), |n, b| {
-            let size = npy::size(b.array.element, &b.array.shape).unwrap_or(usize::MAX);
-            n.saturating_add(size as u64)
-        });
-        if need > self.max_memory {
-            let text =
-                format!("the launch needs {need} bytes of memory, --max-memory allows {}", self.max_memory);
-            return Err(p.source.error(p.kernel.line, text));
-        }
-        Ok(p)
+        let limits = (self.max_steps, self.max_memory);
+        Ok(Prepared { source, kernel, config, slots, limits })
     }
 }
 
@@ -331,11 +324,19 @@ impl Prepared {
 
     /// Runs the kernel with fresh memory.
     pub fn execute(&self, checks: Checks, seed: Option<u64>, profile: bool) -> Result<Ran, Failure> {
-        let mut builder = Sim::builder().checks(checks).instruction_budget(self.max_steps).profile(profile);
+        let mut builder = Sim::builder()
+            .checks(checks)
+            .instruction_budget(self.limits.0)
+            .memory_limit(self.limits.1)
+            .profile(profile);
         if let Some(s) = seed {
             builder = builder.seed(s);
         }
         let mut sim = builder.build();
+        let unfit = |e: SimError| {
+            let line = e.report.line.unwrap_or(self.kernel.line);
+            self.source.error(line, format!("{}: {}", e.kind, output::message(&e)))
+        };
         let mut addresses = vec![];
         let mut args = vec![];
         for s in &self.slots {
@@ -343,7 +344,8 @@ impl Prepared {
                 Slot::Value(bytes) => Arg::Bytes(bytes.clone()),
                 Slot::Buffer(b) => {
                     let a = &b.array;
-                    let addr = sim.alloc(npy::size(a.element, &a.shape).unwrap_or(0));
+                    let bytes = npy::size(a.element, &a.shape).unwrap_or(usize::MAX);
+                    let addr = sim.try_alloc(bytes).map_err(unfit)?;
                     let name = b.path.display().to_string();
                     let written = if b.mode == Mode::Out { Ok(()) } else { sim.write(addr, &a.data) };
                     written
@@ -362,9 +364,11 @@ impl Prepared {
             ErrorKind::InvalidModule,
         ];
         match result {
-            Err(e) if input.contains(&e.kind) => {
-                let line = e.report.line.unwrap_or(self.kernel.line);
-                Err(self.source.error(line, format!("{}: {}", e.kind, e.report.message)))
+            // Variables of the module that exceed the memory have no instruction to blame.
+            Err(e)
+                if input.contains(&e.kind) || e.kind == ErrorKind::MemoryLimit && e.report.line.is_none() =>
+            {
+                Err(unfit(e))
             }
             result => Ok(Ran { result, sim, addresses }),
         }

@@ -65,6 +65,7 @@ fn checks(disabled: &[String]) -> Result<Checks, Failure> {
             "shared-race" => c.shared_races = false,
             "global-race" => c.global_races = false,
             "cluster-exited" => c.cluster = false,
+            "missing-proxy-fence" => c.proxy = false,
             _ => {}
         }
     }
@@ -139,18 +140,19 @@ fn text(args: &Args, launch: &Prepared, findings: &[Finding]) -> String {
         let list: Vec<String> = f.seeds.iter().take(8).map(u64::to_string).collect();
         let more = if f.seeds.len() > 8 { ", ..." } else { "" };
         out += &format!(
-            "    in {} of {} schedules, seed {}{more}\n",
+            "    in {} of {}, seed {}{more}\n",
             f.seeds.len(),
-            args.schedules,
+            output::count(args.schedules as usize, "schedule"),
             list.join(", ")
         );
     }
     let notes = findings.iter().filter(|f| f.severity == Severity::Note).count();
     out + &format!(
-        "checked `{}`: {} schedules, {} findings, {notes} notes\n",
+        "checked `{}`: {}, {}, {}\n",
         launch.kernel.name,
-        args.schedules,
-        findings.len() - notes
+        output::count(args.schedules as usize, "schedule"),
+        output::count(findings.len() - notes, "finding"),
+        output::count(notes, "note")
     )
 }
 

@@ -43,6 +43,9 @@ pub fn run(args: &Args) -> Outcome {
                     "required_threads": k.required_threads,
                     "max_threads": k.max_threads,
                     "max_registers": k.max_registers,
+                    "min_blocks_per_sm": k.min_blocks_per_sm,
+                    "required_cluster": k.required_cluster,
+                    "max_cluster": k.max_cluster,
                     "shared_bytes": k.static_shared,
                     "dynamic_shared": k.uses_dynamic_shared,
                     "local_memory": k.has_local,
@@ -63,9 +66,11 @@ pub fn run(args: &Args) -> Outcome {
             })
             .collect();
         let dynamic = if k.uses_dynamic_shared { " and dynamic" } else { "" };
+        let cluster =
+            k.required_cluster.map_or(String::new(), |c| format!(", clusters of {}", output::size(c)));
         let local = if k.has_local { ", local memory" } else { "" };
         text += &format!(
-            "{}:{}: {}({})\n    block {}, {} bytes of shared memory{dynamic}{local}\n",
+            "{}:{}: {}({})\n    block {}, {} bytes of shared memory{dynamic}{cluster}{local}\n",
             source.path.display(),
             k.line,
             k.name,

@@ -317,6 +317,27 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Bytes that are no file, and files with bytes changed, give an array or an error.
+        #[test]
+        fn no_bytes_panic(
+            noise in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            changes in proptest::collection::vec((0usize..160, proptest::num::u8::ANY), 0..6),
+        ) {
+            let _ = parse(&noise);
+            let _ = parse(&[MAGIC, &[1, 0], &noise].concat());
+            let mut bytes = file(1, ">f4", "True", "(2, 3)", &[7; 24]);
+            for (at, b) in changes {
+                if let Some(slot) = bytes.get_mut(at) {
+                    *slot = b;
+                }
+            }
+            if let Ok(a) = parse(&bytes) {
+                proptest::prop_assert_eq!(Some(a.data.len()), size(a.element, &a.shape));
+            }
+        }
+    }
+
     #[test]
     fn malformed_files_are_errors() {
         let good = file(1, "<f4", "False", "(2,)", &[1; 8]);

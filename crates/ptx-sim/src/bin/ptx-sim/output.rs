@@ -63,7 +63,7 @@ impl Finding {
             block: r.block,
             thread: r.thread,
             address: r.address,
-            message: r.message.replace("`SimBuilder::instruction_budget`", "--max-steps"),
+            message: message(e),
             seeds,
         }
     }
@@ -86,7 +86,7 @@ impl Finding {
         let line = self.line.unwrap_or(1);
         let mut s = format!("{}:{line}:1: {}: {}\n", file.display(), self.severity.name(), self.sentence());
         if !self.instruction.is_empty() {
-            s += &format!("    {}\n", self.instruction);
+            s += &format!("    {}\n", self.instruction.replace('\t', " "));
         }
         if let Some((file, line)) = &self.source {
             s += &format!("    from {file}:{line}\n");
@@ -109,6 +109,13 @@ impl Finding {
             "seeds": self.seeds,
         })
     }
+}
+
+/// An error's message, with the command line's names for the simulator's options.
+pub fn message(e: &SimError) -> String {
+    let m = &e.report.message;
+    m.replace("`SimBuilder::instruction_budget`", "--max-steps")
+        .replace("`SimBuilder::memory_limit`", "--max-memory")
 }
 
 /// Writes to stdout. A reader that went away is no error of ours.
@@ -140,6 +147,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     }
     file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+/// `1 finding`, `2 findings`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// `4x1x1`.

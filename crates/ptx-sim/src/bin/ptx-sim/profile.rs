@@ -183,6 +183,7 @@ fn profile_json(p: &Profile) -> Value {
         "kernel": p.kernel,
         "grid": p.grid,
         "block": p.block,
+        "cluster": p.cluster,
         "shared_bytes": p.shared_bytes,
         "warp_instructions": p.warp_instructions,
         "lane_instructions": p.lane_instructions,
