@@ -320,7 +320,7 @@ pub(crate) enum Op {
 impl Op {
     /// All lanes of the warp must execute it together, and it is no barrier (these see to it themselves).
     pub(crate) fn aligned(&self) -> bool {
-        matches!(self, Op::Matrix(_))
+        matches!(self, Op::Matrix(_) | Op::Warpgroup(_))
     }
 }
 

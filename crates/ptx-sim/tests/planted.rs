@@ -16,6 +16,7 @@ mod planted {
     mod shared;
     mod tensor_cores;
     mod warps;
+    mod wgmma;
 
     use harness::Bug;
     use ptx_sim::ErrorKind;
@@ -33,6 +34,7 @@ mod planted {
             shared::BUGS,
             tensor_cores::BUGS,
             warps::BUGS,
+            wgmma::BUGS,
         ];
         topics.into_iter().flatten().collect()
     }

@@ -157,7 +157,9 @@ pub(crate) fn execute(
                 let n = if *complete { -n } else { n };
                 engine.add_bytes(p, n, &mut ctx).map_err(by(l))?;
                 if *complete {
+                    let phase = engine.phase(p);
                     engine.settle(p, &mut ctx).map_err(by(l))?;
+                    engine.completed_by(p, phase, i.origin(rank, l).thread());
                 }
             }
         }
@@ -173,7 +175,9 @@ pub(crate) fn execute(
                     no_complete: *no_complete,
                     actor: (!relaxed).then(|| i.origin(rank, l).actor(&ctx)),
                 };
+                let phase = engine.phase(p);
                 tokens[l] = engine.arrive(p, arrival, &mut ctx).map_err(by(l))?;
+                engine.completed_by(p, phase, i.origin(rank, l).thread());
             }
             if *token != NONE {
                 deliver64(regs, *token, &tokens, i.mask);
@@ -413,6 +417,21 @@ fn bulk(
 }
 
 impl Engine {
+    /// A thread ended phase `before` of an mbarrier, if that is over.
+    fn completed_by(&mut self, at: Place, before: u64, thread: u32) {
+        if let Some(b) = self.barriers.get_mut(&at).filter(|b| b.phase > before) {
+            b.completer = Some(thread);
+        }
+    }
+
+    /// The last complete phase, if a thread has no other way to know that it is: it did not complete it itself, no barrier was
+    /// since, and it is not the phase before the first.
+    fn unexpected(&self, at: Place, thread: u32) -> Option<u64> {
+        let b = self.barriers.get(&at)?;
+        let known = b.completer == Some(thread) || b.completed != self.meetings;
+        b.phase.checked_sub(1).filter(|_| !known)
+    }
+
     /// Whether a lane asks for this phase here for the first time.
     fn refuse(&mut self, i: &Issue, rank: usize, at: Place, phase: u64, lane: usize) -> bool {
         let known = self.refused.entry((rank, i.warp, i.func, i.pc, at)).or_insert((phase, 0));
@@ -448,11 +467,11 @@ fn wait(
         } else {
             engine.test_token(p, u64::src(regs, w.phase)[l], o.thread(), ctx)
         };
-        // A wait may return false at any time (what completed the phase could have come later): the first time it does, so that
-        // who does not ask again goes wrong. The phase before the first is always complete.
+        // A wait may return false as long as what completes the phase could still be to come: the first time it does, so that who
+        // does not ask again goes wrong.
         let outcome = outcome.map_err(by(l))?;
         let asked = match outcome {
-            Outcome::Complete => engine.phase(p).checked_sub(1),
+            Outcome::Complete => engine.unexpected(p, o.thread()),
             Outcome::Pending(phase) => Some(phase),
         };
         if ctx.checks.async_rules && asked.is_some_and(|n| engine.refuse(i, rank, p, n, l)) {

@@ -29,6 +29,10 @@ pub(super) struct Mbarrier {
     pub tx: i64,
     /// Phases completed so far, which is the number of the current one.
     pub phase: u64,
+    /// The thread whose arrival (or delivered bytes) completed the last phase, if one did.
+    pub completer: Option<u32>,
+    /// [`Engine::meetings`] when the last phase completed.
+    pub completed: u64,
     /// Last phase each thread (block << 10 | thread) saw completed.
     seen: HashMap<u32, i64>,
 }
@@ -98,7 +102,18 @@ impl Engine {
             }
         }
         let (expected, pending) = (count, count);
-        self.barriers.insert(at, Mbarrier { expected, pending, tx: 0, phase: 0, seen: HashMap::new() });
+        self.barriers.insert(
+            at,
+            Mbarrier {
+                expected,
+                pending,
+                tx: 0,
+                phase: 0,
+                completer: None,
+                completed: 0,
+                seen: HashMap::new(),
+            },
+        );
         self.events += 1;
         let own = &mut ctx.shared[at.rank];
         own.arena.bytes[at.at as usize..at.at as usize + 8].copy_from_slice(&MARK.to_le_bytes());
@@ -189,6 +204,7 @@ impl Engine {
         let ended = b.phase;
         b.phase += 1;
         b.pending = b.expected;
+        (b.completer, b.completed) = (None, self.meetings);
         if ctx.checks.async_rules {
             // Bytes of this phase that arrive later would be counted in the next one.
             let late = self.flights.iter().filter(|f| f.targets.iter().any(|t| t.mbar == Some((at, ended))));

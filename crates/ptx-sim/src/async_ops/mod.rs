@@ -178,6 +178,8 @@ pub(crate) struct Engine {
     /// Rounds since a copy could have landed for a waiting thread.
     patience: u32,
     random: u64,
+    /// Barriers that completed, and exits.
+    meetings: u64,
     /// Waits that returned false once, as they may: instruction (block, warp, function, program counter) and mbarrier; phase, lanes.
     refused: HashMap<(usize, u32, u32, u32, Place), (u64, u32)>,
 }

@@ -145,6 +145,7 @@ impl Engine {
     /// A barrier or an exit let threads go on.
     pub(crate) fn progressed(&mut self) {
         self.events += 1;
+        self.meetings += 1;
     }
 
     /// Block `rank`, of so many warps, has exited: nothing may be about to write to its shared memory, or to read it.
