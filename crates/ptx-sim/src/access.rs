@@ -18,6 +18,14 @@ pub(crate) enum Kind {
     Read,
     Write,
     Atomic,
+    /// Compare and swap: an atomic whose loop may begin with a plain read.
+    Swap,
+}
+
+impl Kind {
+    pub(crate) fn atomic(self) -> bool {
+        matches!(self, Kind::Atomic | Kind::Swap)
+    }
 }
 
 /// A shared variable in place.
@@ -368,7 +376,7 @@ impl Memory<'_> {
                     ));
                 }
                 if self.shared[index].watch.active {
-                    self.watch(index, &offs, part, bytes as usize, kind)?;
+                    self.watch(index, offs, part, bytes as usize, kind)?;
                 }
                 let shared = &mut self.shared[index];
                 if self.checks.shared_races {

@@ -89,8 +89,7 @@ pub(crate) fn atomic(
     let mut out = [0u64; 32];
     let mut todo = mask;
     while todo != 0 {
-        let (arena, offs, part) =
-            mem.part(a.space, addrs, todo, bytes as u32, a.align as u32, Kind::Atomic)?;
+        let (arena, offs, part) = mem.part(a.space, addrs, todo, bytes as u32, a.align as u32, a.kind())?;
         todo &= !part;
         let Some(arena) = arena else { continue };
         let keep = if bytes == 8 { !0 } else { (1u64 << (8 * bytes)) - 1 };
@@ -110,6 +109,12 @@ pub(crate) fn atomic(
     Ok(())
 }
 
+impl Atom {
+    fn kind(&self) -> Kind {
+        if self.op == AtomOp::Cas { Kind::Swap } else { Kind::Atomic }
+    }
+}
+
 /// `atom.exch.b128` and `atom.cas.b128`.
 fn atomic128(mem: &mut Memory<'_>, a: &Atom, addrs: &[u64; 32], regs: &mut Regs<'_>, mask: u32) -> Step {
     let pair = |regs: &Regs<'_>, slot: u32| {
@@ -125,7 +130,7 @@ fn atomic128(mem: &mut Memory<'_>, a: &Atom, addrs: &[u64; 32], regs: &mut Regs<
     let mut out = [0u128; 32];
     let mut todo = mask;
     while todo != 0 {
-        let (arena, offs, part) = mem.part(a.space, addrs, todo, 16, a.align as u32, Kind::Atomic)?;
+        let (arena, offs, part) = mem.part(a.space, addrs, todo, 16, a.align as u32, a.kind())?;
         todo &= !part;
         let Some(arena) = arena else { continue };
         for l in (0..32).filter(|l| part >> l & 1 != 0) {

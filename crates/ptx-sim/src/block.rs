@@ -392,7 +392,7 @@ fn release(warps: &mut [Warp], bars: &mut [Barrier; 16], env: &mut Env<'_>) -> R
         *bar = Barrier::default();
         env.stats.barriers += 1;
         let block = env.shared[env.rank].block;
-        env.races.barrier(block, id as u32, &waited, voters == live);
+        env.races.barrier(block, id as u32, &waited, voters == all);
         any = true;
     }
     Ok(any)

@@ -9,6 +9,7 @@ use crate::error::{Fault, Step};
 use crate::isa::*;
 use crate::lanes::{File, Lane, NEGATED, Regs};
 use crate::link::Linked;
+use crate::matrix::wgmma::{Site, execute as wgmma, touched};
 use crate::race::{Actor, Key};
 use crate::warp::{Frame, Group, Next, Park, Warp};
 
@@ -223,12 +224,12 @@ impl Warp {
                         continue;
                     }
                     let place = |f: Box<Fault>| (f, m.trailing_zeros(), pc);
-                    if inst.touches
-                        && self.flight.frame == group.frame
-                        && let Err(h) = self.flight.touch(&linked.func.touches[&pc])
-                        && memory.checks.wgmma
-                    {
-                        return Err(place(env.warpgroups[self.index as usize / 4].hazard(h)));
+                    if inst.touches && self.flight.frame == group.frame {
+                        let list = &linked.func.touches[&pc];
+                        let found = touched(&mut self.flight, list, env.warpgroups, self.index);
+                        if env.checks.wgmma {
+                            found.map_err(place)?;
+                        }
                     }
                     match &inst.op {
                         Op::Alu(f, o) => f(&mut regs, o, m),
@@ -236,14 +237,11 @@ impl Warp {
                             let v = f(regs.pred(*a), regs.pred(*b));
                             regs.set_pred(*d, v, m);
                         }
-                        Op::Load(x) => {
+                        // Strong loads may end the turn.
+                        Op::Load(x) if x.order.sem == Sem::Weak || x.space == Space::Shared => {
                             let addrs = address(&regs, x.base, x.offset, local_base);
                             memory.turn(m, x.order, lines[pc as usize].0);
                             memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
-                            let strong = x.order.sem != Sem::Weak && x.space != Space::Shared;
-                            if strong && memory.races.pause() {
-                                break (m, Some(&inst.op));
-                            }
                         }
                         Op::Store(x) => {
                             let addrs = address(&regs, x.base, x.offset, local_base);
@@ -283,10 +281,14 @@ impl Warp {
             }
             match op {
                 Op::Alu(..) | Op::Pred(..) | Op::Store(_) => {}
-                // Others are to have a turn after this one.
-                Op::Load(_) => {
-                    pc += 1;
-                    leave!(Event::Next(Next::Pause));
+                Op::Load(x) => {
+                    let addrs = address(&regs, x.base, x.offset, local_base);
+                    let mut memory = memory!(actor, x.order, line);
+                    memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
+                    if env.races.pause() {
+                        pc += 1;
+                        leave!(Event::Next(Next::Pause));
+                    }
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
@@ -465,7 +467,7 @@ impl Warp {
                     if !crate::matrix::complete(m, self.live, env.checks).map_err(place)? {
                         leave!(Event::Park(m, Park::Collective));
                     }
-                    let site = crate::matrix::wgmma::Site {
+                    let site = Site {
                         warp: self.index,
                         frame: group.frame,
                         func: frame.func,
@@ -473,12 +475,11 @@ impl Warp {
                         line,
                         warps: env.grid.config.block.iter().product::<u32>() / 32,
                     };
-                    let (mode, groups, flight) =
-                        (env.grid.accumulation, &mut *env.warpgroups, &mut self.flight);
-                    let execute = crate::matrix::wgmma::execute;
-                    if !execute(x, groups, site, &mut memory!(actor, WEAK, line), &mut regs, flight, mode)
-                        .map_err(place)?
-                    {
+                    let mode = env.grid.accumulation;
+                    let mut memory = memory!(actor, WEAK, line);
+                    let (groups, flight) = (&mut *env.warpgroups, &mut self.flight);
+                    let done = wgmma(x, groups, site, &mut memory, &mut regs, flight, mode);
+                    if !done.map_err(place)? {
                         leave!(Event::Park(m, Park::Warpgroup));
                     }
                 }

@@ -13,6 +13,8 @@ mod maps;
 mod mbarriers;
 #[path = "async_ops/pipelines.rs"]
 mod pipelines;
+#[path = "async_ops/random.rs"]
+mod random;
 #[path = "async_ops/rules.rs"]
 mod rules;
 #[path = "async_ops/tensors.rs"]

@@ -14,6 +14,7 @@ mod foreign {
     mod numbers;
     mod ordered;
     mod pipeline;
+    mod remote_words;
     mod resident;
     mod rig;
     mod roundtrip;
@@ -21,5 +22,7 @@ mod foreign {
     mod tensor;
     mod tensormap;
     mod triton;
+    mod triton_hopper;
+    mod warpgroups;
     mod warps;
 }

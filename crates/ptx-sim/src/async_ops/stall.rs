@@ -1,10 +1,12 @@
 //! When threads wait: who can go on, what lands when nobody can, and what is wrong when nothing does. Also what must be over when
 //! a block exits.
 
+use super::isa::{Async, Wait};
 use super::{Ctx, Engine, Origin, Place, Route};
 use crate::ErrorKind;
 use crate::error::{Fault, Step};
 use crate::isa::Op;
+use crate::link::Program;
 use crate::sim::random;
 use crate::warp::{Group, Park, Warp};
 
@@ -38,14 +40,22 @@ impl Warp {
         self.groups.iter().filter_map(|g| waits(g).map(|(p, phase)| (g, p, phase)))
     }
 
+    /// The instruction a group waits at.
+    fn wait<'a>(&self, g: &Group, program: &'a Program) -> Option<&'a Wait> {
+        let (func, pc) = self.place(g);
+        match &program.funcs[func as usize].as_ref()?.func.code.get(pc as usize)?.op {
+            Op::Async(a) => match &**a {
+                Async::Wait(w) => Some(w),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Ends a group's wait with a result.
-    fn answer(&mut self, k: usize, done: bool, program: &crate::link::Program) {
+    fn answer(&mut self, k: usize, done: bool, program: &Program) {
         let g = self.groups[k];
-        let (func, pc) = self.place(&g);
-        if let Some(linked) = &program.funcs[func as usize]
-            && let Some(Op::Async(a)) = linked.func.code.get(pc as usize).map(|i| &i.op)
-            && let super::isa::Async::Wait(w) = &**a
-        {
+        if let Some(w) = self.wait(&g, program) {
             let p = &mut self.frame_mut(&g).preds[w.done as usize];
             *p = if done { *p | g.mask } else { *p & !g.mask };
         }
@@ -60,7 +70,7 @@ impl Warp {
         give_up: bool,
         engine: &mut Engine,
         ctx: &mut Ctx<'_>,
-        program: &crate::link::Program,
+        program: &Program,
     ) -> Result<bool, (Box<Fault>, usize)> {
         let mut any = false;
         for k in 0..self.groups.len() {
@@ -71,8 +81,11 @@ impl Warp {
             let done = engine.waited(p, phase, lanes, ctx).map_err(|f| (f, k))?;
             if done {
                 ctx.shared[rank].watch.synced(32 * self.index, mask);
-                let actor = ctx.actor(rank, self.index, mask);
-                ctx.learn(actor, p, phase);
+                // A relaxed wait orders nothing.
+                if self.wait(&self.groups[k], program).is_some_and(|w| !w.relaxed) {
+                    let actor = ctx.actor(rank, self.index, mask);
+                    ctx.learn(actor, p, phase);
+                }
             }
             if done || give_up {
                 self.answer(k, done, program);

@@ -113,6 +113,7 @@ impl<'a> Decoder<'a, '_> {
         let d = Fragment::new(part, Role::C, dt, regs.clone().into());
         let saturate = op.has("satfinite");
         let x = Wgmma { shape, a, b, d, formats: [at, bt], scale_d, negate, transposed, saturate };
+        self.func.async_proxy = true;
         self.push(Op::Warpgroup(Warpgroup::Issue(Arc::new(x))), Class::Tensor);
         regs.into_iter().for_each(|s| self.wrote_slot(s));
         Ok(true)

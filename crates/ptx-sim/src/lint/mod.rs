@@ -50,6 +50,32 @@ pub enum LintKind {
 }
 
 impl LintKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: &[LintKind] = &[
+        LintKind::LocalMemory,
+        LintKind::Spills,
+        LintKind::StackFrame,
+        LintKind::UnboundedRegisters,
+        LintKind::GenericInLoop,
+        LintKind::DivergentBarrier,
+        LintKind::Unused,
+        LintKind::Unreachable,
+    ];
+
+    /// What a finding of the kind is, for tools that explain their rules.
+    pub fn about(self) -> &'static str {
+        match self {
+            LintKind::LocalMemory => "per-thread memory in a kernel",
+            LintKind::Spills => "registers that spill into local memory",
+            LintKind::StackFrame => "a stack frame in local memory",
+            LintKind::UnboundedRegisters => "setmaxnreg without a known register count",
+            LintKind::GenericInLoop => "a generic address in a loop",
+            LintKind::DivergentBarrier => "a barrier or warp-level instruction in divergent code",
+            LintKind::Unused => "a kernel or function nobody uses",
+            LintKind::Unreachable => "code no way leads to",
+        }
+    }
+
     /// A short name for tools, e.g. `divergent-barrier`.
     pub fn name(self) -> &'static str {
         match self {

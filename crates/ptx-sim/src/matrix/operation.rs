@@ -8,6 +8,8 @@ use super::number::{Format, canonical, f16_bits};
 use crate::ErrorKind;
 use crate::access::Memory;
 use crate::error::{Fault, Step};
+use crate::race::{Actor, Key};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where A comes from.
@@ -67,6 +69,10 @@ pub(super) struct Tile {
 pub(super) struct Operation {
     pub x: Arc<Wgmma>,
     pub site: Site,
+    /// To the race detector: who reads the shared operands, for each warp that issued it (each knows only what that warp
+    /// knew), and what the landing is known by.
+    pub actors: Vec<Actor>,
+    pub key: Key,
     /// Descriptors and scale-d, which all warps must agree in.
     pub words: [u64; 3],
     /// Warps that have issued it.
@@ -144,6 +150,20 @@ impl Tile {
         Ok(tile)
     }
 
+    /// The chunks as ranges of offsets, in order and merged.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut at: Vec<u32> = self.chunks.iter().filter_map(|c| *c).collect();
+        at.sort_unstable();
+        let mut out: Vec<Range<usize>> = Vec::new();
+        for a in at.into_iter().map(|a| a as usize) {
+            match out.last_mut() {
+                Some(r) if r.end >= a => r.end = r.end.max(a + 16),
+                _ => out.push(a..a + 16),
+            }
+        }
+        out.into_iter()
+    }
+
     /// What the chunks hold now.
     fn read(&self, mem: &Memory<'_>) -> Vec<[u8; 16]> {
         let bytes = &mem.shared[mem.rank].arena.bytes;
@@ -165,7 +185,7 @@ impl Operation {
     /// Reads shared operands as they are now, and multiplies.
     pub(super) fn land(
         &mut self,
-        mem: &Memory<'_>,
+        mem: &mut Memory<'_>,
         mode: Accumulation,
         chained: &dyn Fn(u64) -> Vec<u32>,
     ) -> Step {
@@ -186,6 +206,13 @@ impl Operation {
                     return Err(Fault::lane(ErrorKind::WgmmaOperandOverwritten, 0, address, text));
                 }
             }
+        }
+        for actor in std::mem::take(&mut self.actors) {
+            for tile in [&self.a, &self.b] {
+                mem.asynchronous_reads(actor, tile.ranges(), self.site.line)?;
+            }
+            mem.races.release(actor, self.key);
+            mem.races.retire(actor);
         }
         let mut start = vec![0u32; m * n];
         for (w, s) in self.start.iter().enumerate() {

@@ -11,7 +11,7 @@
 //! do not change before the wait; every operation is waited for before its warp ends.
 
 use super::Accumulation;
-use super::flight::{Accumulator, Flight, Hazard};
+use super::flight::{Accumulator, Flight, Hazard, Touch};
 use super::fragment::Shape;
 use super::multiply::kind;
 use super::operation::{Operation, Start, Tile, integer, locate};
@@ -19,6 +19,7 @@ use crate::ErrorKind;
 use crate::access::Memory;
 use crate::error::{Fault, Step};
 use crate::lanes::{Lane, Regs};
+use crate::race::Key;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -189,13 +190,18 @@ impl Group {
             };
             let size = (x.shape.m * x.shape.k) as usize * factor.len().min(1);
             let ints = integer(x.formats[0]);
+            let b_tile = Tile::new(x, 1, words[1], mem)?;
+            let block = mem.shared[mem.rank].block;
+            let key = Key::Wgmma { block, warp: site.warp / 4 * 4, group: number as u32 };
             self.operations.push_back(Operation {
                 x: x.clone(),
                 site,
+                actors: Vec::new(),
+                key,
                 words,
                 issued: 0,
                 a: a_tile,
-                b: Tile::new(x, 1, words[1], mem)?,
+                b: b_tile,
                 rows: vec![0.0; if ints { 0 } else { size }],
                 integers: vec![0; if ints { size } else { 0 }],
                 start: [const { Start::Zero }; 4],
@@ -244,6 +250,9 @@ impl Group {
             }
         };
         o.issued |= 1 << w;
+        let block = mem.shared[mem.rank].block;
+        let stream = Key::Wgmma { block, warp: site.warp, group: number as u32 };
+        o.actors.push(mem.races.fork(mem.actor, stream));
         self.members[w].issued += 1;
         flight.issue(site.frame, regs.r32.len(), number, &x.d.regs, factor);
         let Shape { m, n, k } = x.shape;
@@ -276,6 +285,7 @@ impl Group {
             let o = &self.operations[(number - self.first) as usize];
             let n = o.x.shape.n as usize;
             let Some(result) = &o.result else { continue };
+            mem.races.acquire(mem.actor, o.key);
             let rows = &result[w * 16 * n..][..16 * n];
             let landed = flight.land(number);
             if flight.frame != site.frame {
@@ -293,11 +303,11 @@ impl Group {
             }
         }
         self.members[w].delivered = target;
-        self.drop_landed();
+        self.drop_landed(mem);
         Ok(true)
     }
 
-    fn land(&mut self, number: u64, mem: &Memory<'_>, mode: Accumulation) -> Step {
+    fn land(&mut self, number: u64, mem: &mut Memory<'_>, mode: Accumulation) -> Step {
         let index = (number - self.first) as usize;
         let (before, rest) = self.operations.make_contiguous().split_at_mut(index);
         let Some(o) = rest.first_mut().filter(|o| o.result.is_none()) else { return Ok(()) };
@@ -309,10 +319,11 @@ impl Group {
     }
 
     /// Forgets operations that all warps have the result of.
-    fn drop_landed(&mut self) {
+    fn drop_landed(&mut self, mem: &mut Memory<'_>) {
         let done = self.members.iter().map(|m| m.delivered).min().unwrap_or(0);
         while self.first < done {
             let Some(o) = self.operations.pop_front() else { return };
+            mem.races.forget(o.key);
             // Chains on it start from its values now.
             let (number, n) = (self.first, o.x.shape.n as usize);
             for later in &mut self.operations {
@@ -326,6 +337,12 @@ impl Group {
             self.first += 1;
         }
     }
+}
+
+/// Another instruction of a warp uses registers of interest: what is wrong with that, if anything.
+#[cold]
+pub(crate) fn touched(flight: &mut Flight, list: &[Touch], groups: &[Group], warp: u32) -> Step {
+    flight.touch(list).map_err(|h| groups[warp as usize / 4].hazard(h))
 }
 
 /// Executes an instruction of the family; `false`: the warp has to wait for others of its warpgroup.

@@ -158,7 +158,7 @@ impl Recorder {
         let t = Traffic { requests, bytes, sectors, ideal_sectors };
         self.global[kind as usize].add(&t);
         self.count().global.add(&t);
-        if kind == Kind::Atomic {
+        if kind.atomic() {
             self.contend(offs, mask, requests);
         }
     }
@@ -208,7 +208,7 @@ impl Recorder {
         let t = SharedTraffic { requests, bytes, wavefronts, ideal_wavefronts };
         self.shared[kind as usize].add(&t);
         self.count().shared.add(&t);
-        if kind == Kind::Atomic {
+        if kind.atomic() {
             self.contend(offs, mask, requests);
         }
     }

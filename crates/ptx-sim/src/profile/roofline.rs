@@ -162,6 +162,10 @@ pub fn roofline(p: &Profile, gpu: &Gpu, registers: Option<u32>) -> Roofline {
         assumptions
             .push("registers are not known (no ptxas, no --registers): they limit no occupancy".into());
     }
+    if !p.flops.tensor.is_empty() {
+        assumptions
+            .push("operands that tensor cores fetch from shared memory themselves cost no wavefronts".into());
+    }
     if !unknown.is_empty() {
         let types = unknown.join(", ");
         assumptions.push(format!("no tensor-core peak is known for {types}: left out"));

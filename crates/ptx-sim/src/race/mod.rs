@@ -146,6 +146,7 @@ impl Races {
         self.threads = threads;
         self.warps = threads.div_ceil(32);
         self.free = (0..self.blocks.len() as u32).collect();
+        self.blocks.iter_mut().for_each(|b| b.marks = NONE_OLD);
         self.flights.clear();
         self.free_flights.clear();
         self.streams.clear();
@@ -187,6 +188,7 @@ impl Races {
         self.vars.retain(|(p, _), _| *p != place);
         self.keys.retain(|k, _| k.block() != block);
         self.streams.retain(|k, _| k.block() != block);
+        self.blocks[block as usize].marks = NONE_OLD;
         self.free.push(block);
     }
 
@@ -219,7 +221,7 @@ impl Races {
         order: Order,
         line: u32,
     ) -> Step {
-        if self.table.full() {
+        if self.table.full(self.shadow.held()) {
             self.collect();
         }
         if self.overflow || mask == 0 || bytes == 0 {
@@ -253,7 +255,6 @@ impl Races {
 
     /// An asynchronous operation (or all lanes of the actor as one) accesses a range of bytes. The error names lane 0 and
     /// the offset in `place`.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn access_range(
         &mut self,
         actor: Actor,
@@ -262,7 +263,7 @@ impl Races {
         kind: Kind,
         line: u32,
     ) -> Step {
-        if self.table.full() {
+        if self.table.full(self.shadow.held()) {
             self.collect();
         }
         if self.overflow || !self.enabled || range.is_empty() {
@@ -321,8 +322,7 @@ impl Races {
     #[cold]
     fn collect(&mut self) {
         self.peak = self.peak.max(self.table.bytes());
-        let Races { table, shadow, .. } = self;
-        let moves = table.collect(|f| shadow.cells(f));
+        let moves = self.table.collect(&mut self.shadow);
         for b in &mut self.blocks {
             b.marks = b.marks.map(|m| moves.state(m));
         }
@@ -332,7 +332,6 @@ impl Races {
 
     /// An asynchronous operation that knows what the lanes of its issuer know. `stream` says where it will complete, in order
     /// with others.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn fork(&mut self, issuer: Actor, stream: Key) -> Actor {
         if !self.enabled {
             return issuer;
@@ -364,7 +363,6 @@ impl Races {
     }
 
     /// An asynchronous operation has landed and was released to its keys.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(crate) fn retire(&mut self, actor: Actor) {
         if actor.block == FLIGHT {
             self.free_flights.push(actor.warp);

@@ -30,12 +30,12 @@ impl Races {
         let verb = |k: Kind| match k {
             Kind::Read => "reads",
             Kind::Write => "writes",
-            Kind::Atomic => "updates",
+            Kind::Atomic | Kind::Swap => "updates",
         };
         let done = match other.how.kind {
             Kind::Read => "read",
             Kind::Write => "written",
-            Kind::Atomic => "updated",
+            Kind::Atomic | Kind::Swap => "updated",
         };
         let far =
             if here == there { String::new() } else { format!(" of block {:?}", self.shape.index(there)) };

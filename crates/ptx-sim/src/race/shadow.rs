@@ -100,9 +100,9 @@ impl Shadow {
         &mut list[i]
     }
 
-    /// The page of bytes `from..to`, with cells small enough for them.
+    /// The page of bytes `from..to`, with cells small enough for them and of at most `1 << grain` bytes.
     #[inline]
-    pub(super) fn page(&mut self, place: Place, from: usize, to: usize) -> &mut Page {
+    pub(super) fn page(&mut self, place: Place, from: usize, to: usize, grain: u8) -> &mut Page {
         let i = from / PAGE;
         let Shadow { shared, global, spare, held, peak } = self;
         let (list, at) = match place {
@@ -130,7 +130,7 @@ impl Shadow {
             *peak = (*peak).max(*held);
             page
         });
-        let need = (from | to).trailing_zeros().min(2) as u8;
+        let need = ((from | to).trailing_zeros() as u8).min(grain);
         if need < page.grain {
             *held -= page.bytes();
             page.split(need);
@@ -138,6 +138,10 @@ impl Shadow {
             *peak = (*peak).max(*held);
         }
         page
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held
     }
 
     /// The states of a place, write and read, with the first byte of their cell.
@@ -158,11 +162,11 @@ impl Shadow {
     }
 
     /// Every state there is.
-    pub(super) fn cells(&mut self, f: &mut dyn FnMut(&mut u32)) {
+    pub(super) fn cells(&mut self, mut f: impl FnMut(&mut u32)) {
         for pages in self.shared.iter_mut().chain(&mut self.global) {
             for page in pages.list.iter_mut().flatten() {
-                page.write.iter_mut().for_each(&mut *f);
-                page.read.iter_mut().for_each(&mut *f);
+                page.write.iter_mut().for_each(&mut f);
+                page.read.iter_mut().for_each(&mut f);
             }
         }
     }

@@ -125,7 +125,7 @@ impl Races {
             return;
         }
         let mut parts = match (&before, kind) {
-            (Some(p), Kind::Atomic) => (**p).clone(),
+            (Some(p), Kind::Atomic | Kind::Swap) => (**p).clone(),
             _ => Parts::default(),
         };
         let mut news = false;
@@ -140,7 +140,7 @@ impl Races {
         }
         if news {
             self.vars.insert(at, Arc::new(parts));
-            self.shadow.page(place, offset / 4 * 4, offset / 4 * 4 + 4).synced = true;
+            self.shadow.page(place, offset / 4 * 4, offset / 4 * 4 + 4, 2).synced = true;
         } else if kind == Kind::Write && before.is_some() {
             self.vars.remove(&at);
         }
@@ -219,7 +219,6 @@ impl Key {
     }
 
     /// The stream of operations that complete here, one after the other.
-    #[allow(dead_code, reason = "for asynchronous operations")]
     pub(super) fn stream(self) -> Key {
         match self {
             Key::Barrier { .. } => self,

@@ -7,6 +7,7 @@
 //! whole runs of cells are judged and filled at once. Lanes that read one place together share a record with a lane mask.
 
 use super::know::View;
+use super::shadow::Shadow;
 use crate::access::Kind;
 use crate::isa::{Order, Scope, Sem};
 
@@ -15,7 +16,7 @@ pub(super) const SET: u32 = 1 << 31;
 /// Most members of a set; later ones are not kept, so that a race with them alone is missed.
 const MEMBERS: usize = 64;
 /// Records or members before the first collection.
-const BOUND: usize = 1 << 16;
+const BOUND: usize = 1 << 15;
 /// Ids fit 31 bits.
 pub(super) const RECORDS: usize = 1 << 26;
 /// Slots of the cache of joins.
@@ -46,7 +47,7 @@ impl How {
     pub(super) fn new(kind: Kind, order: Order, shift: u8) -> Self {
         let strong = if order.sem != Sem::Weak {
             Some(order.scope)
-        } else if kind == Kind::Atomic {
+        } else if kind.atomic() {
             Some(Scope::Gpu)
         } else {
             None
@@ -174,7 +175,8 @@ impl Table {
                 && m & 31 == id & 31
                 && r.how.shift == mine.how.shift;
             // The same thread at the same time: the weaker of the two stands for both.
-            if add && same && (r.how.strong.is_none() || r.how.strong == mine.how.strong) {
+            let alike = r.how.kind == mine.how.kind || mine.how.kind == Kind::Swap;
+            if add && same && (r.how.strong.is_none() || alike && r.how.strong == mine.how.strong) {
                 return state;
             }
             if view.uniform(r, m, &mine, id) != Some(true) {
@@ -201,17 +203,18 @@ impl Table {
         }
     }
 
-    /// Time to collect.
-    pub(super) fn full(&self) -> bool {
-        self.records.len() > self.bound || self.members.len() > self.bound
+    /// Time to collect, when the shadow has so many bytes: the more cells, the more a collection costs.
+    #[inline]
+    pub(super) fn full(&self, shadow: usize) -> bool {
+        self.records.len().max(self.members.len()) > self.bound.max(shadow / 32)
     }
 
-    /// Keeps what the states that `cells` visits (twice) still name, in order, and rewrites them. Returns how to rewrite marks.
-    pub(super) fn collect(&mut self, mut cells: impl FnMut(&mut dyn FnMut(&mut u32))) -> Moves {
+    /// Keeps what the states of the shadow still name, in order, and rewrites them. Returns how to rewrite marks.
+    pub(super) fn collect(&mut self, shadow: &mut Shadow) -> Moves {
         let mut sets = vec![false; self.sets.len()];
         let mut records = vec![false; self.records.len()];
         records[0] = true;
-        cells(&mut |s: &mut u32| match *s {
+        shadow.cells(|s| match *s {
             s if s & SET != 0 => sets[(s & !SET) as usize] = true,
             s => records[(s >> 5) as usize] = true,
         });
@@ -246,7 +249,7 @@ impl Table {
         }
         self.sets = kept;
         self.members = members;
-        cells(&mut |s| *s = moves.state(*s));
+        shadow.cells(|s| *s = moves.state(*s));
         self.joins.fill(Joined::default());
         self.bound = (2 * self.records.len().max(self.members.len())).max(BOUND);
         moves
@@ -263,6 +266,7 @@ impl Moves {
     /// The new name of a state that lives on, or of a mark.
     pub(super) fn state(&self, s: u32) -> u32 {
         match s {
+            0 => 0,
             s if s & SET != 0 => self.sets[(s & !SET) as usize] | SET,
             s => self.records[(s >> 5) as usize] * 32 + (s & 31),
         }

@@ -120,11 +120,13 @@ impl Touch<'_> {
     #[inline]
     pub(super) fn span(&mut self, from: usize, to: usize, id: u32) -> Result<bool, Clash> {
         let mine = *self.table.record(id);
+        // A cell belongs to one lane.
+        let grain = if mine.lanes != 0 { 2 } else { mine.how.shift.min(2) };
         let mut at = from;
         let mut synced = false;
         while at < to {
             let end = to.min((at / PAGE + 1) * PAGE);
-            let page = self.shadow.page(self.place, at, end);
+            let page = self.shadow.page(self.place, at, end, grain);
             let grain = page.grain;
             let start = at / PAGE * PAGE;
             let (a, b) = ((at - start) >> grain, (end - start) >> grain);
@@ -238,8 +240,15 @@ impl Judge<'_, '_> {
         Ok(())
     }
 
-    /// Both are strong, and each is in the other's scope.
+    /// Both are strong, and each is in the other's scope. A plain read beside a compare and swap passes, too: a loop of those
+    /// begins with a guess, and CUDA's own headers read it plainly.
     fn both_strong(&self, a: &Record, b: &Record) -> bool {
+        let guess = |r: &Record, s: &Record| {
+            r.how.kind == Kind::Read && r.how.strong.is_none() && s.how.kind == Kind::Swap
+        };
+        if guess(a, b) || guess(b, a) {
+            return true;
+        }
         let (Some(s), Some(t)) = (a.how.strong, b.how.strong) else { return false };
         let (from, to) = (home(a.agent, self.warps, self.streams), home(b.agent, self.warps, self.streams));
         self.shape.reaches(s, from, to) && self.shape.reaches(t, from, to)

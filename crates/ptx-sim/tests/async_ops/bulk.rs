@@ -260,7 +260,6 @@ fn multicast_reaches_the_blocks_of_the_mask() {
              barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;"
         ),
     )
-    .replace("_, [%r12], %r14;\n", "_, [%r12], %r14;\n")
     .replace("setp.eq.u32 %p4, %r2, 2;", "setp.eq.u32 %p4, %r2, 2; selp.u32 %r14, 0, %r0, %p4;");
     let input = Random(12).bytes(256);
     let mut wanted = [&input[..]; 4].concat();

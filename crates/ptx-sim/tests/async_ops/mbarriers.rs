@@ -151,6 +151,23 @@ fn a_block_can_synchronise_by_one() {
 }
 
 #[test]
+fn relaxed_arrivals_and_waits_order_nothing() {
+    let wait = "W: mbarrier.try_wait.parity.acquire.cta.shared.b64 %p2, [%r10], %r13;\n@!%p2 bra W;";
+    let clean = exchange(wait, "128");
+    assert!(run(&clean, 128, 512).launch(0).is_ok());
+    let relaxed = clean.replace("try_wait.parity.acquire", "try_wait.parity.relaxed");
+    run(&relaxed, 128, 512).fails(ErrorKind::SharedRace, "shared.u32");
+    let relaxed = clean.replace("mbarrier.arrive.shared", "mbarrier.arrive.relaxed.cta.shared");
+    run(&relaxed, 128, 512).fails(ErrorKind::SharedRace, "shared.u32");
+    // Initialised by one thread, used by another without a barrier in between.
+    let early = clean.replacen("\nbar.sync 0;", "", 1);
+    for seed in 0..SEEDS {
+        let e = run(&early, 128, 512).launch(seed).expect_err("nothing orders the initialisation");
+        assert!(matches!(e.kind, ErrorKind::MbarrierUninitialised | ErrorKind::SharedRace), "{e}");
+    }
+}
+
+#[test]
 fn threads_may_go_on_after_a_failed_try() {
     // A wait that fails, then the arrival that makes the next one succeed.
     let body = "mov.u32 %r10, bar; mbarrier.init.shared.b64 [%r10], 1;\n\

@@ -31,6 +31,10 @@ fn clean_and_not() {
     assert_eq!(lines[3], "    in 3 of 3 schedules, seed 5, 6, 7");
     assert_eq!(lines[4], "checked `saxpy`: 3 schedules, 1 finding, 0 notes");
     assert_eq!(f.read("y.npy"), y, "a check writes no file");
+    // A kind that cannot be switched off ends the launch all the same, which is said.
+    f.write("trap.ptx", blocks("trap;"));
+    let o = f.run("check trap.ptx --block 1 --disable trap --schedules 2 --arg inout=y.npy");
+    assert_eq!((o.code, o.out.lines().next()), (0, Some("2 schedules ended early at a disabled finding")));
     // Without the check the kernel does nothing worse than read poison.
     let o = f.run(&format!("check k.ptx --disable out-of-bounds {ARGS}"));
     assert_eq!(o.code, 0, "{}", o.out);

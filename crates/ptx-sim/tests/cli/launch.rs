@@ -177,7 +177,9 @@ fn lists() {
         (&v["kernels"][1]["max_threads"][0], &v["kernels"][1]["shared_bytes"]),
         (&64.into(), &100.into())
     );
-    for page in ["--help", "run --help", "check --help", "profile --help", "list --help", "--version"] {
+    for page in
+        ["--help", "run --help", "check --help", "profile --help", "lint --help", "list --help", "--version"]
+    {
         let o = f.run(page);
         assert_eq!((o.code, o.err.as_str()), (0, ""), "{page}");
         assert!(o.out.lines().count() >= 1);

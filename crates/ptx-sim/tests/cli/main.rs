@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod launch;
+mod lint;
 mod profile;
 
 use std::path::PathBuf;

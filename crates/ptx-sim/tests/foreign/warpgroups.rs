@@ -67,7 +67,9 @@ fn operands_of_every_type() {
                         let byte = |r: &mut Random| {
                             let most = 1 << (exponent_bits - 1);
                             let e = r.below(most) as u32;
-                            (r.u32() & 0x80) | e << (7 - exponent_bits) | r.u32() & ((1 << (7 - exponent_bits)) - 1)
+                            (r.u32() & 0x80)
+                                | e << (7 - exponent_bits)
+                                | r.u32() & ((1 << (7 - exponent_bits)) - 1)
                         };
                         (0..4).fold(0, |w, _| w << 8 | byte(r))
                     }

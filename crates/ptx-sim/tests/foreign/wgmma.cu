@@ -92,7 +92,8 @@ extern "C" __global__ void __launch_bounds__(128) from_registers(const uint16_t 
     int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4, column = lane % 4 * 2;
     uint32_t r[4];
     for (int i = 0; i < 4; ++i) r[i] = *(const uint32_t *)&a[(row + i % 2 * 8) * 16 + column + i / 2 * 8];
-    uint64_t descriptor = (uint64_t)(shared_address(sb) & 0x3ffff) >> 4 | (uint64_t)(128 >> 4) << 16 | (uint64_t)(256 >> 4) << 32;
+    // Where n is the major dimension, the leading offset goes along k and the stride along n.
+    uint64_t descriptor = (uint64_t)(shared_address(sb) & 0x3ffff) >> 4 | (uint64_t)(256 >> 4) << 16 | (uint64_t)(128 >> 4) << 32;
     float acc[8];
     fence();
     asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, {%8,%9,%10,%11}, %12, 0, 1, 1, 1;"

@@ -185,9 +185,12 @@ fn operands_in_shared_memory() {
     let (_, _, input) = input(1);
     let mut late = Checks::all();
     late.wgmma = false;
+    late.shared_races = false;
     let (out, _) = run(&whole(&body), late, 0, 128, &input, 4096).unwrap();
-    let early =
-        body.replace(&format!("{FENCE}{i}{COMMIT}"), "").replace(WAIT, &format!("{FENCE}{i}{COMMIT}{WAIT}"));
+    let fenced = body.replace("KEEP:\n", "fence.proxy.async.shared::cta; KEEP:\n");
+    let early = fenced
+        .replace(&format!("{FENCE}{i}{COMMIT}"), "")
+        .replace(WAIT, &format!("{FENCE}{i}{COMMIT}{WAIT}"));
     assert_eq!(Ok(out), outcome(&early, 128));
 
     let all = |h: String| format!("{h}{FENCE}{i}{COMMIT}{WAIT}{s}");
@@ -201,6 +204,12 @@ fn operands_in_shared_memory() {
     finds(ErrorKind::OutOfBounds, "a global address", all(global));
     let empty = h.replace("or.b64 %da, %base,", "mov.u64 %da, empty; shr.u64 %da, %da, 4; or.b64 %da, %da,");
     finds(ErrorKind::UninitialisedShared, "memory nobody wrote", all(empty));
+    let unfenced = h.replace("fence.proxy.async.shared::cta;", "");
+    finds(ErrorKind::MissingProxyFence, "no proxy fence", all(unfenced));
+    // A second store of the same values, which nothing orders against the reads: other threads, no barrier.
+    let again = "setp.ne.u32 %q, %lane, 77; @%q bra KEEP; ld.global.b32 %v, [%in]; st.shared.b32 [%tile], %v; fence.proxy.async.shared::cta; KEEP:\n";
+    let racing = all(h).replace(FENCE, &format!("{again}{FENCE}"));
+    finds(ErrorKind::SharedRace, "a store before the wgmma, without a barrier", racing);
 }
 
 #[test]

@@ -208,9 +208,9 @@ fn a_tile_across_the_end_of_a_buffer_is_out_of_bounds() {
     let load = |stride| {
         let body = format!(
             "wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {{%a0,%a1,%a2,%a3,%a4,%a5,%a6,%a7}}, [%in], {stride};\n\
-             st.global.b32 [%out], %a0;"
+             mad.wide.u32 %p, %lane, 4, %out; st.global.b32 [%p], %a0;"
         );
-        launch(Sim::builder(), &kernel(regs, &body), 32, &[1; 512], 4).map(|_| ()).map_err(|e| e.kind)
+        launch(Sim::builder(), &kernel(regs, &body), 32, &[1; 512], 128).map(|_| ()).map_err(|e| e.kind)
     };
     assert_eq!(load(16), Ok(()));
     assert_eq!(load(24), Err(ErrorKind::OutOfBounds));

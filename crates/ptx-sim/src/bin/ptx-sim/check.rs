@@ -24,7 +24,7 @@ pub struct Args {
     seed: u64,
     /// How findings are written
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: output::Format,
     /// The same as --format json
     #[arg(long)]
     json: bool,
@@ -33,25 +33,11 @@ pub struct Args {
     disable: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
-    Sarif,
-}
-
 /// All checks but those of the kinds named.
 fn checks(disabled: &[String]) -> Result<Checks, Failure> {
-    let kinds = output::kinds();
+    output::known(disabled, &output::kinds())?;
     let mut c = Checks::all();
     for name in disabled {
-        if !kinds.iter().any(|k| k.0 == *name) {
-            let names: Vec<&str> = kinds.iter().map(|k| k.0.as_str()).collect();
-            return Err(Failure::Input(format!(
-                "no kind `{name}` to disable; there are {}",
-                names.join(", ")
-            )));
-        }
         // Kinds without a switch of their own are dropped from the findings.
         match name.as_str() {
             "out-of-bounds" => c.out_of_bounds = false,
@@ -78,10 +64,13 @@ pub fn run(args: &Args) -> Outcome {
     let mut findings: Vec<Finding> = vec![];
     // Outputs of the first schedule that ran to its end.
     let mut first: Option<(u64, Vec<Vec<u8>>)> = None;
+    // Schedules that a kind without a switch ended although it is disabled: what came after was not looked at.
+    let mut hidden = 0;
     for k in 0..args.schedules {
         let seed = args.seed.wrapping_add(k);
         let ran = launch.execute(checks.clone(), Some(seed), false)?;
         if let Err(e) = &ran.result {
+            hidden += args.disable.contains(&e.kind.name()) as usize;
             add(&mut findings, Finding::from_error(e, vec![seed]));
             continue;
         }
@@ -104,18 +93,24 @@ pub fn run(args: &Args) -> Outcome {
     }
     findings.retain(|f| !args.disable.contains(&f.kind));
     let clean = findings.iter().all(|f| f.severity == Severity::Note);
-    match if args.json { Format::Json } else { args.format } {
-        Format::Text => output::print(&text(args, &launch, &findings)),
-        Format::Json => output::print_json(&json!({
+    match if args.json { output::Format::Json } else { args.format } {
+        output::Format::Text => output::print(&text(args, &launch, &findings, hidden)),
+        output::Format::Json => output::print_json(&json!({
             "command": "check",
             "file": launch.source.path,
             "kernel": launch.kernel.name,
             "schedules": args.schedules,
             "seed": args.seed,
+            "ended_early": hidden,
             "clean": clean,
             "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
         })),
-        Format::Sarif => output::print_json(&sarif::log(&launch.source.path, launch.kernel.line, &findings)),
+        output::Format::Sarif => output::print_json(&sarif::log(
+            &launch.source.path,
+            launch.kernel.line,
+            &output::kinds(),
+            &findings,
+        )),
     }
     Ok(clean)
 }
@@ -133,8 +128,11 @@ fn add(all: &mut Vec<Finding>, f: Finding) {
     }
 }
 
-fn text(args: &Args, launch: &Prepared, findings: &[Finding]) -> String {
+fn text(args: &Args, launch: &Prepared, findings: &[Finding], hidden: usize) -> String {
     let mut out = String::new();
+    if hidden > 0 {
+        out += &format!("{} ended early at a disabled finding\n", output::count(hidden, "schedule"));
+    }
     for f in findings {
         out += &f.text(&launch.source.path);
         let list: Vec<String> = f.seeds.iter().take(8).map(u64::to_string).collect();

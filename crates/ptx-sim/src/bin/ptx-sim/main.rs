@@ -1,4 +1,4 @@
-//! `ptx-sim`: runs, checks and profiles the kernels of a PTX file on a machine without a GPU.
+//! `ptx-sim`: runs, checks, profiles and lints the kernels of a PTX file on a machine without a GPU.
 //!
 //! One file per subcommand. Arguments are in [`args`] (what every launch takes), NumPy files in [`npy`], findings and everything
 //! written in [`output`]. Exit codes: 0 clean, 1 findings or a failed run, 2 bad usage or unreadable input; the last
@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod lint;
 mod list;
 mod npy;
 mod output;
@@ -28,7 +29,7 @@ pub enum Failure {
 /// Whether there was nothing to complain about.
 pub type Outcome = Result<bool, Failure>;
 
-/// Run, check and profile the kernels of a PTX file without a GPU.
+/// Run, check, profile and lint the kernels of a PTX file without a GPU.
 #[derive(Parser)]
 #[command(name = "ptx-sim", version, max_term_width = 110, after_help = EXAMPLES)]
 struct Cli {
@@ -41,12 +42,14 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Profile(profile::Args),
+    Lint(lint::Args),
     List(list::Args),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   ptx-sim list k.ptx
+  ptx-sim lint k.ptx
   ptx-sim run k.ptx --kernel saxpy --grid 4 --block 128 --arg u32=500 --arg f32=1.5 --arg in=x.npy --arg inout=y.npy
   ptx-sim check k.ptx --grid 4 --block 128 --arg in=x.npy --arg out=y.npy:f32:16x32 --schedules 16 --format sarif
   ptx-sim profile k.ptx --grid 4 --block 128 --arg in=x.npy --arg out=y.npy --gpu H100
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return fail("a command is missing: run, check, profile or list (`ptx-sim --help`)", 2);
+            return fail("a command is missing: run, check, profile, lint or list (`ptx-sim --help`)", 2);
         }
         Err(e) => return fail(&one_line(&e), 2),
     };
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Run(a) => run::run(a),
         Command::Check(a) => check::run(a),
         Command::Profile(a) => profile::run(a),
+        Command::Lint(a) => lint::run(a),
         Command::List(a) => list::run(a),
     };
     match outcome {

@@ -1,5 +1,6 @@
 //! Findings, and everything the program writes: text, JSON, files.
 
+use super::Failure;
 use ptx_sim::{ErrorKind, LaunchStats, SimError};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     Error,
+    Warning,
     Note,
 }
 
@@ -16,6 +18,7 @@ impl Severity {
     pub fn name(self) -> &'static str {
         match self {
             Severity::Error => "error",
+            Severity::Warning => "warning",
             Severity::Note => "note",
         }
     }
@@ -26,7 +29,26 @@ pub const UNWRITTEN: (&str, &str) = ("output-not-written", "output not written")
 /// An output that differs from schedule to schedule.
 pub const DEPENDENT: (&str, &str) = ("schedule-dependent-result", "schedule-dependent result");
 
-/// Every kind of finding: name and what it is.
+/// How findings are written.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+/// Refuses a name that is no kind.
+pub fn known(names: &[String], kinds: &[(String, String)]) -> Result<(), Failure> {
+    match names.iter().find(|n| !kinds.iter().any(|k| k.0 == **n)) {
+        None => Ok(()),
+        Some(n) => {
+            let all: Vec<&str> = kinds.iter().map(|k| k.0.as_str()).collect();
+            Err(Failure::Input(format!("no kind `{n}` to disable; there are {}", all.join(", "))))
+        }
+    }
+}
+
+/// Every kind of finding of a launch: name and what it is.
 pub fn kinds() -> Vec<(String, String)> {
     let own = [UNWRITTEN, DEPENDENT].map(|(a, b)| (a.to_string(), b.to_string()));
     ErrorKind::ALL.iter().map(|k| (k.name(), k.to_string())).chain(own).collect()

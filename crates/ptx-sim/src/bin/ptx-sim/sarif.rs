@@ -1,7 +1,7 @@
 //! Findings as a SARIF 2.1.0 log: one run, one rule per kind of finding, the source line where `.loc` gives it, else the line of
 //! the PTX file.
 
-use super::output::{self, Finding};
+use super::output::Finding;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -31,9 +31,8 @@ fn location(path: &Path, line: u32) -> Value {
     }})
 }
 
-/// The log. Findings without a line belong to the kernel's header.
-pub fn log(file: &Path, header: u32, findings: &[Finding]) -> Value {
-    let kinds = output::kinds();
+/// The log, with a rule for each of `kinds` (name and what it is). Findings without a line belong to the kernel's header.
+pub fn log(file: &Path, header: u32, kinds: &[(String, String)], findings: &[Finding]) -> Value {
     let rules: Vec<Value> = kinds
         .iter()
         .map(|(id, text)| json!({"id": id, "name": id, "shortDescription": {"text": text}}))
