@@ -6,16 +6,17 @@
 //! Called by the loop over clusters in [`crate::parallel`]. The lanes that read have been taken out of their warp by the error, so
 //! nobody works with what they would have read, and barriers that await them stay shut.
 
-use crate::block::Launch;
+use crate::sim::Checks;
 use crate::{ErrorKind, SimError};
 
 /// Warp instructions executed to see whether an uninitialised read is a race.
-const BUDGET: u64 = 1 << 20;
+pub(crate) const BUDGET: i64 = 1 << 20;
 
 /// The finding that is held back, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
-    found: Option<SimError>,
+    /// With the place of its cluster in the order.
+    found: Option<(u64, SimError)>,
 }
 
 /// What becomes of a cluster that reported an error.
@@ -30,21 +31,21 @@ pub(crate) enum Next {
 }
 
 impl Aftermath {
-    /// A cluster reported an error: whether and how to go on, or the error to end with.
-    pub(crate) fn judge(&mut self, error: SimError, launch: &mut Launch<'_>) -> Result<Next, SimError> {
+    /// The cluster at place `at` of the order reported an error: whether and how to go on (for at most [`BUDGET`] instructions), or
+    /// the error to end with.
+    pub(crate) fn judge(&mut self, at: u64, error: SimError, checks: &Checks) -> Result<Next, SimError> {
         let race = match error.kind {
-            ErrorKind::UninitialisedShared if launch.checks.shared_races => Some(Next::Same),
-            ErrorKind::UninitialisedGlobal if launch.checks.global_races => Some(Next::Later),
+            ErrorKind::UninitialisedShared if checks.shared_races => Some(Next::Same),
+            ErrorKind::UninitialisedGlobal if checks.global_races => Some(Next::Later),
             _ => None,
         };
         match (&self.found, race) {
             (None, None) => Err(error),
             (None, Some(next)) => {
-                *launch.budget = BUDGET.min(*launch.budget);
-                self.found = Some(error);
+                self.found = Some((at, error));
                 Ok(next)
             }
-            (Some(f), _) => match (f.kind, error.kind) {
+            (Some((_, f)), _) => match (f.kind, error.kind) {
                 (ErrorKind::UninitialisedShared, ErrorKind::SharedRace | ErrorKind::AsyncInFlight)
                 | (ErrorKind::UninitialisedGlobal, ErrorKind::GlobalRace) => Err(error),
                 (_, ErrorKind::InstructionBudget) => Err(f.clone()),
@@ -56,11 +57,11 @@ impl Aftermath {
 
     /// No cluster may start any more: in shared memory only the running ones have a say.
     pub(crate) fn closed(&self) -> bool {
-        self.found.as_ref().is_some_and(|f| f.kind == ErrorKind::UninitialisedShared)
+        self.found.as_ref().is_some_and(|(_, f)| f.kind == ErrorKind::UninitialisedShared)
     }
 
-    /// The launch is over.
-    pub(crate) fn end(self) -> Result<(), SimError> {
-        self.found.map_or(Ok(()), Err)
+    /// The launch is over: what was found.
+    pub(crate) fn end(self) -> Option<(u64, SimError)> {
+        self.found
     }
 }

@@ -10,7 +10,7 @@
 //! then gives the same bits every time. The first cluster runs alone; only when it was long enough for the whole
 //! grid to be worth it do others join.
 
-use crate::aftermath::{Aftermath, Next};
+use crate::aftermath::{self, Aftermath, Next};
 use crate::async_ops::Engine;
 use crate::block::Launch;
 use crate::cluster::{Cluster, Progress};
@@ -101,8 +101,10 @@ impl Queue<'_> {
         loop {
             // The first needs no leave: what it lacks is reported where it lacks it.
             let room = active.len() < limit && (active.is_empty() || launch.ledger.fits(footprint));
-            let open = room && !aftermath.closed();
-            if open && let Some((at, number)) = self.next() {
+            if room
+                && !aftermath.closed()
+                && let Some((at, number)) = self.next()
+            {
                 let mut c = self.spare().unwrap_or_default();
                 match c.start(number, launch) {
                     // Before those that wait or paused: it meets them half way.
@@ -110,10 +112,10 @@ impl Queue<'_> {
                     Err(e) => self.fail(at, e),
                 }
             }
-            let over = aftermath.closed() || self.taken.load(Ordering::Relaxed) >= self.clusters;
+            let over = self.taken.load(Ordering::Relaxed) >= self.clusters || aftermath.closed();
             if active.is_empty() && over {
-                if let Err(e) = aftermath.end() {
-                    self.fail(0, e);
+                if let Some((at, e)) = aftermath.end() {
+                    self.fail(at, e);
                 }
                 return;
             }
@@ -123,10 +125,10 @@ impl Queue<'_> {
                     _ if at > self.stop.load(Ordering::Relaxed) => {}
                     Ok(Progress::Done) => self.done(c),
                     Ok(Progress::Slice) => active.push_back((at, c)),
-                    Err(e) => match aftermath.judge(e, launch) {
+                    Err(e) => match aftermath.judge(at, e, launch.checks) {
                         Err(e) => self.fail(at, e),
                         Ok(next) => {
-                            self.budget.store(*launch.budget as i64, Ordering::Relaxed);
+                            self.budget.fetch_min(aftermath::BUDGET, Ordering::Relaxed);
                             match next {
                                 Next::Same => active.push_front((at, c)),
                                 Next::Later => active.push_back((at, c)),

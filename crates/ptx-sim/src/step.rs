@@ -237,11 +237,14 @@ impl Warp {
                             let v = f(regs.pred(*a), regs.pred(*b));
                             regs.set_pred(*d, v, m);
                         }
-                        // Strong loads may end the turn.
-                        Op::Load(x) if x.order.sem == Sem::Weak || x.space == Space::Shared => {
+                        Op::Load(x) => {
                             let addrs = address(&regs, x.base, x.offset, local_base);
                             memory.turn(m, x.order, lines[pc as usize].0);
                             memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
+                            let strong = x.order.sem != Sem::Weak && x.space != Space::Shared;
+                            if strong && memory.races.pause() {
+                                break (m, Some(&inst.op));
+                            }
                         }
                         Op::Store(x) => {
                             let addrs = address(&regs, x.base, x.offset, local_base);
@@ -281,14 +284,10 @@ impl Warp {
             }
             match op {
                 Op::Alu(..) | Op::Pred(..) | Op::Store(_) => {}
-                Op::Load(x) => {
-                    let addrs = address(&regs, x.base, x.offset, local_base);
-                    let mut memory = memory!(actor, x.order, line);
-                    memory.load(x, &addrs, &mut regs, m, &mut offs).map_err(place)?;
-                    if env.races.pause() {
-                        pc += 1;
-                        leave!(Event::Next(Next::Pause));
-                    }
+                // Others are to have a turn after this one.
+                Op::Load(_) => {
+                    pc += 1;
+                    leave!(Event::Next(Next::Pause));
                 }
                 Op::Atom(a) => {
                     let addrs = address(&regs, a.base, a.offset, frame.local_base);
