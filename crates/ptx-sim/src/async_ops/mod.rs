@@ -157,6 +157,9 @@ struct Groups {
     committed: VecDeque<Vec<u64>>,
 }
 
+/// An instruction of a warp that waits at an mbarrier: block, warp, function, program counter.
+type Site = ((usize, u32, u32, u32), Place);
+
 /// Asynchronous state of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
@@ -180,8 +183,8 @@ pub(crate) struct Engine {
     random: u64,
     /// Barriers that completed, and exits.
     meetings: u64,
-    /// Waits that returned false once, as they may: instruction (block, warp, function, program counter) and mbarrier; phase, lanes.
-    refused: HashMap<(usize, u32, u32, u32, Place), (u64, u32)>,
+    /// Waits that returned false once, as they may: the phase asked for, and the lanes.
+    refused: HashMap<Site, (u64, u32)>,
 }
 
 impl Engine {
