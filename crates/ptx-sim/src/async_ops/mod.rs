@@ -33,11 +33,11 @@ pub use tensor_map::{
 };
 
 use crate::access::Shared;
+use crate::config::Checks;
 use crate::isa::{AtomOp, AtomType};
 use crate::ledger::Ledger;
 use crate::memory::Global;
 use crate::race::{Actor, Races};
-use crate::sim::Checks;
 use crate::stats::LaunchStats;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

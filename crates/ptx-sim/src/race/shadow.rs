@@ -161,12 +161,23 @@ impl Shadow {
         self.peak
     }
 
-    /// Every state there is.
+    /// Every state there is but 0, once per run of equal ones.
     pub(super) fn cells(&mut self, mut f: impl FnMut(&mut u32)) {
         for pages in self.shared.iter_mut().chain(&mut self.global) {
             for page in pages.list.iter_mut().flatten() {
-                page.write.iter_mut().for_each(&mut f);
-                page.read.iter_mut().for_each(&mut f);
+                for cells in [&mut page.write, &mut page.read] {
+                    // Neighbours nearly always hold the same.
+                    let (mut before, mut after) = (0, 0);
+                    for c in cells.iter_mut() {
+                        if *c != before {
+                            before = *c;
+                            f(c);
+                            after = *c;
+                        } else {
+                            *c = after;
+                        }
+                    }
+                }
             }
         }
     }

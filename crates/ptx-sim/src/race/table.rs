@@ -16,7 +16,7 @@ pub(super) const SET: u32 = 1 << 31;
 /// Most members of a set; later ones are not kept, so that a race with them alone is missed.
 const MEMBERS: usize = 64;
 /// Records or members before the first collection.
-const BOUND: usize = 1 << 15;
+const BOUND: usize = 1 << 16;
 /// Ids fit 31 bits.
 pub(super) const RECORDS: usize = 1 << 26;
 /// Slots of the cache of joins.

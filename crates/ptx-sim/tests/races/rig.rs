@@ -52,7 +52,7 @@ pub fn launch(module: &Module, s: Shape, seed: u64) -> Result<(), SimError> {
     let config = LaunchConfig::new([s.blocks, 1, 1], [s.threads, 1, 1]).cluster([s.cluster, 1, 1]);
     sim.launch(module, "k", &config, &[Arg::U64(buffer)])?;
     let touched = 4 * s.blocks as usize * s.threads as usize + 4096 + 1024 * s.blocks as usize;
-    assert!(sim.shadow_bytes() <= 16 * touched + (1 << 20), "{} bytes of shadow", sim.shadow_bytes());
+    assert!(sim.shadow_bytes() <= 8 * touched + (3 << 20), "{} bytes of shadow", sim.shadow_bytes());
     Ok(())
 }
 
