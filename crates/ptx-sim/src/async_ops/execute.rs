@@ -434,7 +434,7 @@ impl Engine {
 
     /// Whether a lane asks for this phase here for the first time.
     fn refuse(&mut self, i: &Issue, rank: usize, at: Place, phase: u64, lane: usize) -> bool {
-        let known = self.refused.entry((rank, i.warp, i.func, i.pc, at)).or_insert((phase, 0));
+        let known = self.refused.entry(((rank, i.warp, i.func, i.pc), at)).or_insert((phase, 0));
         if known.0 != phase {
             *known = (phase, 0);
         }

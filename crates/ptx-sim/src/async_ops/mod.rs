@@ -157,8 +157,8 @@ struct Groups {
     committed: VecDeque<Vec<u64>>,
 }
 
-/// Where a warp asked for a phase: rank, warp, function, program counter, mbarrier.
-type Asked = (usize, u32, u32, u32, Place);
+/// An instruction of a warp that waits at an mbarrier: block, warp, function, program counter.
+type Site = ((usize, u32, u32, u32), Place);
 
 /// Asynchronous state of a cluster.
 #[derive(Debug, Default)]
@@ -183,8 +183,8 @@ pub(crate) struct Engine {
     random: u64,
     /// Barriers that completed, and exits.
     meetings: u64,
-    /// Waits that returned false once, as they may: instruction (block, warp, function, program counter) and mbarrier; phase, lanes.
-    refused: HashMap<Asked, (u64, u32)>,
+    /// Waits that returned false once, as they may: the phase asked for, and the lanes.
+    refused: HashMap<Site, (u64, u32)>,
 }
 
 impl Engine {
