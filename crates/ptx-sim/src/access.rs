@@ -3,13 +3,13 @@
 
 use crate::ErrorKind;
 use crate::arena::{Arena, Offsets};
+use crate::config::Checks;
 use crate::error::{Fault, Step};
 use crate::isa::{LOCAL_BASE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
 use crate::ledger::Ledger;
 use crate::memory::Global;
 use crate::race::{Actor, Place, Races};
-use crate::sim::Checks;
 use crate::stats::LaunchStats;
 
 /// What an access does.

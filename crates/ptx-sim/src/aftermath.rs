@@ -6,7 +6,7 @@
 //! Called by the loop over clusters in [`crate::parallel`]. The lanes that read have been taken out of their warp by the error, so
 //! nobody works with what they would have read, and barriers that await them stay shut.
 
-use crate::sim::Checks;
+use crate::config::Checks;
 use crate::{ErrorKind, SimError};
 
 /// Warp instructions executed to see whether an uninitialised read is a race.

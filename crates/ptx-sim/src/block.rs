@@ -3,6 +3,7 @@
 use crate::access::{Placed, Shared};
 use crate::async_ops::Engine;
 use crate::cluster::located;
+use crate::config::{Checks, LaunchConfig};
 use crate::error::Fault;
 use crate::isa::{BarKind, NONE};
 use crate::ledger::Ledger;
@@ -11,7 +12,7 @@ use crate::matrix::wgmma::Group;
 use crate::memory::Global;
 use crate::module::Inner;
 use crate::race::{Actor, Races};
-use crate::sim::{Checks, LaunchConfig, random, shuffle};
+use crate::sim::{random, shuffle};
 use crate::stats::LaunchStats;
 use crate::warp::{Located, Park, Warp, report};
 use crate::{ErrorKind, SimError};

@@ -2,10 +2,10 @@
 
 use crate::ErrorKind;
 use crate::access::{deliver32, value};
+use crate::config::Checks;
 use crate::error::{Fault, Step};
 use crate::isa::{Collective, NONE, Warp};
 use crate::lanes::{Lane, Regs};
-use crate::sim::Checks;
 
 /// Executes a warp-level instruction for the lanes of `active`. `false`: lanes its member masks
 /// name have not arrived yet, so the group has to wait for them.

@@ -15,6 +15,7 @@ mod atomic;
 mod block;
 mod cluster;
 mod collective;
+mod config;
 mod decode;
 mod error;
 mod initial;
@@ -45,9 +46,10 @@ mod warp;
 pub use async_ops::{
     Interleave, L2Promotion, OobFill, Swizzle, TensorMap, TensorMapBuilder, TensorMapError, TensorMapType,
 };
+pub use config::{Arg, Checks, LaunchConfig, MAX_CLUSTER, MAX_SHARED, MAX_THREADS};
 pub use error::{ErrorKind, OtherAccess, Report, SimError};
 pub use matrix::Accumulation;
 pub use module::{KernelInfo, Module, ParamInfo};
 pub use parse::ParseError;
-pub use sim::{Arg, Checks, LaunchConfig, MAX_CLUSTER, MAX_SHARED, MAX_THREADS, Sim, SimBuilder};
+pub use sim::{Sim, SimBuilder};
 pub use stats::{Class, LaunchStats, TensorType};

@@ -25,6 +25,11 @@ impl Memory<'_> {
         if self.checks.uninitialised_shared && !shared.arena.init.test(at, bytes) {
             let missing = shared.arena.init.first_missing(at, bytes).unwrap_or(at) as u64;
             let text = format!("an asynchronous read; {}", shared.describe(missing));
+            if self.checks.shared_races {
+                // Should the writer still come, this is the read it races with.
+                let block = Place::Shared(shared.block);
+                self.races.access_range(self.actor, block, at..at + bytes, Kind::Read, self.line)?;
+            }
             return Err(Fault::lane(ErrorKind::UninitialisedShared, 0, missing, text));
         }
         if self.checks.async_rules

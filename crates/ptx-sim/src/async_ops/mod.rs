@@ -33,11 +33,11 @@ pub use tensor_map::{
 };
 
 use crate::access::Shared;
+use crate::config::Checks;
 use crate::isa::{AtomOp, AtomType};
 use crate::ledger::Ledger;
 use crate::memory::Global;
 use crate::race::{Actor, Races};
-use crate::sim::Checks;
 use crate::stats::LaunchStats;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -157,6 +157,9 @@ struct Groups {
     committed: VecDeque<Vec<u64>>,
 }
 
+/// Where a warp asked for a phase: rank, warp, function, program counter, mbarrier.
+type Asked = (usize, u32, u32, u32, Place);
+
 /// Asynchronous state of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
@@ -181,7 +184,7 @@ pub(crate) struct Engine {
     /// Barriers that completed, and exits.
     meetings: u64,
     /// Waits that returned false once, as they may: instruction (block, warp, function, program counter) and mbarrier; phase, lanes.
-    refused: HashMap<(usize, u32, u32, u32, Place), (u64, u32)>,
+    refused: HashMap<Asked, (u64, u32)>,
 }
 
 impl Engine {

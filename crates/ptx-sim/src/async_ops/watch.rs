@@ -12,8 +12,8 @@
 use crate::ErrorKind;
 use crate::access::{Kind, Memory, Shared};
 use crate::arena::Offsets;
+use crate::config::Checks;
 use crate::error::{Fault, Step};
-use crate::sim::Checks;
 
 /// Word state: copies in flight that write it.
 const WRITES: u32 = 0xffff;

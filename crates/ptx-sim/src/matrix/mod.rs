@@ -16,10 +16,10 @@ pub(crate) mod wgmma;
 
 use crate::ErrorKind;
 use crate::access::Memory;
+use crate::config::Checks;
 use crate::error::{Fault, Step};
 use crate::isa::{Base, Slot, Space};
 use crate::lanes::Regs;
-use crate::sim::Checks;
 
 pub use dot::Accumulation;
 pub(crate) use dot::Pairing;

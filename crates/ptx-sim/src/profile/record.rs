@@ -8,10 +8,10 @@ use super::pattern::{SECTOR, distinct, sectors, wavefronts};
 use super::{Contention, LineProfile, LocalTraffic, Pipes, Profile, SharedTraffic, Traffic};
 use crate::access::Kind;
 use crate::arena::Offsets;
+use crate::config::LaunchConfig;
 use crate::isa::Op;
 use crate::link::Program;
 use crate::module::Inner;
-use crate::sim::LaunchConfig;
 use crate::stats::{Class, LaunchStats};
 use std::collections::{BTreeMap, HashMap};
 

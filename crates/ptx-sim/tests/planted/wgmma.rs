@@ -97,6 +97,22 @@ pub const BUGS: &[Bug] = &[
         at: &["wgmma.mma_async", "ret;"],
     },
     Bug {
+        name: "tiles stored without a fence for wgmma",
+        kernel: &WGMMA,
+        from: "  fence.proxy.async.shared::cta; // tiles for wgmma\n",
+        to: "",
+        expect: &[ErrorKind::MissingProxyFence],
+        at: &["wgmma.mma_async"],
+    },
+    Bug {
+        name: "wgmma before all warps have stored",
+        kernel: &WGMMA,
+        from: "  bar.sync 0; // tiles loaded\n",
+        to: "",
+        expect: &[ErrorKind::SharedRace],
+        at: &["wgmma", "st.shared.v4.b32"],
+    },
+    Bug {
         name: "one warp of the group skips a wgmma",
         kernel: &WGMMA,
         from: "  wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%c0, %c1, %c2, %c3}, %next_a",
