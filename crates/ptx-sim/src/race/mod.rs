@@ -152,7 +152,7 @@ impl Races {
         self.streams.clear();
         self.stream_homes.clear();
         self.stream_clocks.clear();
-        self.table.clear();
+        self.table.clear(self.warps);
         self.shadow.clear();
         self.recent.clear();
         self.vars.clear();

@@ -6,6 +6,7 @@
 //! belong to each lane. An instruction whose lanes touch memory in order thus leaves one and the same id everywhere, so that
 //! whole runs of cells are judged and filled at once. Lanes that read one place together share a record with a lane mask.
 
+use super::FIRST_STREAM;
 use super::know::View;
 use super::shadow::Shadow;
 use crate::access::Kind;
@@ -85,6 +86,8 @@ pub(super) struct Table {
     members: Vec<u32>,
     joins: Vec<Joined>,
     bound: usize,
+    /// Warps of a block.
+    warps: u32,
 }
 
 impl Default for Table {
@@ -95,14 +98,16 @@ impl Default for Table {
             members: Vec::new(),
             joins: vec![Joined::default(); JOINS],
             bound: BOUND,
+            warps: 1,
         };
-        t.clear();
+        t.clear(1);
         t
     }
 }
 
 impl Table {
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, warps: u32) {
+        self.warps = warps.max(1);
         let nobody = How { kind: Kind::Read, strong: None, shift: 0 };
         self.records.clear();
         // Id 0 stands for nobody.
@@ -148,8 +153,18 @@ impl Table {
         }
     }
 
-    /// The state after an access `id`: members ordered before it go; it joins them if `add`. The result holds for every
-    /// place, so only those go that are ordered at all places.
+    /// Whether whatever races with `old`, which is ordered before `new`, and comes later, races with `new` as well. Not if
+    /// the new access is strong and forgives what the old one does not. (A set that is full makes no such difference.)
+    fn replaces(&self, new: &Record, old: &Record) -> bool {
+        let Some(scope) = new.how.strong else { return true };
+        let near = new.agent == old.agent
+            || new.agent.max(old.agent) < FIRST_STREAM && new.agent / self.warps == old.agent / self.warps;
+        let forgives = new.how.kind == Kind::Swap && old.how.kind != Kind::Swap;
+        near && !forgives && old.how.strong.is_some_and(|s| s >= scope)
+    }
+
+    /// The state after an access `id`: members ordered before it go that it replaces; it joins them if `add`. The result
+    /// holds for every place, so only those go that are ordered at all places.
     pub(super) fn join(&mut self, state: u32, id: u32, add: bool, view: &View<'_>) -> u32 {
         let slot = (state.wrapping_mul(0x9E37_79B9) ^ id.wrapping_mul(0x85EB_CA6B)) >> 16;
         let slot = slot as usize % JOINS;
@@ -179,7 +194,8 @@ impl Table {
             if add && same && (r.how.strong.is_none() || alike && r.how.strong == mine.how.strong) {
                 return state;
             }
-            if view.uniform(r, m, &mine, id) != Some(true) {
+            let ordered = view.uniform(r, m, &mine, id) == Some(true);
+            if !ordered || !self.replaces(&mine, r) && members.len() < MEMBERS {
                 kept[n] = m;
                 n += 1;
             }

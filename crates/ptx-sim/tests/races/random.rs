@@ -151,7 +151,7 @@ fn ptx(steps: &[Step]) -> String {
                         write!(out, "@%p5 ld.relaxed.{}.{space}.u32 %r17, [%d8];", SCOPES[*s])
                     }
                     Way::StrongStore(s) => {
-                        write!(out, "@%p5 st.relaxed.{}.{space}.u32 [%d8], 9;", SCOPES[*s])
+                        write!(out, "@%p5 st.relaxed.{}.{space}.u32 [%d8], %r0;", SCOPES[*s])
                     }
                 };
             }
@@ -392,7 +392,7 @@ fn verdict(steps: &[Step], s: Shape) -> bool {
 fn random_programs_race_when_the_checker_says_so() {
     let (mut racy, mut clean) = (0, 0);
     let mut state = 0x5eed;
-    for round in 0..1200 {
+    for round in 0..3000 {
         let blocks = 1 + (next(&mut state) % 4) as u32;
         let threads = 32 * (1 + (next(&mut state) % 3) as u32);
         let cluster = if blocks.is_multiple_of(2) { 1 + (next(&mut state) % 2) as u32 } else { 1 };
