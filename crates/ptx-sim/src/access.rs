@@ -5,7 +5,7 @@ use crate::ErrorKind;
 use crate::arena::{Arena, Offsets};
 use crate::config::Checks;
 use crate::error::{Fault, Step};
-use crate::isa::{LOCAL_BASE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
+use crate::isa::{LOCAL_BASE, NONE, Order, PARAM_BASE, RANK_SHIFT, SHARED_BASE, Space, WIDE, WINDOW};
 use crate::lanes::{Lane, Regs, put};
 use crate::ledger::Ledger;
 use crate::memory::Global;
@@ -532,21 +532,23 @@ pub(crate) fn value(regs: &Regs<'_>, slot: u32) -> [u64; 32] {
     if slot & WIDE != 0 { *u64::src(regs, slot & !WIDE) } else { u32::src(regs, slot).map(u64::from) }
 }
 
+/// Values for a slot, converted to its width; the sink `_` drops them.
 #[inline]
 pub(crate) fn deliver32(regs: &mut Regs<'_>, slot: u32, v: &[u32; 32], signed: bool, mask: u32) {
     if slot & WIDE == 0 {
         put::<u32>(regs, slot, v, mask);
-    } else {
+    } else if slot != NONE {
         let wide = v.map(|x| if signed { x as i32 as i64 as u64 } else { x as u64 });
         put::<u64>(regs, slot & !WIDE, &wide, mask);
     }
 }
 
+/// As [`deliver32`].
 #[inline]
 pub(crate) fn deliver64(regs: &mut Regs<'_>, slot: u32, v: &[u64; 32], mask: u32) {
-    if slot & WIDE != 0 {
-        put::<u64>(regs, slot & !WIDE, v, mask)
-    } else {
-        put::<u32>(regs, slot, &v.map(|x| x as u32), mask)
+    if slot & WIDE == 0 {
+        put::<u32>(regs, slot, &v.map(|x| x as u32), mask);
+    } else if slot != NONE {
+        put::<u64>(regs, slot & !WIDE, v, mask);
     }
 }

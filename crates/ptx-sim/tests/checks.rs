@@ -374,6 +374,36 @@ fn unknown_instructions_fail_when_executed() {
 }
 
 #[test]
+fn destinations_are_registers_or_the_sink() {
+    let set = "setp.eq.u32 %p1, %r1, 0;";
+    for op in [
+        "bar.red.popc.u32 _, 0, %p1;",
+        "mov.u32 _, %laneid;",
+        "mov.b64 {_, %r3}, %d0;",
+        "ld.param.u32 _, [n];",
+        "atom.global.add.u32 _, [%d0], 1;",
+        "shfl.sync.idx.b32 _, %r1, 0, 31, -1;",
+        "vote.sync.ballot.b32 _, %p1, -1;",
+        "redux.sync.add.u32 _, %r1, -1;",
+        "activemask.b32 _;",
+    ] {
+        clean(&format!("{set} {op}"), 32, 256, 1);
+    }
+    for op in [
+        "bar.red.popc.u32 -%r3, 0, %p1;",
+        "bar.red.and.pred 5, 0, %p1;",
+        "bar.red.popc.u32;",
+        "mov.u32 7, %r1;",
+    ] {
+        assert_eq!(
+            finding(&format!("{set} {op}"), 32, 256, 1).kind,
+            ErrorKind::UnsupportedInstruction,
+            "{op}"
+        );
+    }
+}
+
+#[test]
 fn traps_and_read_only_memory() {
     assert_eq!(finding("trap;", 1, 0, 0).kind, ErrorKind::Trap);
     let ptx = ".version 7.0\n.target sm_80\n.const .align 4 .b32 c[2] = {7, 9};\n.visible .entry k()\n{\n.reg .b32 %r<2>;\n\

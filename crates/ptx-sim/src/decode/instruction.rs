@@ -325,20 +325,18 @@ impl<'a> Decoder<'a, '_> {
             [c, ..] => self.src(c, File::R32)?,
             [] => NONE,
         };
-        let (dst, write) = match d {
-            Some(Operand::Name(n)) if kind == BarKind::Popc => {
-                let s = self.slot(n, false)?;
-                (s, Some((File::R32, s)))
-            }
-            Some(Operand::Name(n)) => {
-                let p = self.pred_dst(n)?;
-                (p, Some((File::Pred, p)))
-            }
-            _ => (NONE, None),
+        let dst = match d {
+            Some(Operand::Name(n)) if kind == BarKind::Popc => self.slot(n, false)?,
+            Some(Operand::Name(n)) => self.pred_dst(n)?,
+            Some(o) => return Err(format!("`{o}` cannot be a destination")),
+            None if reduces => return Err("takes a destination".into()),
+            None => NONE,
         };
         self.push(Op::Bar(Box::new(Bar { kind, aligned, id, count, dst, source })), Class::Sync);
-        if let Some((file, i)) = write {
-            self.wrote(file, i);
+        match kind {
+            BarKind::Popc => self.wrote_slot(dst),
+            BarKind::And | BarKind::Or => self.wrote(File::Pred, dst),
+            _ => {}
         }
         Ok(true)
     }
