@@ -17,6 +17,14 @@
 //! knows then; `access_range(a, ...)` when it lands; `release(a, key)` for every key that announces it; `retire(a)`. The
 //! stream is where it completes in order (an mbarrier, the copies of a thread): operations of one stream that complete together
 //! or one after the other share one clock. Two operations of one stream are unordered all the same.
+//!
+//! Where the ISA leaves room, or programs rely on more than it says:
+//!
+//! - Lanes of a warp are threads of their own: only `bar.warp.sync` and barriers order them, not shuffles or votes.
+//! - A block barrier completes what a relaxed read or a fence of one of its threads began (see `Resident::barrier`).
+//! - A plain read beside a compare and swap is no race (see `Judge::both_strong`).
+//! - `fence.sc` orders as `fence.acq_rel` does: two such fences alone, without a value read, order nothing.
+//! - Of more than 64 accesses to one place that nothing orders the first 64 are kept.
 
 mod clock;
 mod exit;
