@@ -482,6 +482,15 @@ impl Warp {
                         leave!(Event::Park(m, Park::Warpgroup));
                     }
                 }
+                // Lanes under way may yet join, or wait here for these.
+                Op::ClusterBar(b)
+                    if b.aligned
+                        && m != self.live
+                        && m == mask
+                        && (self.runnable() || self.waits_at(group.frame, pc)) =>
+                {
+                    leave!(Event::Park(m, Park::Collective));
+                }
                 Op::ClusterBar(b) => {
                     if let Some(park) = self.cluster_barrier(b, m, env).map_err(place)? {
                         leave!(Event::Park(park.0, park.1));

@@ -207,6 +207,11 @@ impl Warp {
         }
     }
 
+    /// Whether lanes wait at an instruction for others to join them.
+    pub(crate) fn waits_at(&self, frame: u32, pc: u32) -> bool {
+        self.groups.iter().any(|g| g.park == Park::Collective && g.frame == frame && g.pc == pc)
+    }
+
     pub(crate) fn runnable(&self) -> bool {
         self.groups.iter().any(|g| g.park == Park::Run)
     }
@@ -422,6 +427,10 @@ impl Warp {
 
     fn exit(&mut self, frame: u32, mask: u32) {
         self.live &= !mask;
+        // Who waits for these lanes waits in vain: it looks again.
+        for g in self.groups.iter_mut().filter(|g| g.park == Park::Collective) {
+            g.park = Park::Run;
+        }
         let mut id = frame;
         while id != NONE {
             let f = &mut self.frames[id as usize];

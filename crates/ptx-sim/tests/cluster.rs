@@ -75,6 +75,32 @@ fn misuse_is_found_on_every_seed() {
     assert_eq!(fails(&ring(aligned, BARRIER), 34, 17, 0), ErrorKind::BadLaunch);
 }
 
+/// One lane of a warp comes late to an aligned barrier, and another has left before it.
+#[test]
+fn lanes_may_come_late_or_have_left() {
+    let late = "setp.eq.u32 %p, %r0, 3; @!%p bra ON; mov.u32 %r15, 0;
+        SPIN: add.u32 %r15, %r15, 1; setp.lt.u32 %p, %r15, 40000; @%p bra SPIN;
+        ON: barrier.cluster.arrive.aligned;";
+    let left = "setp.eq.u32 %p, %r0, 31; @%p bra OUT; barrier.cluster.arrive.aligned;";
+    for (arrive, lanes) in [(late, 32), (left, 31)] {
+        let ptx = ring(arrive, BARRIER).replace("ret;", "OUT: ret;");
+        let module = Module::parse(&ptx).expect("parses");
+        for seed in 0..8 {
+            let mut sim = Sim::builder().seed(seed).build();
+            let out = sim.alloc(4 * 128);
+            let config = LaunchConfig::new([4, 1, 1], [32, 1, 1]).cluster([2, 1, 1]);
+            sim.launch(&module, "ring", &config, &[Arg::U64(out)]).unwrap_or_else(|e| panic!("{e}"));
+            let mut bytes = [0; 4];
+            for block in 0..4 {
+                for lane in 0..lanes {
+                    sim.read_checked(out + 4 * (32 * block + lane), &mut bytes).expect("written");
+                    assert_eq!(u32::from_le_bytes(bytes) as u64, 1000 * (block ^ 1) + lane);
+                }
+            }
+        }
+    }
+}
+
 /// Block `i` waits for a flag that block `i + 1` sets.
 #[test]
 fn blocks_may_wait_for_later_blocks() {
