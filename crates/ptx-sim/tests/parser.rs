@@ -56,6 +56,15 @@ L:	ret;
 }
 
 #[test]
+fn numbers_past_the_signed_range_round_trip_everywhere() {
+    let n = "0xb569a04fa9871c50";
+    round_trips(&format!(
+        ".version 7.8 .target sm_80 .global .u64 g = {n}; .entry k() .maxnreg {n} .unheard_of -3\n\
+         {{ .reg .b64 %d; .set .b64 x, {n}, -9223372036854775808; mov.u64 %d, {n}; ld.global.u64 %d, [{n}]; ret; }}"
+    ));
+}
+
+#[test]
 fn errors_carry_line_and_column() {
     let e = parse(".version 7.0\n.target sm_80\n.entry k() {\n  add.u32 %r1, ;\n}").unwrap_err();
     assert_eq!((e.line, e.message.as_str()), (4, "expected an operand, found `;`"));

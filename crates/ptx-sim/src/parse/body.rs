@@ -171,7 +171,13 @@ impl<'a> Parser<'a> {
     fn words(&mut self) -> Result<Vec<Operand<'a>>> {
         let mut words = Vec::new();
         while !self.is(b';') {
+            let negative = self.is(b'-');
+            if negative {
+                self.advance()?;
+            }
             match self.tok {
+                Tok::Int(v) if negative => words.push(Operand::Int((v as i64).wrapping_neg())),
+                _ if negative => return self.fail("a number"),
                 Tok::Word(w) => words.push(Operand::Name(w)),
                 Tok::Int(v) => words.push(Operand::Int(v as i64)),
                 Tok::Str(s) => words.push(Operand::Str(s)),

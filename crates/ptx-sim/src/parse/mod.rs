@@ -413,8 +413,11 @@ impl<'a> Parser<'a> {
             }
             let name = self.word("a directive")?;
             let mut args = Vec::new();
-            while let Tok::Int(_) | Tok::Str(_) = self.tok {
+            while let Tok::Int(_) | Tok::Str(_) | Tok::Punct(b'-') = self.tok {
+                let negative = self.eat(b'-')?;
                 args.push(match self.tok {
+                    Tok::Int(v) if negative => Operand::Int((v as i64).wrapping_neg()),
+                    _ if negative => return self.fail("a number"),
                     Tok::Int(v) => Operand::Int(v as i64),
                     Tok::Str(s) => Operand::Str(s),
                     _ => break,
