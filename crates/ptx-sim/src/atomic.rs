@@ -3,7 +3,7 @@
 //! Lanes act one after another, in order. Sums of floats round to nearest even; f32 sums in global memory flush subnormal
 //! numbers to zero, in shared memory they do not (PTX ISA, `atom`). `min` and `max` of floats ignore a NaN operand.
 
-use crate::access::{Kind, Memory, deliver32, deliver64, value};
+use crate::access::{Kind, Memory, deliver64, value};
 use crate::alu::{Half, canonical, canonical64, flush, half_add, half_extreme};
 use crate::error::Step;
 use crate::isa::{Atom, AtomOp, AtomType, LOCAL_BASE, Mem, NONE, SHARED_BASE, Space, WIDE, WINDOW};
@@ -99,13 +99,7 @@ pub(crate) fn atomic(
                 arena.update(offs[l], bytes, |old| combine(a.op, a.ty, old, b[l] & keep, c[l] & keep, flush));
         }
     }
-    if a.dst != NONE {
-        if a.dst & WIDE != 0 {
-            deliver64(regs, a.dst, &out, mask);
-        } else {
-            deliver32(regs, a.dst, &out.map(|v| v as u32), false, mask);
-        }
-    }
+    deliver64(regs, a.dst, &out, mask);
     Ok(())
 }
 

@@ -193,22 +193,36 @@ impl SimError {
     }
 }
 
+/// `, block (x, y, z)`, and the like.
+fn triple(name: &str, at: Option<[u32; 3]>) -> String {
+    at.map_or(String::new(), |[x, y, z]| format!(", {name} ({x}, {y}, {z})"))
+}
+
+impl Report {
+    /// Where in the grid and in memory: `` in kernel `k`, block (..), thread (..), address 0x.. ``, as far as it is known.
+    pub fn place(&self) -> String {
+        let kernel =
+            if self.kernel.is_empty() { String::new() } else { format!(" in kernel `{}`", self.kernel) };
+        let address = self.address.map_or(String::new(), |a| format!(", address {a:#x}"));
+        kernel + &triple("block", self.block) + &triple("thread", self.thread) + &address
+    }
+}
+
+impl fmt::Display for OtherAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (block, thread) = (triple("block", Some(self.block)), triple("thread", self.thread));
+        write!(f, "PTX line {}{block}{thread}", self.line)?;
+        match &self.source {
+            Some((file, l)) => write!(f, ", from {file}:{l}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for SimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let r = &*self.report;
-        write!(f, "{}", self.kind)?;
-        if !r.kernel.is_empty() {
-            write!(f, " in kernel `{}`", r.kernel)?;
-        }
-        if let Some([x, y, z]) = r.block {
-            write!(f, ", block ({x}, {y}, {z})")?;
-        }
-        if let Some([x, y, z]) = r.thread {
-            write!(f, ", thread ({x}, {y}, {z})")?;
-        }
-        if let Some(a) = r.address {
-            write!(f, ", address {a:#x}")?;
-        }
+        write!(f, "{}{}", self.kind, r.place())?;
         if !r.message.is_empty() {
             write!(f, ": {}", r.message)?;
         }
@@ -224,17 +238,10 @@ impl fmt::Display for SimError {
         if let Some((file, l)) = &r.source {
             write!(f, "\n  from {file}:{l}")?;
         }
-        if let Some(o) = &r.other {
-            let [x, y, z] = o.block;
-            write!(f, "\n  the other access: PTX line {}, block ({x}, {y}, {z})", o.line)?;
-            if let Some([x, y, z]) = o.thread {
-                write!(f, ", thread ({x}, {y}, {z})")?;
-            }
-            if let Some((file, l)) = &o.source {
-                write!(f, ", from {file}:{l}")?;
-            }
+        match &r.other {
+            Some(o) => write!(f, "\n  the other access: {o}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

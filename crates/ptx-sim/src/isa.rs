@@ -113,6 +113,27 @@ pub(crate) enum AtomOp {
     Dec,
 }
 
+impl AtomOp {
+    /// The operation among an opcode's modifiers.
+    pub(crate) fn among(mods: &[&str]) -> Option<AtomOp> {
+        mods.iter().find_map(|m| {
+            Some(match *m {
+                "add" => AtomOp::Add,
+                "min" => AtomOp::Min,
+                "max" => AtomOp::Max,
+                "and" => AtomOp::And,
+                "or" => AtomOp::Or,
+                "xor" => AtomOp::Xor,
+                "exch" => AtomOp::Exch,
+                "cas" => AtomOp::Cas,
+                "inc" => AtomOp::Inc,
+                "dec" => AtomOp::Dec,
+                _ => return None,
+            })
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AtomType {
     U32,

@@ -9,20 +9,9 @@ use crate::lanes::File;
 use crate::module::type_bytes;
 use crate::stats::Class;
 
+/// The operation of a reduction; `exch` and `cas` are none.
 fn atom_op(op: &Opcode<'_>) -> Option<AtomOp> {
-    op.mods.iter().find_map(|m| {
-        Some(match *m {
-            "add" => AtomOp::Add,
-            "min" => AtomOp::Min,
-            "max" => AtomOp::Max,
-            "and" => AtomOp::And,
-            "or" => AtomOp::Or,
-            "xor" => AtomOp::Xor,
-            "inc" => AtomOp::Inc,
-            "dec" => AtomOp::Dec,
-            _ => return None,
-        })
-    })
+    AtomOp::among(&op.mods).filter(|k| !matches!(k, AtomOp::Exch | AtomOp::Cas))
 }
 
 /// Type of a bulk reduction, if it goes with the operation.

@@ -193,21 +193,7 @@ impl<'a> Decoder<'a, '_> {
     }
 
     pub(super) fn atom(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<bool> {
-        let kind = op.mods.iter().find_map(|m| {
-            Some(match *m {
-                "add" => AtomOp::Add,
-                "min" => AtomOp::Min,
-                "max" => AtomOp::Max,
-                "and" => AtomOp::And,
-                "or" => AtomOp::Or,
-                "xor" => AtomOp::Xor,
-                "exch" => AtomOp::Exch,
-                "cas" => AtomOp::Cas,
-                "inc" => AtomOp::Inc,
-                "dec" => AtomOp::Dec,
-                _ => return None,
-            })
-        });
+        let kind = AtomOp::among(&op.mods);
         let Some(kind) = kind else { return Ok(false) };
         let ty = match op.ty() {
             "b16" | "u16" => AtomType::B16,

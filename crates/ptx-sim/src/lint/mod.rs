@@ -108,6 +108,17 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// In one word, as compilers and SARIF have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

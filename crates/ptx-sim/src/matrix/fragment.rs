@@ -12,7 +12,7 @@
 //! gives a fragment more registers than it has elements (f16 A and B), the elements repeat.
 
 use super::number::{Format, canonical, f16_bits};
-use crate::access::{deliver32, deliver64, value};
+use crate::access::{deliver64, value};
 use crate::isa::{NONE, Slot};
 use crate::lanes::{Lane, Regs};
 
@@ -171,11 +171,7 @@ impl Fragment {
                     v[l] |= bits(at[l] as usize) << (j as u32 * size);
                 }
             }
-            if size == 64 {
-                deliver64(regs, slot, &v, mask);
-            } else {
-                deliver32(regs, slot, &v.map(|x| x as u32), false, mask);
-            }
+            deliver64(regs, slot, &v, mask);
         }
     }
 

@@ -7,7 +7,7 @@
 use super::fragment::{Fragment, Role, Shape, registers};
 use crate::access::{Kind, Memory, deliver32, deliver64, value};
 use crate::error::Step;
-use crate::isa::{NONE, Slot, Space, WIDE};
+use crate::isa::{NONE, Slot, Space};
 use crate::lanes::{Lane, Regs};
 
 /// The data of an `ldmatrix` or `stmatrix`: register `i` belongs to matrix `i`, whose rows lanes `8 * i ..` point to.
@@ -84,9 +84,7 @@ impl Rows {
                     pair(l, self.transposed).map(|(r, c)| (rows[8 * i + r] >> (16 * c)) as u16 as u32);
                 *out = lo | hi << 16;
             }
-            if slot != NONE {
-                deliver32(regs, slot, &out, false, mask);
-            }
+            deliver32(regs, slot, &out, false, mask);
         }
         Ok(())
     }
@@ -203,11 +201,7 @@ impl Tile {
                 }
             }
             loaded.push(v);
-            if slot != NONE && slot & WIDE != 0 {
-                deliver64(regs, slot, &v, mask);
-            } else if slot != NONE {
-                deliver32(regs, slot, &v.map(|x| x as u32), false, mask);
-            }
+            deliver64(regs, slot, &v, mask);
         }
         Ok(())
     }

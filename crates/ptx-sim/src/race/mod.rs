@@ -78,7 +78,6 @@ pub(crate) enum Place {
 
 /// What knowledge travels through. Blocks are numbers of [`Races::start`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(dead_code, reason = "some of them are for asynchronous operations")]
 pub(crate) enum Key {
     /// A named barrier of a block.
     Barrier { block: u32, id: u32 },
@@ -86,8 +85,6 @@ pub(crate) enum Key {
     Cluster { block: u32, phase: u32 },
     /// An mbarrier in a block's shared memory.
     Mbarrier { block: u32, address: u32, phase: u32 },
-    /// A group of `cp.async` of a thread of a block.
-    Copies { block: u32, thread: u32, group: u32 },
     /// A bulk group of a thread: complete.
     Bulk { block: u32, thread: u32, group: u32 },
     /// A bulk group of a thread: its sources have been read.

@@ -224,7 +224,6 @@ impl Key {
             Key::Barrier { .. } => self,
             Key::Cluster { block, .. } => Key::Cluster { block, phase: 0 },
             Key::Mbarrier { block, address, .. } => Key::Mbarrier { block, address, phase: 0 },
-            Key::Copies { block, thread, .. } => Key::Copies { block, thread, group: 0 },
             Key::Bulk { block, thread, .. } => Key::Bulk { block, thread, group: 0 },
             Key::BulkRead { block, thread, .. } => Key::BulkRead { block, thread, group: 0 },
             Key::Wgmma { block, warp, .. } => Key::Wgmma { block, warp, group: 0 },
@@ -237,7 +236,6 @@ impl Key {
             Key::Barrier { block, .. }
             | Key::Cluster { block, .. }
             | Key::Mbarrier { block, .. }
-            | Key::Copies { block, .. }
             | Key::Bulk { block, .. }
             | Key::BulkRead { block, .. }
             | Key::Wgmma { block, .. } => block,

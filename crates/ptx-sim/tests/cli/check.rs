@@ -40,6 +40,23 @@ fn clean_and_not() {
     assert_eq!(o.code, 0, "{}", o.out);
 }
 
+/// A race names both accesses, in every format.
+#[test]
+fn races_name_the_other_access() {
+    let f = folder();
+    f.write("race.ptx", blocks("st.global.u32 [%d0], %r0;"));
+    let launch = "check race.ptx --block 1 --grid 2 --schedules 1 --arg inout=y.npy";
+    let o = f.run(launch);
+    assert_eq!(o.code, 1);
+    assert!(o.out.lines().any(|l| l.starts_with("    the other access: PTX line ")), "{}", o.out);
+    let v = f.json(&format!("{launch} --json"), 1);
+    let (finding, other) = (&v["findings"][0], &v["findings"][0]["other"]);
+    assert_eq!((&finding["kind"], &finding["line"]), (&json!("global-race"), &other["line"]));
+    assert_ne!(finding["block"], other["block"]);
+    let sarif = f.json(&format!("{launch} --format sarif"), 1);
+    assert_eq!(&sarif["runs"][0]["results"][0]["properties"]["other"], other);
+}
+
 #[test]
 fn json_output() {
     let f = folder();

@@ -194,3 +194,17 @@ pub fn close64(got: &[f64], want: &[f64], bound: impl Fn(usize) -> f64) {
         assert!(agree, "element {i}: {g}, should be {w} within {b:e}");
     }
 }
+
+/// `y` is the rows of `x` with mean 0 and variance 1 (epsilon 1e-3), times `gamma` plus `beta`.
+pub fn normalised(y: &[f32], x: &[f32], gamma: &[f32], beta: &[f32]) {
+    let columns = gamma.len();
+    let mut want = Vec::new();
+    for row in x.chunks(columns) {
+        let mean = row.iter().map(|&v| v as f64).sum::<f64>() / columns as f64;
+        let var = row.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / columns as f64;
+        let scale = 1.0 / (var + 1e-3f32 as f64).sqrt();
+        want.extend((0..columns).map(|c| (row[c] as f64 - mean) * scale * gamma[c] as f64 + beta[c] as f64));
+    }
+    // A scale of at most 32 multiplies the rounding errors of values below three.
+    close(y, &want, |_| 32.0 * 40.0 * f32::EPSILON as f64);
+}

@@ -22,5 +22,6 @@ fn all_files_round_trip() {
         assert!(module.kernels().count() > 0, "{} has no kernel", path.display());
         count += 1;
     }
+    println!("{count} PTX files");
     assert!(count >= 50, "{count} files");
 }

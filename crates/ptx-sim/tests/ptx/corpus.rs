@@ -13,7 +13,7 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 
 /// out[i] = alpha * x[i] + y[i].
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn saxpy(n: u32, alpha: f32, x: *const f32, y: *const f32, out: *mut f32) {
+pub unsafe extern "ptx-kernel" fn saxpy(n: u32, alpha: f32, x: *const f32, y: *const f32, out: *mut f32) { // SAFETY: x, y and out cover n elements (the launch).
     unsafe {
         let i = (_block_idx_x() * _block_dim_x() + _thread_idx_x()) as usize;
         if i < n as usize {
@@ -26,7 +26,7 @@ const T: usize = 16;
 
 /// C[m,n] = A[m,k] * B[k,n], 16x16 blocks of one element per thread, tiles in static shared memory.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gemm_tiled(m: u32, n: u32, k: u32, a: *const f32, b: *const f32, c: *mut f32) {
+pub unsafe extern "ptx-kernel" fn gemm_tiled(m: u32, n: u32, k: u32, a: *const f32, b: *const f32, c: *mut f32) { // SAFETY: the matrices cover m x k, k x n and m x n; tile indices stay below 16 x 16.
     unsafe {
         let (ta, tb): (*mut f32, *mut f32);
         asm!("{{ .shared .align 16 .b8 t[{n}]; .reg .u64 a; mov.u64 a, t; cvta.shared.u64 {0}, a; }}", out(reg64) ta, n = const 4 * T * T);
@@ -57,7 +57,7 @@ pub unsafe extern "ptx-kernel" fn gemm_tiled(m: u32, n: u32, k: u32, a: *const f
 }
 
 #[inline(always)]
-unsafe fn shfl_down(v: f32, d: u32) -> f32 {
+unsafe fn shfl_down(v: f32, d: u32) -> f32 { // SAFETY: all lanes of the warp execute it.
     unsafe {
         let o: f32;
         asm!("shfl.sync.down.b32 {0}, {1}, {2}, 0x1f, 0xffffffff;", out(reg32) o, in(reg32) v, in(reg32) d);
@@ -69,7 +69,7 @@ unsafe fn shfl_down(v: f32, d: u32) -> f32 {
 core::arch::global_asm!(".extern .shared .align 1024 .b8 dyn_smem[];");
 
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn block_sum(n: u32, x: *const f32, out: *mut f32) {
+pub unsafe extern "ptx-kernel" fn block_sum(n: u32, x: *const f32, out: *mut f32) { // SAFETY: x covers n elements, out one a block; the dynamic array has a place for each warp.
     unsafe {
         let smem: u32;
         asm!("mov.u32 {0}, dyn_smem;", out(reg32) smem);
@@ -106,7 +106,7 @@ pub unsafe extern "ptx-kernel" fn block_sum(n: u32, x: *const f32, out: *mut f32
 }
 
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+fn tanh(x: f32) -> f32 { // SAFETY: one instruction on registers.
     unsafe {
         let o: f32;
         asm!("tanh.approx.f32 {0}, {1};", out(reg32) o, in(reg32) x, options(pure, nomem, nostack));
@@ -114,7 +114,7 @@ fn tanh(x: f32) -> f32 {
     }
 }
 #[inline(always)]
-fn ex2(x: f32) -> f32 {
+fn ex2(x: f32) -> f32 { // SAFETY: one instruction on registers.
     unsafe {
         let o: f32;
         asm!("ex2.approx.ftz.f32 {0}, {1};", out(reg32) o, in(reg32) x, options(pure, nomem, nostack));
@@ -122,7 +122,7 @@ fn ex2(x: f32) -> f32 {
     }
 }
 #[inline(always)]
-fn lg2(x: f32) -> f32 {
+fn lg2(x: f32) -> f32 { // SAFETY: one instruction on registers.
     unsafe {
         let o: f32;
         asm!("lg2.approx.f32 {0}, {1};", out(reg32) o, in(reg32) x, options(pure, nomem, nostack));
@@ -132,7 +132,7 @@ fn lg2(x: f32) -> f32 {
 
 /// One of several activations, chosen by a run-time code (a switch that may become brx.idx).
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn activation(kind: u32, n: u32, x: *const f32, y: *mut f32) {
+pub unsafe extern "ptx-kernel" fn activation(kind: u32, n: u32, x: *const f32, y: *mut f32) { // SAFETY: x and y cover n elements.
     unsafe {
         let i = _block_idx_x() * _block_dim_x() + _thread_idx_x();
         if i >= n {
@@ -168,7 +168,7 @@ fn round4(c: [u32; 4], k: [u32; 2]) -> [u32; 4] {
 
 /// Philox 4x32-10: four words per thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn philox(seed: u64, n: u32, out: *mut u32) {
+pub unsafe extern "ptx-kernel" fn philox(seed: u64, n: u32, out: *mut u32) { // SAFETY: out covers 4 n words.
     unsafe {
         let i = _block_idx_x() * _block_dim_x() + _thread_idx_x();
         if i < n {
@@ -191,7 +191,7 @@ pub unsafe extern "ptx-kernel" fn philox(seed: u64, n: u32, out: *mut u32) {
 
 /// Integer torture: divisions, shifts, bit counts, 64-bit and 128-bit arithmetic.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn integers(n: u32, a: *const u64, b: *const u64, out: *mut u64) {
+pub unsafe extern "ptx-kernel" fn integers(n: u32, a: *const u64, b: *const u64, out: *mut u64) { // SAFETY: a, b and out cover what n threads read and write.
     unsafe {
         let i = (_block_idx_x() * _block_dim_x() + _thread_idx_x()) as usize;
         if i >= n as usize {
@@ -219,7 +219,7 @@ pub unsafe extern "ptx-kernel" fn integers(n: u32, a: *const u64, b: *const u64,
 
 /// Histogram over 64 bins: shared-memory atomics, then global atomics.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn histogram(n: u32, x: *const u8, bins: *mut u32) {
+pub unsafe extern "ptx-kernel" fn histogram(n: u32, x: *const u8, bins: *mut u32) { // SAFETY: x covers n bytes, bins 64 counters; the tile has 64.
     unsafe {
         let t: u64;
         asm!("{{ .shared .align 16 .b8 t[{n}]; .reg .u64 a; mov.u64 a, t; cvta.shared.u64 {0}, a; }}", out(reg64) t, n = const 256);
@@ -258,7 +258,7 @@ fn ackermann(m: u32, n: u32) -> u32 {
 fn sort(v: &mut [u32; 24], n: usize) {
     let mut i = 1;
     while i < n {
-        let mut j = i;
+        let mut j = i; // SAFETY: j stays below n, which is at most 24.
         unsafe {
             while j > 0 && *v.get_unchecked(j - 1) > *v.get_unchecked(j) {
                 let t = *v.get_unchecked(j);
@@ -275,7 +275,7 @@ static TABLE: [u32; 8] = [3, 1, 4, 1, 5, 9, 2, 6];
 
 /// Calls, recursion, local arrays, constant tables.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn recursive(n: u32, x: *const u32, out: *mut u32) {
+pub unsafe extern "ptx-kernel" fn recursive(n: u32, x: *const u32, out: *mut u32) { // SAFETY: x and out cover what n threads read and write; v has 24 places.
     unsafe {
         let i = _block_idx_x() * _block_dim_x() + _thread_idx_x();
         if i >= n {
@@ -299,7 +299,7 @@ pub struct F4(f32, f32, f32, f32);
 
 /// Vector loads, a struct parameter by value, f64.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn vectors(n: u32, s: F4, x: *const F4, y: *mut F4, z: *mut f64) {
+pub unsafe extern "ptx-kernel" fn vectors(n: u32, s: F4, x: *const F4, y: *mut F4, z: *mut f64) { // SAFETY: x, y and z cover n elements, aligned as their types.
     unsafe {
         let i = (_block_idx_x() * _block_dim_x() + _thread_idx_x()) as usize;
         if i < n as usize {
@@ -312,7 +312,7 @@ pub unsafe extern "ptx-kernel" fn vectors(n: u32, s: F4, x: *const F4, y: *mut F
 
 /// printf and assert.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn talk(limit: u32) {
+pub unsafe extern "ptx-kernel" fn talk(limit: u32) { // SAFETY: the strings end in a zero; the argument block outlives the call.
     unsafe {
         let i = _thread_idx_x();
         #[repr(C)]

@@ -5,10 +5,10 @@
 //! a kernel with float atomics may legitimately fail that, which makes the finding a note. No file is written.
 
 use super::args::{Launch, Prepared, Ran};
-use super::output::{self, DEPENDENT, Finding, Severity, UNWRITTEN};
+use super::output::{self, DEPENDENT, Finding, Severity, Telling, UNWRITTEN};
 use super::{Failure, Outcome, args::Mode, npy, sarif};
-use ptx_sim::Checks;
 use ptx_sim::ast::{Item, Stmt};
+use ptx_sim::{Checks, Report};
 use serde_json::json;
 
 /// Check a kernel under many schedules; no file is written
@@ -22,22 +22,15 @@ pub struct Args {
     /// Seed of the first schedule; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How findings are written
-    #[arg(long, value_enum, default_value = "text")]
-    format: output::Format,
-    /// The same as --format json
-    #[arg(long)]
-    json: bool,
-    /// A kind of finding to leave out, such as uninitialised-register; may be given several times
-    #[arg(long, value_name = "KIND")]
-    disable: Vec<String>,
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// All checks but those of the kinds named.
-fn checks(disabled: &[String]) -> Result<Checks, Failure> {
-    output::known(disabled, &output::kinds())?;
+fn checks(telling: &Telling) -> Result<Checks, Failure> {
+    telling.known(&output::kinds())?;
     let mut c = Checks::all();
-    for name in disabled {
+    for name in &telling.disable {
         // Kinds without a switch of their own are dropped from the findings.
         match name.as_str() {
             "out-of-bounds" => c.out_of_bounds = false,
@@ -59,7 +52,7 @@ fn checks(disabled: &[String]) -> Result<Checks, Failure> {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let checks = checks(&args.disable)?;
+    let checks = checks(&args.telling)?;
     let launch = args.launch.prepare()?;
     let mut findings: Vec<Finding> = vec![];
     // Outputs of the first schedule that ran to its end.
@@ -70,7 +63,7 @@ pub fn run(args: &Args) -> Outcome {
         let seed = args.seed.wrapping_add(k);
         let ran = launch.execute(checks.clone(), Some(seed), false)?;
         if let Err(e) = &ran.result {
-            hidden += args.disable.contains(&e.kind.name()) as usize;
+            hidden += args.telling.disable.contains(&e.kind.name()) as usize;
             add(&mut findings, Finding::from_error(e, vec![seed]));
             continue;
         }
@@ -91,9 +84,9 @@ pub fn run(args: &Args) -> Outcome {
             }
         }
     }
-    findings.retain(|f| !args.disable.contains(&f.kind));
+    findings.retain(|f| !args.telling.disable.contains(&f.kind));
     let clean = findings.iter().all(|f| f.severity == Severity::Note);
-    match if args.json { output::Format::Json } else { args.format } {
+    match args.telling.format() {
         output::Format::Text => output::print(&text(args, &launch, &findings, hidden)),
         output::Format::Json => output::print_json(&json!({
             "command": "check",
@@ -119,8 +112,8 @@ pub fn run(args: &Args) -> Outcome {
 fn add(all: &mut Vec<Finding>, f: Finding) {
     let same = |g: &&mut Finding| {
         g.kind == f.kind
-            && g.line == f.line
-            && (f.kind != UNWRITTEN.0 && f.kind != DEPENDENT.0 || g.message == f.message)
+            && g.report.line == f.report.line
+            && (f.kind != UNWRITTEN.0 && f.kind != DEPENDENT.0 || g.report.message == f.report.message)
     };
     match all.iter_mut().find(same) {
         Some(g) => g.seeds.extend(&f.seeds),
@@ -155,20 +148,11 @@ fn text(args: &Args, launch: &Prepared, findings: &[Finding], hidden: usize) -> 
 }
 
 fn about(launch: &Prepared, (kind, title): (&str, &str), message: String, seed: u64) -> Finding {
-    Finding {
-        kind: kind.into(),
-        title: title.into(),
-        severity: Severity::Error,
-        kernel: launch.kernel.name.clone(),
-        line: Some(launch.kernel.line),
-        source: None,
-        instruction: String::new(),
-        block: None,
-        thread: None,
-        address: None,
-        message,
-        seeds: vec![seed],
-    }
+    let mut report = Report::default();
+    report.kernel.clone_from(&launch.kernel.name);
+    report.line = Some(launch.kernel.line);
+    report.message = message;
+    Finding { kind: kind.into(), title: title.into(), severity: Severity::Error, report, seeds: vec![seed] }
 }
 
 /// `out` buffers with elements that nobody wrote.

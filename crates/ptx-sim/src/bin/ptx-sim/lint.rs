@@ -1,8 +1,9 @@
 //! `lint`: what can be said of a file without running it.
 
 use super::args::Source;
-use super::output::{self, Finding, Severity};
+use super::output::{self, Finding, Severity, Telling};
 use super::{Failure, Outcome, sarif};
+use ptx_sim::Report;
 use ptx_sim::lint::{self, LintKind, LintOptions};
 use ptx_sim::profile::find_ptxas;
 use serde_json::json;
@@ -22,42 +23,22 @@ pub struct Args {
     /// The target that ptxas assembles for; else the file's
     #[arg(long, value_name = "SM")]
     target: Option<String>,
-    /// How findings are written
-    #[arg(long, value_enum, default_value = "text")]
-    format: output::Format,
-    /// The same as --format json
-    #[arg(long)]
-    json: bool,
-    /// A kind of finding to leave out, such as generic-in-loop; may be given several times
-    #[arg(long, value_name = "KIND")]
-    disable: Vec<String>,
+    #[command(flatten)]
+    telling: Telling,
 }
 
 fn finding(f: lint::Finding) -> Finding {
-    Finding {
-        kind: f.kind.name().into(),
-        title: f.kind.name().into(),
-        severity: match f.severity {
-            lint::Severity::Note => Severity::Note,
-            lint::Severity::Warning => Severity::Warning,
-            lint::Severity::Error => Severity::Error,
-        },
-        kernel: f.kernel,
-        line: Some(f.line),
-        source: f.source,
-        instruction: String::new(),
-        block: None,
-        thread: None,
-        address: None,
-        message: f.message,
-        seeds: vec![],
-    }
+    let mut report = Report::default();
+    (report.kernel, report.line, report.source, report.message) =
+        (f.kernel, Some(f.line), f.source, f.message);
+    let name = f.kind.name();
+    Finding { kind: name.into(), title: name.into(), severity: f.severity, report, seeds: vec![] }
 }
 
 pub fn run(args: &Args) -> Outcome {
     let kinds: Vec<(String, String)> =
         LintKind::ALL.iter().map(|k| (k.name().to_string(), k.about().to_string())).collect();
-    output::known(&args.disable, &kinds)?;
+    args.telling.known(&kinds)?;
     let source = Source::read(&args.file)?;
     if let Some(k) = args.launched.iter().find(|k| source.module.kernel(k).is_none()) {
         return Err(source.error(1, format!("no kernel `{k}`")));
@@ -71,9 +52,9 @@ pub fn run(args: &Args) -> Outcome {
     options.target.clone_from(&args.target);
     options.launched = (!args.launched.is_empty()).then(|| args.launched.iter().cloned().collect());
     let mut findings: Vec<Finding> = lint::lint(&source.module, &options).into_iter().map(finding).collect();
-    findings.retain(|f| !args.disable.contains(&f.kind));
+    findings.retain(|f| !args.telling.disable.contains(&f.kind));
     let clean = findings.iter().all(|f| f.severity == Severity::Note);
-    match if args.json { output::Format::Json } else { args.format } {
+    match args.telling.format() {
         output::Format::Text => {
             let mut text: String = findings.iter().map(|f| f.text(&source.path)).collect();
             let notes = findings.iter().filter(|f| f.severity == Severity::Note).count();

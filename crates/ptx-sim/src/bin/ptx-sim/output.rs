@@ -1,28 +1,11 @@
 //! Findings, and everything the program writes: text, JSON, files.
 
 use super::Failure;
-use ptx_sim::{ErrorKind, LaunchStats, SimError};
+pub use ptx_sim::lint::Severity;
+use ptx_sim::{ErrorKind, LaunchStats, Report, SimError};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
-
-/// How bad a finding is. Notes do not count for the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    Error,
-    Warning,
-    Note,
-}
-
-impl Severity {
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        }
-    }
-}
 
 /// An `out` buffer with elements nobody wrote.
 pub const UNWRITTEN: (&str, &str) = ("output-not-written", "output not written");
@@ -37,13 +20,33 @@ pub enum Format {
     Sarif,
 }
 
-/// Refuses a name that is no kind.
-pub fn known(names: &[String], kinds: &[(String, String)]) -> Result<(), Failure> {
-    match names.iter().find(|n| !kinds.iter().any(|k| k.0 == **n)) {
-        None => Ok(()),
-        Some(n) => {
-            let all: Vec<&str> = kinds.iter().map(|k| k.0.as_str()).collect();
-            Err(Failure::Input(format!("no kind `{n}` to disable; there are {}", all.join(", "))))
+/// What findings are told, and how.
+#[derive(clap::Args)]
+pub struct Telling {
+    /// How findings are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
+    /// A kind of finding to leave out; may be given several times
+    #[arg(long, value_name = "KIND")]
+    pub disable: Vec<String>,
+}
+
+impl Telling {
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+
+    /// Refuses a disabled name that is none of the kinds.
+    pub fn known(&self, kinds: &[(String, String)]) -> Result<(), Failure> {
+        match self.disable.iter().find(|n| !kinds.iter().any(|k| k.0 == **n)) {
+            None => Ok(()),
+            Some(n) => {
+                let all: Vec<&str> = kinds.iter().map(|k| k.0.as_str()).collect();
+                Err(Failure::Input(format!("no kind `{n}` to disable; there are {}", all.join(", "))))
+            }
         }
     }
 }
@@ -59,75 +62,58 @@ pub fn kinds() -> Vec<(String, String)> {
 pub struct Finding {
     pub kind: String,
     pub title: String,
+    /// Notes do not count for the exit code.
     pub severity: Severity,
-    pub kernel: String,
-    pub line: Option<u32>,
-    pub source: Option<(String, u32)>,
-    pub instruction: String,
-    pub block: Option<[u32; 3]>,
-    pub thread: Option<[u32; 3]>,
-    pub address: Option<u64>,
-    pub message: String,
+    pub report: Report,
     pub seeds: Vec<u64>,
 }
 
 impl Finding {
     pub fn from_error(e: &SimError, seeds: Vec<u64>) -> Self {
-        let r = &e.report;
-        Finding {
-            kind: e.kind.name(),
-            title: e.kind.to_string(),
-            severity: Severity::Error,
-            kernel: r.kernel.clone(),
-            line: r.line,
-            source: r.source.clone(),
-            instruction: r.instruction.clone(),
-            block: r.block,
-            thread: r.thread,
-            address: r.address,
-            message: message(e),
-            seeds,
-        }
+        let mut report = Report::clone(&e.report);
+        report.message = message(e);
+        Finding { kind: e.kind.name(), title: e.kind.to_string(), severity: Severity::Error, report, seeds }
     }
 
     /// One line of text: what, where in the grid, and why.
     pub fn sentence(&self) -> String {
-        let mut s = format!("{} in kernel `{}`", self.title, self.kernel);
-        for (name, at) in [("block", self.block), ("thread", self.thread)] {
-            if let Some([x, y, z]) = at {
-                s += &format!(", {name} ({x}, {y}, {z})");
-            }
-        }
-        if let Some(a) = self.address {
-            s += &format!(", address {a:#x}");
-        }
-        s + ": " + &self.message
+        format!("{}{}: {}", self.title, self.report.place(), self.report.message)
     }
 
     pub fn text(&self, file: &Path) -> String {
-        let line = self.line.unwrap_or(1);
+        let r = &self.report;
+        let line = r.line.unwrap_or(1);
         let mut s = format!("{}:{line}:1: {}: {}\n", file.display(), self.severity.name(), self.sentence());
-        if !self.instruction.is_empty() {
-            s += &format!("    {}\n", self.instruction.replace('\t', " "));
+        if !r.instruction.is_empty() {
+            s += &format!("    {}\n", r.instruction.replace('\t', " "));
         }
-        if let Some((file, line)) = &self.source {
+        if let Some((file, line)) = &r.source {
             s += &format!("    from {file}:{line}\n");
+        }
+        if let Some(o) = &r.other {
+            s += &format!("    the other access: {o}\n");
         }
         s
     }
 
     pub fn json(&self) -> Value {
+        let source = |s: &Option<(String, u32)>| s.as_ref().map(|(f, l)| json!({"file": f, "line": l}));
+        let r = &self.report;
+        let other = r.other.as_ref().map(
+            |o| json!({"line": o.line, "source": source(&o.source), "block": o.block, "thread": o.thread}),
+        );
         json!({
             "kind": self.kind,
             "severity": self.severity.name(),
-            "kernel": self.kernel,
-            "line": self.line,
-            "source": self.source.as_ref().map(|(file, line)| json!({"file": file, "line": line})),
-            "instruction": self.instruction,
-            "block": self.block,
-            "thread": self.thread,
-            "address": self.address.map(|a| format!("{a:#x}")),
-            "message": self.message,
+            "kernel": r.kernel,
+            "line": r.line,
+            "source": source(&r.source),
+            "instruction": r.instruction,
+            "block": r.block,
+            "thread": r.thread,
+            "address": r.address.map(|a| format!("{a:#x}")),
+            "message": r.message,
+            "other": other,
             "seeds": self.seeds,
         })
     }

@@ -40,26 +40,27 @@ pub fn log(file: &Path, header: u32, kinds: &[(String, String)], findings: &[Fin
     let results: Vec<Value> = findings
         .iter()
         .map(|f| {
-            let ptx = location(file, f.line.unwrap_or(header));
+            let ptx = location(file, f.report.line.unwrap_or(header));
             let mut result = json!({
                 "ruleId": f.kind,
                 "ruleIndex": kinds.iter().position(|k| k.0 == f.kind),
                 "level": f.severity.name(),
                 "message": {"text": f.sentence()},
                 "properties": {
-                    "kernel": f.kernel,
-                    "instruction": f.instruction,
-                    "block": f.block,
-                    "thread": f.thread,
+                    "kernel": f.report.kernel,
+                    "instruction": f.report.instruction,
+                    "block": f.report.block,
+                    "thread": f.report.thread,
+                    "other": f.json()["other"],
                     "seeds": f.seeds,
                 },
             });
-            match &f.source {
+            match &f.report.source {
                 Some((source, line)) => {
                     result["locations"] = json!([location(Path::new(source), *line)]);
                     let mut related = ptx;
                     related["id"] = json!(1);
-                    related["message"] = json!({"text": f.instruction});
+                    related["message"] = json!({"text": f.report.instruction});
                     result["relatedLocations"] = json!([related]);
                 }
                 None => result["locations"] = json!([ptx]),
