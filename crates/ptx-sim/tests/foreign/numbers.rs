@@ -182,73 +182,76 @@ fn to_bfloat(v: f64) -> u16 {
     bf16::from_f64(round_to(v, 8, -126, bf16::MAX.to_f64())).to_bits()
 }
 
-#[test]
-fn pairs_of_halves() {
+/// One 16-bit float type as the kernels of `half.cu` pair it: the kernel, how a number becomes one and back, and bit patterns to draw.
+struct Halves {
+    kernel: &'static str,
+    pack: fn(f64) -> u16,
+    unpack: fn(u16) -> f64,
+    special: [u16; 4],
+}
+
+/// Runs the pairs' kernel; `own` gives the results in which the kernels differ: of the comparison, the signs and the last.
+fn pairs(t: Halves, own: impl Fn(&[[u16; 2]; 3]) -> [[u16; 2]; 3]) {
+    let Halves { kernel, pack, unpack, special } = t;
     each(kernels!("half"), |r| {
         let n = 1 + r.random.below(100);
         let draw = |r: &mut Random| match r.below(8) {
-            0 => to_half(r.f64(-1e-4, 1e-4)),
-            1 => [0, 0x8000, 0x3c00, 0x0001][r.below(4)],
-            _ => to_half(r.f64(-40.0, 40.0)),
+            0 => pack(r.f64(-1e-4, 1e-4)),
+            1 => special[r.below(4)],
+            _ => pack(r.f64(-40.0, 40.0)),
         };
         let [a, b, c] = [0; 3].map(|_| r.random.list(2 * n, draw));
         let (da, db, dc, out) = (r.put(&a), r.put(&b), r.put(&c), r.room::<u16>(18 * n));
-        r.run("half_pairs", LaunchConfig::linear(n as u32, 64), args![da, db, dc, out, n as i32]);
+        r.run(kernel, LaunchConfig::linear(n as u32, 64), args![da, db, dc, out, n as i32]);
+        // Of equal zeros the negative one is the smaller.
+        let least = |x: f64, y: f64| if x < y || (x == y && x.is_sign_negative()) { x } else { y };
         let mut want = Vec::new();
-        let v = |s: &[u16], i: usize| f16::from_bits(s[i]).to_f64();
         for i in 0..n {
+            let bits = [&a, &b, &c].map(|v| [v[2 * i], v[2 * i + 1]]);
             let pair = |f: &dyn Fn(f64, f64, f64) -> f64| {
-                [2 * i, 2 * i + 1].map(|k| to_half(f(v(&a, k), v(&b, k), v(&c, k))))
+                [0, 1].map(|k| pack(f(unpack(bits[0][k]), unpack(bits[1][k]), unpack(bits[2][k]))))
             };
-            // Of equal zeros the negative one is the smaller.
-            let least = |x: f64, y: f64| if x < y || (x == y && x.is_sign_negative()) { x } else { y };
             want.extend(pair(&|x, y, _| x + y));
             want.extend(pair(&|x, y, _| x * y));
             want.extend(pair(&f64::mul_add));
             want.extend(pair(&|x, _, z| x - z));
             want.extend(pair(&|x, y, _| least(x, y)));
             want.extend(pair(&|x, y, _| -least(-x, -y)));
-            want.extend(pair(&|x, y, _| (x > y) as u8 as f64));
-            want.extend([a[2 * i] ^ 0x8000, b[2 * i] & 0x7fff]);
-            want.extend(pair(&|x, y, _| (x + y).clamp(0.0, 1.0) + 0.0));
+            want.extend(own(&bits).concat());
         }
         same(&r.get::<u16>(out, 18 * n), &want);
     });
 }
 
 #[test]
+fn pairs_of_halves() {
+    let v = |h: u16| f16::from_bits(h).to_f64();
+    let special = [0, 0x8000, 0x3c00, 0x0001];
+    let t = Halves { kernel: "half_pairs", pack: to_half, unpack: |h| f16::from_bits(h).to_f64(), special };
+    pairs(t, |[a, b, _]| {
+        [
+            [0, 1].map(|k| to_half((v(a[k]) > v(b[k])) as u8 as f64)),
+            [a[0] ^ 0x8000, b[0] & 0x7fff],
+            [0, 1].map(|k| to_half((v(a[k]) + v(b[k])).clamp(0.0, 1.0) + 0.0)),
+        ]
+    });
+}
+
+#[test]
 fn pairs_of_bfloats() {
-    each(kernels!("half"), |r| {
-        let n = 1 + r.random.below(100);
-        let draw = |r: &mut Random| match r.below(8) {
-            0 => to_bfloat(r.f64(-1e-4, 1e-4)),
-            1 => [0, 0x8000, 0x3f80, 0xbf80][r.below(4)],
-            _ => to_bfloat(r.f64(-40.0, 40.0)),
-        };
-        let [a, b, c] = [0; 3].map(|_| r.random.list(2 * n, draw));
-        let (da, db, dc, out) = (r.put(&a), r.put(&b), r.put(&c), r.room::<u16>(18 * n));
-        r.run("bfloat_pairs", LaunchConfig::linear(n as u32, 64), args![da, db, dc, out, n as i32]);
-        let mut want = Vec::new();
-        let v = |s: &[u16], i: usize| bf16::from_bits(s[i]).to_f64();
-        for i in 0..n {
-            let pair = |f: &dyn Fn(f64, f64, f64) -> f64| {
-                [2 * i, 2 * i + 1].map(|k| to_bfloat(f(v(&a, k), v(&b, k), v(&c, k))))
-            };
-            let least = |x: f64, y: f64| if x < y || (x == y && x.is_sign_negative()) { x } else { y };
-            want.extend(pair(&|x, y, _| x + y));
-            want.extend(pair(&|x, y, _| x * y));
-            want.extend(pair(&f64::mul_add));
-            want.extend(pair(&|x, _, z| x - z));
-            want.extend(pair(&|x, y, _| least(x, y)));
-            want.extend(pair(&|x, y, _| -least(-x, -y)));
-            want.extend(pair(&|x, y, _| (x <= y) as u8 as f64));
-            want.extend([a[2 * i] ^ 0x8000, b[2 * i + 1] & 0x7fff]);
-            want.extend(pair(&|x, y, z| {
-                let v = x.mul_add(y, z);
-                if v > 0.0 { v } else { 0.0 }
-            }));
-        }
-        same(&r.get::<u16>(out, 18 * n), &want);
+    let v = |h: u16| bf16::from_bits(h).to_f64();
+    let special = [0, 0x8000, 0x3f80, 0xbf80];
+    let t =
+        Halves { kernel: "bfloat_pairs", pack: to_bfloat, unpack: |h| bf16::from_bits(h).to_f64(), special };
+    pairs(t, |[a, b, c]| {
+        [
+            [0, 1].map(|k| to_bfloat((v(a[k]) <= v(b[k])) as u8 as f64)),
+            [a[0] ^ 0x8000, b[1] & 0x7fff],
+            [0, 1].map(|k| {
+                let sum = v(a[k]).mul_add(v(b[k]), v(c[k]));
+                to_bfloat(if sum > 0.0 { sum } else { 0.0 })
+            }),
+        ]
     });
 }
 
