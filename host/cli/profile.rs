@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "TARGET", default_value = "sm_80", value_parser = target)]
     target: Target,
     /// A GPU for occupancy and roofline: A100, H100, H200 or RTX4090; may be given several times.
-    #[arg(long, value_name = "NAME", value_parser = gpu, default_value = "H200")]
+    #[arg(long, value_name = "NAME", default_value = "H200")]
     gpu: Vec<Gpu>,
     /// The last line of stdout is one JSON object.
     #[arg(long)]
@@ -51,11 +51,6 @@ fn target(name: &str) -> Result<Target, String> {
         "sm_90a" => Ok(Target::Sm90a),
         _ => Err("the targets are sm_80 and sm_90a".into()),
     }
-}
-
-fn gpu(name: &str) -> Result<Gpu, String> {
-    let names = || Gpu::ALL.iter().map(|g| g.name).collect::<Vec<_>>().join(", ");
-    Gpu::named(name).ok_or_else(|| format!("no GPU of this name is known; there are {}", names()))
 }
 
 /// One kernel of an instance.

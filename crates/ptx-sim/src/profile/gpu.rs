@@ -105,6 +105,19 @@ const HOPPER: Gpu = Gpu {
     source: "NVIDIA H100 Tensor Core GPU Architecture whitepaper and data sheet (SXM5)",
 };
 
+/// No GPU of that name is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no GPU `{0}` is known; there are {names}", names = Gpu::ALL.map(|g| g.name).join(", "))]
+pub struct UnknownGpu(pub String);
+
+impl std::str::FromStr for Gpu {
+    type Err = UnknownGpu;
+
+    fn from_str(name: &str) -> Result<Gpu, UnknownGpu> {
+        Gpu::named(name).ok_or_else(|| UnknownGpu(name.into()))
+    }
+}
+
 impl Gpu {
     /// A100 SXM4, 80 GB.
     pub const A100: Gpu = Gpu {

@@ -35,7 +35,7 @@ pub(crate) mod record;
 mod report;
 mod roofline;
 
-pub use gpu::{Gpu, Lanes, SmLimits};
+pub use gpu::{Gpu, Lanes, SmLimits, UnknownGpu};
 pub use occupancy::{Limit, Occupancy, Waves, occupancy};
 pub use ptxas::{PtxasError, Usage, find_ptxas, usage, usages};
 pub use roofline::{Bound, LAUNCH_FLOOR_US, Roofline, roofline};

@@ -23,7 +23,7 @@ pub struct Usage {
 #[non_exhaustive]
 pub enum PtxasError {
     /// It cannot be started.
-    #[error("{path}: cannot be started ({reason}); name another ptxas, or none")]
+    #[error("{path}: cannot be started ({reason}); name NVIDIA's assembler (in PTXAS, for one), or none")]
     NotStarted {
         /// The program.
         path: String,

@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     launch: Launch,
     /// A GPU for occupancy and roofline: A100, H100, H200 or RTX4090; may be given several times
-    #[arg(long, value_name = "NAME", value_parser = gpu, default_value = "H100")]
+    #[arg(long, value_name = "NAME", default_value = "H100")]
     gpu: Vec<Gpu>,
     /// Registers of a thread; else ptxas is asked where there is one
     #[arg(long, value_name = "N")]
@@ -26,13 +26,6 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-fn gpu(name: &str) -> Result<Gpu, String> {
-    Gpu::named(name).ok_or_else(|| {
-        let names: Vec<&str> = Gpu::ALL.iter().map(|g| g.name).collect();
-        format!("no GPU of this name is known; there are {}", names.join(", "))
-    })
 }
 
 /// Registers of a thread, and who says so.
