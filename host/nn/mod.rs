@@ -25,7 +25,7 @@ pub struct Parameter {
     pub fan_out: usize,
 }
 
-/// One dense layer: `y = dropout(activation(x · wᵀ + b))`.
+/// One dense layer: `y = dropout(activation(norm(x · wᵀ + b)))`, plus `x` itself if it skips.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dense {
     /// Width of the output.
@@ -35,13 +35,33 @@ pub struct Dense {
     /// Probability of dropping an output while training, in [0, 1).
     #[serde(default)]
     pub dropout: f32,
+    /// What normalises the affine map's output.
+    #[serde(default)]
+    pub norm: Norm,
+    /// Whether the layer's input is added to its output (He et al. 2015); needs as many inputs as `units`.
+    #[serde(default)]
+    pub skip: bool,
 }
 
 impl Dense {
-    /// `units` outputs through `activation`, no dropout.
+    /// `units` outputs through `activation`, no dropout, no normalisation, no skip connection.
     pub fn new(units: usize, activation: Activation) -> Dense {
-        Dense { units, activation, dropout: 0.0 }
+        Dense { units, activation, dropout: 0.0, norm: Norm::None, skip: false }
     }
+}
+
+/// How a layer normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Not at all.
+    #[default]
+    None,
+    /// Over the features of a sample (Ba et al. 2016), with a gain and a shift per feature.
+    Layer,
+    /// Over the samples of a minibatch (Ioffe and Szegedy 2015), with a gain and a shift per feature and running
+    /// statistics for inference.
+    Batch,
 }
 
 /// How a forward pass is built.
@@ -156,6 +176,13 @@ impl Mlp {
             if !(0.0..1.0).contains(&layer.dropout) {
                 let reason = format!("layer {i} has dropout {}; give a probability in [0, 1)", layer.dropout);
                 return Err(OpError::attribute("mlp", reason));
+            }
+            if layer.skip && fan_in != layer.units {
+                let units = layer.units;
+                return Err(OpError::attribute(
+                    "mlp",
+                    format!("layer {i} skips from width {fan_in} to {units}; give both the same width"),
+                ));
             }
             fan_in = layer.units;
         }
