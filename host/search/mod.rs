@@ -15,6 +15,7 @@
 pub mod estimate;
 pub mod metric;
 pub mod names;
+pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
