@@ -12,6 +12,8 @@
 //! trials and results for any number of workers, and after a kill and a resume. So `lag` trials can run at
 //! once; random numbers are [`Rng`](rng::Rng)s keyed by (seed, purpose, trial).
 
+pub mod architecture;
+pub mod nearest;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
