@@ -13,7 +13,10 @@
 //! once; random numbers are [`Rng`](rng::Rng)s keyed by (seed, purpose, trial).
 
 pub mod architecture;
-pub mod nearest;
+pub mod estimate;
+pub mod metric;
+pub mod names;
+pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;

@@ -218,7 +218,7 @@ fn wrong_texts_name_the_word() {
         ("64 > 16 relu(2) > 10", "'relu(2)'"),
         ("64 > 10 |", "unknown optimizer ''"),
         ("64 > 10 | adma lr=0.1", "did you mean 'adam'?"),
-        ("64 > 10 | adam rate=0.1", "'rate=0.1'"),
+        ("64 > 10 | adam rate=0.1", "'rate'"),
         ("64 > 10 | adam lr=fast", "'lr=fast'"),
         ("64 > 10 | adam lr=-1", "learning rate -1"),
         ("64 > 10 | adam momentum=0.9", "momentum"),

@@ -8,7 +8,7 @@ use crate::nn::{Dense, Mlp, Norm, WeightInit};
 use crate::ops::activation::Activation;
 use crate::ops::optim::Optimizer;
 use crate::search::SearchError;
-use crate::search::nearest::did_you_mean;
+use crate::search::names::unknown;
 use crate::train::Schedule;
 
 /// The shortest text that reads back as the same number; `1e-6` rather than `0.000001`.
@@ -94,14 +94,7 @@ fn constants(optimizer: &Optimizer) -> &'static [&'static str] {
 
 /// Reads an optimiser's name; the error suggests the nearest.
 fn optimizer_name(word: &str) -> Result<Optimizer, String> {
-    word.parse().map_err(|_| {
-        let names = Optimizer::NAMES;
-        format!(
-            "unknown optimizer '{word}': use {}{}",
-            names.join(", "),
-            did_you_mean(word, names, "; did you mean")
-        )
-    })
+    word.parse().map_err(|_| unknown("optimizer", word, Optimizer::NAMES))
 }
 
 /// Takes `word` if it is a constant of the optimiser: `Ok(true)` then, `Ok(false)` if it is something else.
@@ -206,10 +199,10 @@ fn read_layer(text: &str) -> Result<Dense, String> {
             _ => {
                 layer.activation = word.parse().map_err(|_| {
                     let names = Activation::ALL.map(Activation::name);
-                    let known = names.into_iter().chain(["drop=", "norm=", "skip"]);
-                    format!(
-                        "'{word}' after a width: give an activation, drop=P, norm=layer, norm=batch or skip{}",
-                        did_you_mean(word, known, "; did you mean")
+                    unknown(
+                        "word after a width:",
+                        word,
+                        names.into_iter().chain(["drop=P", "norm=layer", "norm=batch", "skip"]),
                     )
                 })?;
             }
@@ -240,11 +233,9 @@ fn read_recipe(text: &str) -> Result<(Recipe, WeightInit), String> {
                 init = known.ok_or_else(|| format!("{}: use {}", bad(), INITS.map(|i| i.0).join(", ")))?.1;
             }
             _ => {
-                let (given, own) = (word.split('=').next().unwrap_or(word), constants(&recipe.optimizer));
-                let rest = ["lr", "batch", "schedule", "warmup", "smoothing", "clip", "init"];
-                let known: Vec<&str> = own.iter().copied().chain(rest).collect();
-                let nearest = did_you_mean(given, known.iter().copied(), "; did you mean");
-                return Err(format!("'{word}' is no part of a recipe ({}){nearest}", known.join(", ")));
+                let own = constants(&recipe.optimizer).iter().copied();
+                let known = own.chain(["lr", "batch", "schedule", "warmup", "smoothing", "clip", "init"]);
+                return Err(unknown("part of a recipe:", word.split('=').next().unwrap_or(word), known));
             }
         }
     }
