@@ -15,6 +15,7 @@
 pub mod estimate;
 pub mod metric;
 pub mod names;
+pub mod pareto;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
