@@ -16,10 +16,12 @@ pub mod estimate;
 pub mod metric;
 pub mod names;
 pub mod pareto;
+pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
 pub mod space;
+pub mod table;
 pub mod trial;
 
 use serde::{Deserialize, Serialize};
