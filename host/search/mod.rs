@@ -16,11 +16,13 @@ pub mod architecture;
 pub mod estimate;
 pub mod metric;
 pub mod names;
+pub mod pareto;
 pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
 pub mod space;
+pub mod table;
 pub mod trial;
 
 use serde::{Deserialize, Serialize};
