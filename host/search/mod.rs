@@ -16,6 +16,7 @@ pub mod pruner;
 pub mod rng;
 pub mod sampler;
 pub mod space;
+pub mod study;
 pub mod trial;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,13 @@ impl Goal {
     /// Less of `name` is better.
     pub fn minimize(name: impl Into<String>) -> Goal {
         Goal { name: name.into(), direction: Direction::Minimize }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verb = if self.direction == Direction::Maximize { "maximize" } else { "minimize" };
+        write!(f, "{verb} {}", self.name)
     }
 }
 
