@@ -448,4 +448,17 @@ impl Found {
         let seeds = (self.seed, repeats);
         Ok(assess::test(device, architecture, parts, self.metrics[0], self.final_epochs, seeds)?)
     }
+
+    /// The same of the [`baseline`], with the length it has.
+    pub fn baseline(
+        &self,
+        device: &Device,
+        parts: (&Dataset, &Dataset),
+        repeats: u64,
+    ) -> Result<Tested, SearchError> {
+        let train = parts.0;
+        let architecture = baseline(train.features().cols, train.outputs(), train.rows());
+        let (epochs, seeds) = (baseline_epochs(), (self.seed, repeats));
+        Ok(assess::test(device, &architecture, parts, self.metrics[0], epochs, seeds)?)
+    }
 }
