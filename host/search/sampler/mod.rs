@@ -14,6 +14,7 @@
 
 mod evolution;
 mod grid;
+mod known;
 mod local;
 mod moves;
 mod nsga2;
@@ -25,6 +26,7 @@ use std::collections::HashSet;
 
 pub use evolution::Evolution;
 pub use grid::Grid;
+pub use known::Known;
 pub use local::LocalSearch;
 pub use nsga2::Nsga2;
 pub use random::Random;
