@@ -35,11 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
     let raw = source.load(&args.reading.options())?.scaled(args.scale.into());
     options.loss = args.loss(raw.task())?;
     let split = split(&raw, args.test_fraction, args.seed)?;
-    let outputs = split.train.outputs();
-    let hidden = &args.hidden.0;
-    let net = nn::mlp(split.train.features().cols, hidden, args.activation, outputs);
-    let net = net.dropout(args.dropout).init(args.init.into());
-    net.validate().map_err(train::TrainError::from)?;
+    let net = args.network(split.train.features().cols, split.train.outputs())?;
     if let Some(format) = args.print_graph {
         return print_graph(format, &net, &options, &split.train);
     }
