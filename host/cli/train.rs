@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ironwarp::data::{Dataset, Split, Task};
 use ironwarp::graph::Plan;
-use ironwarp::nn::{self, Mlp};
+use ironwarp::nn::Mlp;
 use ironwarp::train::{self, Control, Evaluation, Loss, Model, Trainer};
 use serde_json::{Map, Value, json};
 
