@@ -62,7 +62,7 @@ struct Part {
 /// - The parts have as many rows as given (`train_rows` at least 1), as wide as each network's inputs and outputs; with
 ///   cross-entropy `y` has a label a row. Each network's batch is at least 1, its order below `train_rows`.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, max_registers = 128))]
 pub unsafe fn population_train(
     count: u32,
     networks: *const Network,
