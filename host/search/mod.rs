@@ -14,6 +14,7 @@
 
 pub mod architecture;
 pub mod assess;
+pub mod builder;
 pub mod estimate;
 pub mod metric;
 pub mod names;
@@ -27,6 +28,8 @@ pub mod space;
 pub mod study;
 pub mod table;
 pub mod trial;
+
+pub use builder::{Found, Search};
 
 use serde::{Deserialize, Serialize};
 
