@@ -20,10 +20,12 @@ mod ptxas;
 mod report;
 mod run_dir;
 mod sample;
+mod study;
 mod train;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -34,6 +36,7 @@ Examples:
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
+  ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
 
 Built-in data sets: digits, iris, wine, breast_cancer, diabetes.
@@ -56,6 +59,7 @@ enum Command {
     Kernels(kernels::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    Study(study::Args),
     Completions(completions::Args),
 }
 
@@ -67,7 +71,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return fail::usage(&error),
     };
-    let done = match cli.command {
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail::report(&error),
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
@@ -75,12 +86,16 @@ pub fn main() -> ExitCode {
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Study(args) => study::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail::report(&error),
     }
+}
+
+/// Runs a command line, given without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let program = "ironwarp".to_owned();
+    let cli = Cli::try_parse_from(std::iter::once(&program).chain(words));
+    run(cli.map_err(|e| fail::usage_error(fail::clap_line(&e.to_string())))?.command)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod mlp;
 mod op;
+mod study;
 
 use std::time::Instant;
 
@@ -28,12 +29,15 @@ pub struct Args {
 enum What {
     Mlp(mlp::Args),
     Op(op::Args),
+    #[command(hide = true)]
+    Study(study::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
+        What::Study(args) => study::run(args),
     }
 }
 

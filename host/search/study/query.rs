@@ -67,6 +67,11 @@ impl Study {
         Ok(())
     }
 
+    /// The names of the attributes that any trial has, in order.
+    pub fn attribute_names(&self) -> Result<Vec<String>, SearchError> {
+        self.shared.read(rows::attribute_names)
+    }
+
     /// The complete trial with the best value of the first goal; the earliest of equals.
     pub fn best(&self) -> Result<Option<Trial>, SearchError> {
         let direction = self.setting().goals[0].direction;
