@@ -204,6 +204,12 @@ pub(super) fn waiting(conn: &Connection) -> Stored<u64> {
     Ok(conn.query_row(query, [], |row| number(row, 0))?.unwrap_or(0))
 }
 
+/// How many trials have not ended.
+pub(super) fn open(conn: &Connection) -> Stored<u64> {
+    let query = "SELECT count(*) FROM trials INDEXED BY running WHERE state = 'running'";
+    Ok(conn.query_row(query, [], |row| number(row, 0))?.unwrap_or(0))
+}
+
 /// Registers a process under a new number.
 pub(super) fn join(conn: &Connection, process: &Process) -> Stored<i64> {
     let row = (&process.place, process.id, process.started, now());

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::worker::Best;
 use super::{Failure, Running, Values, Worker};
 use crate::search::SearchError;
 use crate::search::space::Point;
@@ -110,6 +111,8 @@ pub enum Event<'a> {
     Finished {
         /// As recorded.
         trial: &'a Trial,
+        /// The best complete trial of the study by the first goal, as far as this worker knows.
+        best: Option<&'a Trial>,
     },
     /// A trial was stopped, and waits to be tried again.
     Released {
@@ -151,16 +154,18 @@ impl Worker {
             error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
             stop.store(true, Ordering::Relaxed);
         };
+        let best = self.best().clone();
         let worker = Mutex::new(&mut *self);
         let left = AtomicUsize::new(threads.max(1));
         let watch = std::thread::current();
         std::thread::scope(|scope| {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
+                    let _leave = Leave { left: &left, stop: &stop, watch: &watch };
                     loop {
                         let asked = worker.lock().unwrap_or_else(PoisonError::into_inner).ask(budget);
                         let done = match asked {
-                            Ok(Some(trial)) => run_one(objective, trial, observer),
+                            Ok(Some(trial)) => run_one(objective, trial, &best, observer),
                             Ok(None) => break,
                             Err(e) => Err(e),
                         };
@@ -172,8 +177,6 @@ impl Worker {
                             }
                         }
                     }
-                    left.fetch_sub(1, Ordering::Release);
-                    watch.unpark();
                 });
             }
             while left.load(Ordering::Acquire) > 0 {
@@ -235,6 +238,23 @@ impl Worker {
     }
 }
 
+/// A thread's end, by a panic of the sampler or the observer too: then the other threads must end as well.
+struct Leave<'a> {
+    left: &'a AtomicUsize,
+    stop: &'a AtomicBool,
+    watch: &'a std::thread::Thread,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.left.fetch_sub(1, Ordering::Release);
+        self.watch.unpark();
+    }
+}
+
 fn summary(trials: u64, began: Instant, budget: &Budget<'_>) -> Summary {
     Summary { trials, seconds: began.elapsed().as_secs_f64(), stopped: budget.is_stopped() }
 }
@@ -243,8 +263,10 @@ fn summary(trials: u64, began: Instant, budget: &Budget<'_>) -> Summary {
 fn run_one(
     objective: &dyn Objective,
     mut trial: Running,
+    best: &Best,
     observer: Observer<'_>,
 ) -> Result<bool, SearchError> {
+    let direction = trial.setting().goals[0].direction;
     let number = trial.number();
     observer(Event::Started { number, point: trial.point(), deaths: trial.deaths() });
     let ran = catch_unwind(AssertUnwindSafe(|| objective.run(&mut trial)));
@@ -263,7 +285,8 @@ fn run_one(
         Err(panic) => trial.fail(format!("panicked: {}", panic_text(&*panic)))?,
     };
     if let Some(trial) = &recorded {
-        observer(Event::Finished { trial });
+        best.see(direction, trial);
+        observer(Event::Finished { trial, best: best.get().as_deref() });
     }
     Ok(recorded.is_some())
 }
