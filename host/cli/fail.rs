@@ -18,6 +18,11 @@ use super::out;
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// Ctrl-C ended the work cleanly: exit 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Interrupted(pub String);
+
 /// Whoever read stdout is gone: no message, and no failure.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
@@ -111,6 +116,9 @@ fn cause_code(cause: &(dyn Error + 'static)) -> Option<u8> {
     if cause.is::<Usage>() {
         return Some(2);
     }
+    if cause.is::<Interrupted>() {
+        return Some(130);
+    }
     if let Some(error) = cause.downcast_ref::<SearchError>() {
         return Some(match error {
             SearchError::Space(_) | SearchError::Options(_) => 2,
@@ -145,7 +153,10 @@ fn train_code(error: &TrainError) -> u8 {
 
 fn data_code(error: &DataError) -> u8 {
     match error {
-        DataError::UnknownBuiltin { .. } | DataError::TargetNotFound { .. } | DataError::Fraction { .. } => 2,
+        DataError::UnknownBuiltin { .. }
+        | DataError::TargetNotFound { .. }
+        | DataError::Fraction { .. }
+        | DataError::Folds { .. } => 2,
         _ => 1,
     }
 }

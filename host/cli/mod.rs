@@ -20,6 +20,7 @@ mod ptxas;
 mod report;
 mod run_dir;
 mod sample;
+mod search;
 mod study;
 mod train;
 
@@ -30,6 +31,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
+  ironwarp search digits                         find the best network, test it, write a report to runs/search-digits
   ironwarp train digits                          train on a built-in data set, save to runs/digits
   ironwarp train data.csv --target price         train on a file
   ironwarp eval runs/digits/model.safetensors digits --part test
@@ -52,6 +54,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Search(Box<search::Args>),
     Train(Box<train::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Search(args) => search::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::worker::Best;
 use super::{Failure, Running, Values, Worker};
 use crate::search::SearchError;
 use crate::search::space::Point;
@@ -111,8 +110,6 @@ pub enum Event<'a> {
     Finished {
         /// As recorded.
         trial: &'a Trial,
-        /// The best complete trial of the study by the first goal, as far as this worker knows.
-        best: Option<&'a Trial>,
     },
     /// A trial was stopped, and waits to be tried again.
     Released {
@@ -154,7 +151,6 @@ impl Worker {
             error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
             stop.store(true, Ordering::Relaxed);
         };
-        let best = self.best().clone();
         let worker = Mutex::new(&mut *self);
         let left = AtomicUsize::new(threads.max(1));
         let watch = std::thread::current();
@@ -165,7 +161,7 @@ impl Worker {
                     loop {
                         let asked = worker.lock().unwrap_or_else(PoisonError::into_inner).ask(budget);
                         let done = match asked {
-                            Ok(Some(trial)) => run_one(objective, trial, &best, observer),
+                            Ok(Some(trial)) => run_one(objective, trial, observer),
                             Ok(None) => break,
                             Err(e) => Err(e),
                         };
@@ -263,10 +259,8 @@ fn summary(trials: u64, began: Instant, budget: &Budget<'_>) -> Summary {
 fn run_one(
     objective: &dyn Objective,
     mut trial: Running,
-    best: &Best,
     observer: Observer<'_>,
 ) -> Result<bool, SearchError> {
-    let direction = trial.setting().goals[0].direction;
     let number = trial.number();
     observer(Event::Started { number, point: trial.point(), deaths: trial.deaths() });
     let ran = catch_unwind(AssertUnwindSafe(|| objective.run(&mut trial)));
@@ -285,8 +279,7 @@ fn run_one(
         Err(panic) => trial.fail(format!("panicked: {}", panic_text(&*panic)))?,
     };
     if let Some(trial) = &recorded {
-        best.see(direction, trial);
-        observer(Event::Finished { trial, best: best.get().as_deref() });
+        observer(Event::Finished { trial });
     }
     Ok(recorded.is_some())
 }

@@ -5,8 +5,9 @@
 //! point. Within it the sampler is asked, while other processes wait, unless that took long before: then it is asked
 //! ahead, and again when another process was faster.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -16,8 +17,7 @@ use super::store::Stored;
 use super::{Budget, Running, Study};
 use crate::search::pruner::Pruner;
 use crate::search::sampler::Sampler;
-use crate::search::trial::{State, Trial};
-use crate::search::{Direction, SearchError, Setting};
+use crate::search::{SearchError, Setting};
 
 /// What a sampler may take while other processes wait for the file.
 const QUICK: Duration = Duration::from_millis(10);
@@ -41,28 +41,6 @@ pub struct Worker {
     stop: Arc<AtomicBool>,
 }
 
-/// The best complete trial by the first goal that a worker has seen.
-#[derive(Clone, Default)]
-pub(super) struct Best(Arc<Mutex<Option<Arc<Trial>>>>);
-
-impl Best {
-    /// Keeps the trial if it is better, or as good and earlier.
-    pub fn see(&self, direction: Direction, trial: &Trial) {
-        let Some(&value) = trial.values.first().filter(|_| trial.state == State::Complete) else { return };
-        let mut best = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let better = best.as_ref().is_none_or(|b| {
-            direction.better(value, b.values[0]) || value == b.values[0] && trial.number < b.number
-        });
-        if better {
-            *best = Some(Arc::new(trial.clone()));
-        }
-    }
-
-    pub fn get(&self) -> Option<Arc<Trial>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Sampler and pruner.
 struct Mind {
     sampler: Box<dyn Sampler>,
@@ -71,7 +49,6 @@ struct Mind {
     told: u64,
     /// Whether they took long when last asked; unknown at first.
     slow: bool,
-    best: Best,
 }
 
 /// What a look at the study comes to.
@@ -88,7 +65,7 @@ enum Step {
 
 impl Worker {
     pub(super) fn new(study: Study, sampler: Box<dyn Sampler>, pruner: Box<dyn Pruner>) -> Worker {
-        let mind = Mind { sampler, pruner, told: 0, slow: true, best: Best::default() };
+        let mind = Mind { sampler, pruner, told: 0, slow: true };
         Worker { study, mind, stop: Arc::new(AtomicBool::new(false)) }
     }
 
@@ -100,11 +77,6 @@ impl Worker {
     /// Trials, from the first, that the sampler and the pruner have been told.
     pub fn told(&self) -> u64 {
         self.mind.told
-    }
-
-    /// The best trial seen.
-    pub(super) fn best(&self) -> &Best {
-        &self.mind.best
     }
 
     /// Raised, it tells this worker's running trials to stop ([`Verdict::Stop`](super::Verdict::Stop)).
@@ -252,7 +224,6 @@ impl Mind {
         for trial in rows::load(conn, &setting.space, self.told, to)? {
             self.sampler.tell(setting, &trial);
             self.pruner.tell(setting, &trial);
-            self.best.see(setting.goals[0].direction, &trial);
         }
         self.told = to;
         Ok(())
