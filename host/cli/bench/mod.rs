@@ -3,6 +3,7 @@
 mod mlp;
 mod op;
 mod population;
+mod study;
 
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    #[command(hide = true)]
+    Study(study::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -38,6 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Study(args) => study::run(args),
     }
 }
 
