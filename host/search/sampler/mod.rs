@@ -1,5 +1,6 @@
 //! Samplers: what to try next.
 
+pub mod generator;
 mod random;
 
 pub use random::Random;
