@@ -34,19 +34,26 @@
 //! * The network has [`Options::hidden`] units instead of 64 and a batch of 64 instead of 100: a whole search of 200 trials
 //!   then costs about a second of one core.
 
-pub mod model;
-pub mod net;
-pub mod propose;
+mod model;
+mod net;
+mod propose;
+mod report;
 mod score;
-pub mod tokens;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use model::{Example, Model, Stretch};
+pub use model::Stretch;
+pub use report::{Report, measure};
+
+use model::{Example, Model};
 use net::Net;
+use propose::Pool;
 use tokens::{Token, Vocabulary};
 
-use super::{Sampler, purpose};
+use super::{FRESH_DRAWS, Merit, Sampler, key, purpose};
 use crate::device::{Device, DeviceKind};
 use crate::graph::on_workers;
 use crate::search::rng::Rng;
@@ -112,90 +119,234 @@ impl Default for Options {
     }
 }
 
-/// A trial as the generator remembers it.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// What was tried.
-    pub point: Point,
-    /// Its tokens.
-    pub tokens: Vec<Token>,
-    /// Its values as losses.
-    pub losses: Vec<f64>,
+impl Options {
+    /// Checks ranges. Errors name the option and the range.
+    pub fn validate(&self) -> Result<(), SearchError> {
+        let bad = |text: String| Err(SearchError::Options(format!("generator: {text}")));
+        let sizes = [
+            ("every", self.every),
+            ("most", self.most),
+            ("examples", self.examples),
+            ("elites", self.elites),
+            ("embed", self.embed),
+            ("hidden", self.hidden),
+            ("predictor", self.predictor),
+            ("batch", self.batch),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, n)| *n == 0) {
+            return bad(format!("{name} is 0: give at least 1"));
+        }
+        if self.levels < 2 {
+            return bad(format!("{} levels: give at least 2", self.levels));
+        }
+        if !(0.0..=1.0).contains(&self.explore) || !(0.0..=1.0).contains(&self.share) {
+            return bad(format!("explore {} and share {}: give numbers in [0, 1]", self.explore, self.share));
+        }
+        if !(self.clip.is_finite() && self.clip > 0.0) {
+            return bad(format!("gradient norm limit {}: give a positive number", self.clip));
+        }
+        for rate in [self.pretraining.learning_rate, self.training.learning_rate] {
+            if !(rate.is_finite() && rate > 0.0) {
+                return bad(format!("learning rate {rate}: give a positive number, such as 0.003"));
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The points of a stretch of trials.
-struct Generation {
-    /// Told trials when it began.
-    start: usize,
-    /// The points in order, with their tokens.
-    list: Vec<(Point, Vec<Token>)>,
+/// A trial as the generator remembers it.
+#[derive(Clone, Debug)]
+struct Told {
+    point: Point,
+    tokens: Vec<Token>,
+    losses: Vec<f64>,
+    merit: Merit,
 }
+
+impl Told {
+    fn new(setting: &Setting, vocabulary: &Vocabulary, trial: &Trial) -> Told {
+        let (losses, merit) = (setting.losses(trial), Merit::of(setting, trial));
+        Told { point: trial.point.clone(), tokens: vocabulary.encode(&trial.point), losses, merit }
+    }
+}
+
+/// What a generation is made of.
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    /// Trials that were told before it.
+    start: usize,
+    /// What the network is trained on.
+    examples: Vec<Example>,
+    /// Where gradient steps and mutations start from: the best with different tokens, the best first.
+    elites: Vec<Point>,
+}
+
+impl Snapshot {
+    fn new(setting: &Setting, options: &Options, told: &[Told], start: usize) -> Snapshot {
+        let ranking = score::ranking(told);
+        let mut ranked: Vec<(usize, f32)> = ranking.order.into_iter().zip(ranking.targets).collect();
+        let mut different: HashSet<&[Token]> = HashSet::new();
+        let elites =
+            ranked.iter().filter(|(i, _)| told[*i].merit.is_usable() && different.insert(&told[*i].tokens));
+        let elites = elites.take(options.elites).map(|(i, _)| told[*i].point.clone()).collect();
+        if ranked.len() > options.examples {
+            let mut rng = Rng::new(setting.seed, purpose::GENERATOR, EXAMPLES | start as u64);
+            rng.shuffle(&mut ranked[options.examples / 2..]);
+            ranked.truncate(options.examples);
+        }
+        let example =
+            |(i, target): (usize, f32)| Example { tokens: told[i].tokens.clone(), target: Some(target) };
+        Snapshot { start, examples: ranked.into_iter().map(example).collect(), elites }
+    }
+}
+
+/// The points of the trials up to the next generation.
+struct Generation {
+    start: usize,
+    list: Vec<Point>,
+    /// What the list would be if nothing were running.
+    plain: Vec<u64>,
+}
+
+/// Most trials that are remembered from one generation to the next: the best half, and the latest of the others.
+const REMEMBERED: usize = 4096;
+
+/// The random streams of one search, apart from those of the trials' own numbers.
+const PRETRAINING: u64 = 1 << 60;
+const EXAMPLES: u64 = 2 << 60;
+const TRAINING: u64 = 3 << 60;
+const PROPOSING: u64 = 4 << 60;
 
 /// Proposes points by gradient steps in a learned latent space; see the module's docs.
 pub struct Generator {
     device: Device,
     options: Options,
+    /// Trials told so far.
+    count: usize,
+    /// Some of them: [`REMEMBERED`] and those since the generation began.
     told: Vec<Told>,
+    /// When each point was told first.
+    seen: HashMap<u64, usize>,
     vocabulary: Option<Vocabulary>,
     model: Option<Model>,
+    /// When the next generation begins.
+    next: usize,
+    /// The material of the generation under way, and of the one before.
+    snapshots: [Option<Snapshot>; 2],
     generation: Option<Generation>,
 }
 
 impl Generator {
     /// A generator that trains on `device`.
     pub fn new(device: &Device) -> Generator {
-        Generator::with(device, Options::default())
+        Generator::build(device, Options::default())
     }
 
-    /// The same with other options.
-    pub fn with(device: &Device, options: Options) -> Generator {
-        let device = device.clone();
-        Generator { device, options, told: vec![], vocabulary: None, model: None, generation: None }
+    /// The same with other options. Errors name the option and its range.
+    pub fn with(device: &Device, options: Options) -> Result<Generator, SearchError> {
+        options.validate()?;
+        Ok(Generator::build(device, options))
     }
 
-    /// Trials from the generation that begins at `start` told trials to the next.
+    fn build(device: &Device, options: Options) -> Generator {
+        Generator {
+            device: device.clone(),
+            next: options.startup.max(2),
+            options,
+            count: 0,
+            told: vec![],
+            seen: HashMap::new(),
+            vocabulary: None,
+            model: None,
+            snapshots: [None, None],
+            generation: None,
+        }
+    }
+
+    /// Trials from the generation that begins at `start` to the next. As many as can run at once at least, so that what runs
+    /// when a generation begins is of the one before.
     fn length(&self, setting: &Setting, start: usize) -> usize {
-        let (least, most) = (self.options.every.max(1), self.options.most.max(1));
-        (start / 5).min(most).max(least).max(usize::try_from(setting.lag).unwrap_or(usize::MAX))
+        let lag = usize::try_from(setting.lag).unwrap_or(usize::MAX);
+        (start / 5).min(self.options.most).max(self.options.every).max(lag)
     }
 
-    /// Makes the generation that begins at `start`.
-    fn advance(&mut self, setting: &Setting, start: usize) -> Result<(), TrainError> {
-        let count = self.length(setting, start);
+    /// The next generation begins: its material is put aside, and what it does not need is forgotten.
+    fn begin(&mut self, setting: &Setting) {
+        self.snapshots[1] = self.snapshots[0].take();
+        self.snapshots[0] = Some(Snapshot::new(setting, &self.options, &self.told, self.count));
+        self.next = self.count.saturating_add(self.length(setting, self.count));
+        if self.told.len() > REMEMBERED {
+            let order = score::ranking(&self.told).order;
+            let mut keep: Vec<usize> = order[..REMEMBERED / 2].to_vec();
+            let mut others = order[REMEMBERED / 2..].to_vec();
+            others.sort_unstable_by(|a, b| b.cmp(a));
+            keep.extend(&others[..REMEMBERED / 2]);
+            keep.sort_unstable();
+            self.told = keep.into_iter().map(|i| self.told[i].clone()).collect();
+        }
+    }
+
+    /// Makes the list of the generation under way.
+    fn advance(&mut self, setting: &Setting) -> Result<(), TrainError> {
+        let [Some(now), before] = &self.snapshots else { return Ok(()) };
+        if self.generation.as_ref().is_some_and(|g| g.start == now.start) {
+            return Ok(());
+        }
+        let (now, before) = (now.clone(), before.clone());
+        // What is told later than a generation began does not count for it.
+        let mut running: Vec<u64> = vec![];
+        if let Some(before) = before.filter(|_| setting.lag > 1) {
+            running = match self.generation.take().filter(|g| g.start == before.start) {
+                Some(generation) => generation.plain,
+                None => {
+                    let pool = self.pool(setting, &before)?;
+                    let points = pool.list(setting, &[], &mut self.rng(setting, before.start));
+                    points.iter().map(key).collect()
+                }
+            };
+        }
+        let pool = self.pool(setting, &now)?;
+        let list = pool.list(setting, &running, &mut self.rng(setting, now.start));
+        let plain = match running.is_empty() {
+            true => list.iter().map(key).collect(),
+            false => pool.list(setting, &[], &mut self.rng(setting, now.start)).iter().map(key).collect(),
+        };
+        self.generation = Some(Generation { start: now.start, list, plain });
+        Ok(())
+    }
+
+    fn rng(&self, setting: &Setting, start: usize) -> Rng {
+        Rng::new(setting.seed, purpose::GENERATOR, PROPOSING | start as u64)
+    }
+
+    /// Trains on a snapshot and gathers points that were not told before it.
+    fn pool(&mut self, setting: &Setting, snapshot: &Snapshot) -> Result<Pool, TrainError> {
         if self.model.is_none() {
             self.model = Some(pretrained(&self.device, setting, &self.options)?);
         }
-        let Some(model) = &mut self.model else { return Ok(()) };
-        let told = &self.told[..start];
-        let mut rng = Rng::new(setting.seed, purpose::GENERATOR, GENERATION | start as u64);
-        fit(model, setting, &self.options, told, &mut rng)?;
-        // What was listed before and is not told yet is running.
-        let mut seen: HashSet<Vec<Token>> = told.iter().map(|t| t.tokens.clone()).collect();
-        seen.extend(self.generation.iter().flat_map(|g| &g.list).map(|(_, tokens)| tokens.clone()));
-        let list = propose::propose(model, setting, &self.options, told, seen, count, &mut rng)?;
-        self.generation = Some(Generation { start, list });
-        Ok(())
+        let count = self.length(setting, snapshot.start);
+        let mut rng = Rng::new(setting.seed, purpose::GENERATOR, TRAINING | snapshot.start as u64);
+        let Some(model) = &mut self.model else { return Ok(Pool::default()) };
+        fit(model, setting, &self.options, &snapshot.examples, &mut rng)?;
+        let seen = &self.seen;
+        let known = |point: &Point| seen.get(&key(point)).is_some_and(|&at| at < snapshot.start);
+        Pool::gather(model, setting, &self.options, &snapshot.elites, known, count, &mut rng)
     }
 }
 
-/// The random streams of one search: apart from those of the trials' own numbers.
-const PRETRAINING: u64 = 1 << 62;
-const GENERATION: u64 = 1 << 63;
-
 /// A network that encodes and decodes points of the space, and predicts nothing yet.
-pub fn pretrained(device: &Device, setting: &Setting, options: &Options) -> Result<Model, TrainError> {
+fn pretrained(device: &Device, setting: &Setting, options: &Options) -> Result<Model, TrainError> {
     let vocabulary = Vocabulary::new(&setting.space, options.levels);
     let net = Net {
         tokens: vocabulary.size(),
         length: vocabulary.length(),
-        embed: options.embed.max(1),
-        hidden: options.hidden.max(1),
-        predictor: options.predictor.max(1),
+        embed: options.embed,
+        hidden: options.hidden,
+        predictor: options.predictor,
     };
-    let batch = options.batch.max(1);
-    let mut model = Model::new(device, &vocabulary, net, batch, (options.share, options.clip), setting.seed)?;
+    let mut model = Model::new(device, &vocabulary, net, options, setting.seed)?;
     let mut rng = Rng::new(setting.seed, purpose::GENERATOR, PRETRAINING);
-    model.train(options.pretraining, |_| unlabelled(&vocabulary, setting, batch, &mut rng))?;
+    model.train(options.pretraining, |_| unlabelled(&vocabulary, setting, options.batch, &mut rng))?;
     model.keep()?;
     Ok(model)
 }
@@ -207,29 +358,16 @@ fn unlabelled(vocabulary: &Vocabulary, setting: &Setting, n: usize, rng: &mut Rn
     (0..n).map(|_| Example { tokens: vocabulary.encode(&draw(rng)), target: None }).collect()
 }
 
-/// Trains the network on told trials, from where pretraining left it.
-pub fn fit(
+/// Trains the network on examples with values, from where pretraining left it. A quarter of each batch has none.
+fn fit(
     model: &mut Model,
     setting: &Setting,
     options: &Options,
-    told: &[Told],
+    examples: &[Example],
     rng: &mut Rng,
 ) -> Result<(), TrainError> {
     model.restart()?;
-    let losses: Vec<&[f64]> = told.iter().map(|t| t.losses.as_slice()).collect();
-    let ranking = score::ranking(&losses);
-    let mut chosen = ranking.order.clone();
-    if chosen.len() > options.examples {
-        let best = options.examples / 2;
-        rng.shuffle(&mut chosen[best..]);
-        chosen.truncate(options.examples.max(1));
-    }
-    let examples: Vec<Example> = chosen
-        .iter()
-        .map(|&i| Example { tokens: told[i].tokens.clone(), target: Some(ranking.targets[i]) })
-        .collect();
-    let batch = options.batch.max(1);
-    let labelled = (batch * 3 / 4).max(1);
+    let labelled = options.batch - options.batch / 4;
     let vocabulary = model.vocabulary().clone();
     let mut order: Vec<usize> = vec![];
     model.train(options.training, |_| {
@@ -241,7 +379,7 @@ pub fn fit(
             }
             out.extend(order.pop().map(|i| examples[i].clone()));
         }
-        out.extend(unlabelled(&vocabulary, setting, batch - labelled, rng));
+        out.extend(unlabelled(&vocabulary, setting, options.batch - labelled, rng));
         out
     })?;
     Ok(())
@@ -255,49 +393,34 @@ impl Sampler for Generator {
     fn tell(&mut self, setting: &Setting, trial: &Trial) {
         let levels = self.options.levels;
         let vocabulary = self.vocabulary.get_or_insert_with(|| Vocabulary::new(&setting.space, levels));
-        let tokens = vocabulary.encode(&trial.point);
-        self.told.push(Told { point: trial.point.clone(), tokens, losses: setting.losses(trial) });
+        self.told.push(Told::new(setting, vocabulary, trial));
+        self.seen.entry(key(&trial.point)).or_insert(self.count);
+        self.count += 1;
+        if self.count == self.next {
+            self.begin(setting);
+        }
     }
 
     fn ask(&mut self, setting: &Setting, number: u64) -> Result<Point, SearchError> {
-        let told = self.told.len();
-        let startup = self.options.startup.max(2);
-        if told < startup {
-            return setting.space.draw(&mut Rng::new(setting.seed, purpose::GENERATOR, number));
-        }
-        // Where this ask's generation begins, and those that are missing before it: their lists say what may be running.
-        let mut start = startup;
-        let mut missing = vec![];
-        loop {
-            if self.generation.as_ref().is_none_or(|g| g.start < start) {
-                missing.push(start);
+        if self.snapshots[0].is_some() {
+            match self.device.kind() {
+                DeviceKind::Cpu => on_workers(|| self.advance(setting))?,
+                _ => self.advance(setting)?,
             }
-            let next = start + self.length(setting, start);
-            if next > told {
+            let generation = self.generation.as_ref();
+            let listed = generation.and_then(|g| g.list.get(self.count - g.start));
+            if let Some(point) = listed {
+                return Ok(point.clone());
+            }
+        }
+        let mut rng = Rng::new(setting.seed, purpose::GENERATOR, number);
+        let mut point = setting.space.draw(&mut rng)?;
+        for _ in 0..FRESH_DRAWS {
+            if !self.seen.contains_key(&key(&point)) {
                 break;
             }
-            start = next;
+            point = setting.space.draw(&mut rng)?;
         }
-        if self.generation.as_ref().is_some_and(|g| g.start > start) {
-            // Asked for an earlier trial than before: begin anew.
-            self.generation = None;
-            return self.ask(setting, number);
-        }
-        if setting.lag <= 1 {
-            // Nothing runs when a generation begins.
-            missing = missing.split_off(missing.len().saturating_sub(1));
-        }
-        for start in missing {
-            match self.device.kind() {
-                DeviceKind::Cpu => on_workers(|| self.advance(setting, start))?,
-                _ => self.advance(setting, start)?,
-            }
-        }
-        let generation = self.generation.as_ref();
-        let point = generation.and_then(|g| g.list.get(told - start)).map(|(point, _)| point.clone());
-        match point {
-            Some(point) => Ok(point),
-            None => setting.space.draw(&mut Rng::new(setting.seed, purpose::GENERATOR, number)),
-        }
+        Ok(point)
     }
 }

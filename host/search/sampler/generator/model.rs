@@ -4,8 +4,9 @@
 //! the predictor, the step in latent space and the decoder's step. What is asked for more sequences goes in chunks, the last
 //! one filled up with repetitions.
 
+use super::Options;
 use super::net::Net;
-use super::tokens::{Decoding, START, Token, Vocabulary};
+use super::tokens::{ABSENT, Decoding, START, Token, Vocabulary};
 use crate::device::{Device, DeviceError};
 use crate::graph::{Executor, InputId, OutputId, Plan, States};
 use crate::ops::TensorType;
@@ -68,22 +69,21 @@ struct Ids {
 }
 
 impl Model {
-    /// A network with parameters drawn from `seed`, that trains on `batch` sequences at a time, `share` of the loss being the
-    /// predictor's, gradients clipped to the norm `clip`.
+    /// A network with parameters drawn from `seed`. Of `options` it takes how it trains: batch, loss and clipping.
     pub fn new(
         device: &Device,
         vocabulary: &Vocabulary,
         net: Net,
-        batch: usize,
-        (share, clip): (f32, f32),
+        options: &Options,
         seed: u64,
     ) -> Result<Model, TrainError> {
         let states = States::new(device);
+        let batch = options.batch;
         Executor::new(&Plan::new(&net.init_graph(seed)?)?, &states)?.run()?;
         let bind = |graph: &crate::graph::Graph| -> Result<Executor, TrainError> {
             Ok(Executor::new(&Plan::new(&graph.fuse())?, &states)?)
         };
-        let train = bind(&net.training(batch, share, clip)?.graph)?;
+        let train = bind(&net.training(batch, options.share, options.clip)?)?;
         let predict = bind(&net.prediction(CHUNK)?)?;
         let improve = bind(&net.improvement(CHUNK)?)?;
         let decode = bind(&net.decoding(CHUNK)?)?;
@@ -188,11 +188,7 @@ impl Model {
                 let row = t * batch + b;
                 self.vocabulary.write_input(&mut x[row * width..][..width], t, token);
                 self.vocabulary.write_input(&mut previous[row * width..][..width], t, before);
-                self.vocabulary.write_mask(
-                    &mut mask[row * size..][..size],
-                    t,
-                    token != super::tokens::ABSENT,
-                );
+                self.vocabulary.write_mask(&mut mask[row * size..][..size], t, token != ABSENT);
                 labels[row] = u32::from(token);
                 before = token;
             }
@@ -236,7 +232,7 @@ impl Model {
     /// token did not change are the parent's.
     pub fn improve(
         &mut self,
-        parents: &[&Point],
+        parents: &[Point],
         lambda: f32,
         exact: bool,
         rng: &mut Rng,
@@ -251,7 +247,7 @@ impl Model {
             self.improve.write(self.ids.lambda, &[lambda])?;
             self.improve.run()?;
             let mut decodings: Vec<Decoding<'_>> =
-                chunk.iter().map(|p| vocabulary.decoding(exact.then_some(*p))).collect();
+                chunk.iter().map(|p| vocabulary.decoding(exact.then_some(p))).collect();
             for t in 0..vocabulary.length() {
                 let mut previous = vec![0f32; CHUNK * width];
                 for (b, row) in previous.chunks_exact_mut(width).enumerate() {

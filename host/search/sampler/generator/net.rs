@@ -64,14 +64,12 @@ struct Lstm {
 /// Hidden state and cell of an LSTM, `[B, H]` each.
 type Memory = (Value, Value);
 
-/// The training step's graph with the values that tests look at.
-pub struct TrainingGraph {
-    /// Inputs: see [`Net::training`].
-    pub graph: Graph,
+/// The loss as values of a graph.
+pub struct LossValues {
+    /// The parameters, in the order of [`Net::parameters`].
+    pub parameters: Vec<Value>,
     /// The loss, `[1]`.
     pub loss: Value,
-    /// Its gradients, in the order of [`Net::parameters`].
-    pub gradients: Vec<Value>,
 }
 
 impl Net {
@@ -100,6 +98,7 @@ impl Net {
         add("attention.hidden", &[h, h], h, Init::Torch);
         add("output.weight", &[self.tokens, h], h, Init::Torch);
         add("output.bias", &[self.tokens], h, Init::Torch);
+        // The elements of a unit vector are small: as if there were one input.
         add("predictor.0.weight", &[self.predictor, h], 1, Init::Torch);
         add("predictor.0.bias", &[self.predictor], h, Init::Torch);
         add("predictor.1.weight", &[1, self.predictor], self.predictor, Init::Torch);
@@ -137,23 +136,33 @@ impl Net {
         Ok(g)
     }
 
-    /// One training step on `batch` sequences, of which `share` of the loss is the predictor's. Inputs: `x` and `previous`
-    /// `[T B, width]` (each token, and the one before it, the start at first), `mask` `[T B, tokens]`, `labels` `u32[T B]`,
-    /// `target` and `weight` `[B, 1]`, `hyper` `[8]`; outputs `loss` and `prediction`. Gradients are clipped to the global
-    /// norm `clip`.
-    pub fn training(&self, batch: usize, share: f32, clip: f32) -> Result<TrainingGraph, OpError> {
+    /// One training step on `batch` sequences: the inputs of [`loss`](Self::loss) and `hyper` `[8]`; output `loss`. Gradients are
+    /// clipped to the global norm `clip`.
+    pub fn training(&self, batch: usize, share: f32, clip: f32) -> Result<Graph, OpError> {
         let mut graph = Graph::new();
         let g = &mut graph;
+        let LossValues { parameters, loss } = self.loss(g, batch, share)?;
+        let hyper = g.input("hyper", TensorType::f32([8]))?;
+        let gradients = g.gradients(loss, &parameters)?;
+        let scale = g.global_norm(&gradients, clip)?.0;
+        g.optimizer_step(&Optimizer::adam(), &parameters, &gradients, hyper, Some(scale))?;
+        g.output("loss", loss);
+        Ok(graph)
+    }
+
+    /// The loss of `batch` sequences, of which `share` is the predictor's. Inputs: `x` and `previous` `[T B, width]` (each
+    /// token, and the one before it, the start at first), `mask` `[T B, tokens]`, `labels` `u32[T B]`, `target` and `weight`
+    /// `[B, 1]`.
+    pub fn loss(&self, g: &mut Graph, batch: usize, share: f32) -> Result<LossValues, OpError> {
         let (rows, width) = (self.length * batch, self.width());
-        let states = self.states(g)?;
-        let w = self.weights(&states);
+        let parameters = self.states(g)?;
+        let w = self.weights(&parameters);
         let x = g.input("x", TensorType::f32([rows, width]))?;
         let previous = g.input("previous", TensorType::f32([rows, width]))?;
         let mask = g.input("mask", TensorType::f32([rows, self.tokens]))?;
         let labels = g.input("labels", TensorType::u32([rows]))?;
         let target = g.input("target", TensorType::f32([batch, 1]))?;
         let weight = g.input("weight", TensorType::f32([batch, 1]))?;
-        let hyper = g.input("hyper", TensorType::f32([8]))?;
 
         let memory = self.encode(g, &w, x, batch)?;
         let latent = self.latent(g, memory, batch)?;
@@ -180,12 +189,7 @@ impl Net {
         let regression = g.scale(regression, share)?;
         let reconstruction = g.scale(reconstruction, 1.0 - share)?;
         let loss = g.add(regression, reconstruction)?;
-        let gradients = g.gradients(loss, &states)?;
-        let scale = g.global_norm(&gradients, clip)?.0;
-        g.optimizer_step(&Optimizer::adam(), &states, &gradients, hyper, Some(scale))?;
-        g.output("loss", loss);
-        g.output("prediction", y);
-        Ok(TrainingGraph { graph, loss, gradients })
+        Ok(LossValues { parameters, loss })
     }
 
     /// The predictor on `batch` sequences. Input `x` `[T B, width]`; output `prediction` `[B, 1]`.
@@ -203,7 +207,7 @@ impl Net {
     }
 
     /// The step in latent space, ready to be decoded. With `u_t` the gradient of a sequence's prediction with respect to its
-    /// encoder output `m_t`, all of a sequence's scaled together to unit length on average:
+    /// encoder output `m_t`, scaled to unit length:
     ///
     /// ```text
     /// m_t' = normalise(m_t + lambda u_t)        e' = normalise(mean_t m_t')
@@ -214,17 +218,15 @@ impl Net {
     pub fn improvement(&self, batch: usize) -> Result<Graph, OpError> {
         let mut graph = Graph::new();
         let g = &mut graph;
-        let (t, h) = (self.length, self.hidden);
         let states = self.states(g)?;
         let w = self.weights(&states);
-        let x = g.input("x", TensorType::f32([t * batch, self.width()]))?;
+        let x = g.input("x", TensorType::f32([self.length * batch, self.width()]))?;
         let lambda = g.input("lambda", TensorType::f32([1]))?;
         let memory = self.encode(g, &w, x, batch)?;
         let latent = self.latent(g, memory, batch)?;
         let y = self.predict(g, &w, latent)?;
         let sum = g.sum_all(y)?;
         let gradient = g.gradients(sum, &[memory])?[0];
-        // A prediction depends on the mean alone, so its gradient is the same at every position.
         let direction = normalise(g, gradient)?;
         let step = g.scale_by(direction, lambda)?;
         let moved = g.add(memory, step)?;
@@ -237,7 +239,6 @@ impl Net {
             let value = if name == "cell" { g.copy(value)? } else { value };
             g.assign(state, value)?;
         }
-        debug_assert_eq!(g.shape(keys), [batch, t, h]);
         Ok(graph)
     }
 
@@ -266,6 +267,11 @@ impl Net {
     fn encode(&self, g: &mut Graph, w: &Weights, x: Value, batch: usize) -> Result<Value, OpError> {
         let table = g.matmul_t(w.encoder.weight_ih, w.embedding, false, true)?;
         let mut state = None;
+        if self.length == 1 {
+            // The weights of the state before are used, so that they have a gradient: zero.
+            let zeros = g.fill(0.0, &[batch, self.hidden])?;
+            state = Some((zeros, zeros));
+        }
         let mut outputs = vec![];
         for t in 0..self.length {
             let row = g.slice_rows(x, t * batch, batch)?;

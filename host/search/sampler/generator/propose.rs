@@ -1,160 +1,127 @@
 //! From a trained model to a list of points.
 //!
-//! 1. *Improve*: the best told points are encoded, moved up the predictor's gradient by growing lambda, and decoded, until
-//!    there are several times as many new points as are wanted or lambda is at its end.
-//! 2. *Mutate*: neighbours of the best told points, one parameter changed.
-//! 3. *Select*: the new points of both kinds by their prediction, the best first; at every fourth place
-//!    ([`Options::explore`]) a mutation that was not selected.
+//! 1. *Improve*: the elites are encoded, moved up the predictor's gradient by growing lambda, and decoded, until there are
+//!    several times as many new points as are wanted or lambda is at its end.
+//! 2. *Mutate*: as many neighbours of the elites, one parameter changed.
+//! 3. *Select*: the new points of both kinds by their prediction, the best first; in between, evenly spread, a share of
+//!    [`Options::explore`] of points that were not selected.
 //!
-//! New means that no told point and none listed before has the same tokens. Where the space has nothing new left, the prior
-//! fills the list.
+//! New means that no trial told before the generation has the point, and nothing that may be running. Where the space has
+//! nothing new left, the prior fills the list.
 
 use std::collections::HashSet;
 
 use super::model::Model;
 use super::tokens::Token;
-use super::{Options, Told, score};
+use super::{Options, key};
 use crate::search::Setting;
 use crate::search::rng::Rng;
-use crate::search::space::{Domain, Point};
+use crate::search::sampler::moves::mutate;
+use crate::search::space::Point;
 use crate::train::TrainError;
 
-/// Steps of lambda: from [`FIRST_LAMBDA`], each [`GROWTH`] times the one before.
-const LAMBDAS: usize = 12;
+/// Steps of lambda, from [`FIRST_LAMBDA`], each [`GROWTH`] times the one before: from a tenth of the radius to four of them.
+const LAMBDAS: i32 = 12;
 const FIRST_LAMBDA: f32 = 0.1;
 const GROWTH: f32 = 1.4;
-/// New points for each one wanted, before selection.
+/// New points of a kind for each one wanted, before selection.
 const SURPLUS: usize = 8;
-/// Most points that are decoded for one list.
-const MOST_DECODED: usize = 2048;
+/// Most points of a kind.
+const MOST: usize = 2048;
 /// Tries for each mutation that is wanted.
-const TRIES: usize = 20;
+const TRIES: usize = 10;
 
-type Candidate = (Point, Vec<Token>);
-
-/// `count` points to try next, the most promising first. `seen` holds the tokens of what is told or running.
-pub fn propose(
-    model: &mut Model,
-    setting: &Setting,
-    options: &Options,
-    told: &[Told],
-    mut seen: HashSet<Vec<Token>>,
+/// New points, the one with the best prediction first.
+#[derive(Default)]
+pub struct Pool {
+    points: Vec<Point>,
+    /// How many are wanted.
     count: usize,
-    rng: &mut Rng,
-) -> Result<Vec<Candidate>, TrainError> {
-    let elites = elites(told, options.elites.max(1));
-    let wanted = count.saturating_mul(SURPLUS).min(MOST_DECODED);
-    let mut pool: Vec<Candidate> = vec![];
-    let mut lambda = FIRST_LAMBDA;
-    for _ in 0..LAMBDAS {
-        if pool.len() >= wanted {
-            break;
-        }
-        for candidate in improved(model, &elites, lambda, rng)? {
-            if setting.space.check(&candidate.0).is_ok() && seen.insert(candidate.1.clone()) {
-                pool.push(candidate);
+    /// How many of those are not to be the best.
+    explored: usize,
+}
+
+impl Pool {
+    /// Gathers points that are not `known`, for a list of `count`.
+    pub fn gather(
+        model: &mut Model,
+        setting: &Setting,
+        options: &Options,
+        elites: &[Point],
+        known: impl Fn(&Point) -> bool,
+        count: usize,
+        rng: &mut Rng,
+    ) -> Result<Pool, TrainError> {
+        let wanted = count.saturating_mul(SURPLUS).min(MOST);
+        let mut taken: HashSet<u64> = HashSet::new();
+        let mut points: Vec<Point> = vec![];
+        let mut sequences: Vec<Vec<Token>> = vec![];
+        let mut add = |point: Point, tokens: Vec<Token>| {
+            let new = !known(&point) && setting.space.check(&point).is_ok() && taken.insert(key(&point));
+            if new {
+                points.push(point);
+                sequences.push(tokens);
+            }
+            new
+        };
+        let mut left = wanted;
+        // A level's values differ from decoding to decoding: one of them is enough.
+        let mut decoded: HashSet<Vec<Token>> = HashSet::new();
+        for lambda in lambdas() {
+            if left == 0 {
+                break;
+            }
+            for (point, tokens) in model.improve(elites, lambda, true, rng)? {
+                let new = decoded.insert(tokens.clone()) && add(point, tokens);
+                left = left.saturating_sub(usize::from(new));
             }
         }
-        lambda *= GROWTH;
+        let mut left = wanted;
+        for _ in 0..wanted * TRIES {
+            let Some(parent) = rng.pick(elites) else { break };
+            let point = mutate(&setting.space, parent, rng);
+            let tokens = model.vocabulary().encode(&point);
+            left -= usize::from(add(point, tokens));
+            if left == 0 {
+                break;
+            }
+        }
+        let said = model.predict(&sequences)?;
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by(|&a, &b| said[b].total_cmp(&said[a]));
+        let points = order.into_iter().map(|i| points[i].clone()).collect();
+        let explored = (count as f64 * options.explore) as usize;
+        Ok(Pool { points, count, explored })
     }
-    mutations(model, setting, &elites, wanted, &mut seen, &mut pool, rng);
-    let sequences: Vec<Vec<Token>> = pool.iter().map(|c| c.1.clone()).collect();
-    let said = model.predict(&sequences)?;
-    let mut order: Vec<usize> = (0..pool.len()).collect();
-    order.sort_by(|&a, &b| said[b].total_cmp(&said[a]));
-    let explored = (count as f64 * options.explore.clamp(0.0, 1.0)) as usize;
-    let selected = order.len().min(count - explored);
-    let (best, rest) = order.split_at(selected);
-    let mut rest = rest.to_vec();
-    rng.shuffle(&mut rest);
-    let mut best = best.iter().peekable();
-    let mut rest = rest.iter().peekable();
-    let mut list: Vec<Candidate> = vec![];
-    for j in 0..count {
-        // Explored places are spread evenly.
-        let explore = (j + 1) * explored / count > j * explored / count;
-        let next =
-            if explore { rest.next().or_else(|| best.next()) } else { best.next().or_else(|| rest.next()) };
-        match next {
-            Some(&i) => list.push(pool[i].clone()),
-            None => match setting.space.draw(rng) {
-                Ok(point) => {
-                    let tokens = model.vocabulary().encode(&point);
-                    list.push((point, tokens));
-                }
-                // The caller draws, and says why it cannot.
+
+    /// The points to try, the most promising first, without those with the keys of `running`.
+    pub fn list(&self, setting: &Setting, running: &[u64], rng: &mut Rng) -> Vec<Point> {
+        let (count, explored) = (self.count, self.explored);
+        let running: HashSet<u64> = running.iter().copied().collect();
+        let free: Vec<&Point> = self.points.iter().filter(|p| !running.contains(&key(p))).collect();
+        let (best, rest) = free.split_at(free.len().min(count - explored));
+        let mut rest = rest.to_vec();
+        rng.shuffle(&mut rest);
+        let (mut best, mut rest) = (best.iter(), rest.iter());
+        let mut list: Vec<Point> = vec![];
+        for j in 0..count {
+            let explore = (j + 1) * explored / count > j * explored / count;
+            let next = if explore {
+                rest.next().or_else(|| best.next())
+            } else {
+                best.next().or_else(|| rest.next())
+            };
+            match next.map(|p| Ok((*p).clone())).unwrap_or_else(|| setting.space.draw(rng)) {
+                Ok(point) => list.push(point),
+                // The one who asks draws too, and says why it cannot.
                 Err(_) => break,
-            },
+            }
         }
-    }
-    Ok(list)
-}
-
-/// The best told points with different tokens, the best first.
-fn elites(told: &[Told], most: usize) -> Vec<&Point> {
-    let losses: Vec<&[f64]> = told.iter().map(|t| t.losses.as_slice()).collect();
-    let mut taken: HashSet<&[Token]> = HashSet::new();
-    let order = score::ranking(&losses).order;
-    order.into_iter().filter(|&i| taken.insert(&told[i].tokens)).take(most).map(|i| &told[i].point).collect()
-}
-
-fn improved(
-    model: &mut Model,
-    elites: &[&Point],
-    lambda: f32,
-    rng: &mut Rng,
-) -> Result<Vec<Candidate>, TrainError> {
-    model.improve(elites, lambda, true, rng)
-}
-
-/// Adds up to `wanted` new neighbours of the elites to `pool`.
-fn mutations(
-    model: &Model,
-    setting: &Setting,
-    elites: &[&Point],
-    wanted: usize,
-    seen: &mut HashSet<Vec<Token>>,
-    pool: &mut Vec<Candidate>,
-    rng: &mut Rng,
-) {
-    let mut left = wanted;
-    for _ in 0..wanted * TRIES {
-        if left == 0 {
-            break;
-        }
-        let Some(parent) = rng.pick(elites) else { break };
-        let point = mutated(setting, parent, rng);
-        if setting.space.check(&point).is_err() {
-            continue;
-        }
-        let tokens = model.vocabulary().encode(&point);
-        if seen.insert(tokens.clone()) {
-            pool.push((point, tokens));
-            left -= 1;
-        }
+        list
     }
 }
 
-/// Width of a mutation of an ordered value, as a share of its range.
-const WIDTH: f64 = 0.2;
-
-/// `parent` with one of its parameters changed: a choice to another, an ordered value to one nearby.
-fn mutated(setting: &Setting, parent: &Point, rng: &mut Rng) -> Point {
-    let space = &setting.space;
-    let mut point = parent.clone();
-    let there: Vec<usize> = (0..point.0.len()).filter(|&i| point.0[i].is_some()).collect();
-    let Some(&i) = rng.pick(&there) else { return point };
-    let domain = &space.parameters()[i].domain;
-    point.0[i] = point.0[i].map(|old| match domain {
-        Domain::Choice { options } if options.len() > 1 => {
-            let step = 1 + rng.below(options.len() - 1) as u64;
-            domain.nth((domain.position(old).unwrap_or(0) + step) % options.len() as u64)
-        }
-        Domain::Choice { .. } => old,
-        _ => {
-            let moved = domain.unit(old) + WIDTH * rng.normal();
-            domain.at(if (0.0..=1.0).contains(&moved) { moved } else { rng.uniform() })
-        }
-    });
-    space.mend(&point, rng)
+/// The steps in latent space.
+pub fn lambdas() -> impl Iterator<Item = f32> {
+    (0..LAMBDAS).map(|k| FIRST_LAMBDA * GROWTH.powi(k))
 }

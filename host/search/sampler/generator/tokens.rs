@@ -89,6 +89,7 @@ impl Vocabulary {
     }
 
     /// Whether different points always have different sequences.
+    #[cfg(test)]
     pub fn is_exact(&self) -> bool {
         self.slots.iter().all(|slot| slot.exact)
     }
@@ -242,6 +243,7 @@ impl Decoding<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::search::rng::Rng;
     use crate::search::space::Parameter;
     use proptest::prelude::*;
 
