@@ -248,6 +248,13 @@ impl Population {
         self
     }
 
+    /// The same with room for `bytes` a network; unless set, a quarter of the machine's memory. What a network needs is
+    /// estimated from below.
+    pub fn memory_limit(mut self, bytes: u64) -> Population {
+        self.limit = bytes;
+        self
+    }
+
     /// The device.
     pub fn device(&self) -> &Device {
         self.data.device()
