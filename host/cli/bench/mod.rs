@@ -1,5 +1,7 @@
-//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers on a table.
+//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers and the generator on a
+//! table.
 
+mod generator;
 mod mlp;
 mod op;
 mod population;
@@ -21,9 +23,11 @@ Examples:
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
   ironwarp bench search --table nasbench201
-  ironwarp bench suggest";
+  ironwarp bench suggest
+  ironwarp bench generator --table nasbench201";
 
 /// Measure a training step, an operation, a population or a search.
+
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true)]
 pub struct Args {
@@ -40,6 +44,7 @@ enum What {
     Study(study::Args),
     Search(search::Args),
     Suggest(suggest::Args),
+    Generator(generator::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -50,6 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Study(args) => study::run(args),
         What::Search(args) => search::run(args),
         What::Suggest(args) => suggest::run(args),
+        What::Generator(args) => generator::run(args),
     }
 }
 
