@@ -16,6 +16,7 @@ pub mod names;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
+pub mod score;
 pub mod space;
 pub mod trial;
 
