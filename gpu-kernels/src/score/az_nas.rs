@@ -27,56 +27,55 @@ pub fn sign(key: [u32; 2], stream: u32, i: u32) -> f32 {
     }
 }
 
-/// `a a'` of the rows (`by_rows`) or `a' a` of the columns of a matrix `[rows, cols]`, less `mean` of each column, to `to`,
-/// in f64.
+/// The eigenvalues of `a aᵀ` or `aᵀ a`, whichever is smaller, to the diagonal of `work`, for a matrix `[rows, cols]`, less
+/// each column's mean if `centred`; returns their number. They are the squares of the singular values.
 #[inline(always)]
-unsafe fn gram(a: *const f32, rows: usize, cols: usize, mean: *const f64, by_rows: bool, to: *mut f64) {
+unsafe fn spectrum(a: *const f32, rows: usize, cols: usize, centred: bool, work: *mut f64) -> usize {
+    let (rows, cols) = (rows as u32, cols as u32);
+    let by_rows = rows <= cols;
     let (size, depth) = if by_rows { (rows, cols) } else { (cols, rows) };
+    let (matrix, mean) = (work, work.add((size * size + size + 1) as usize));
+    let mut i = thread::thread_idx_x();
+    while i < cols {
+        let mut sum = 0.0;
+        let mut n = 0;
+        while centred && n < rows {
+            sum += *a.add((n * cols + i) as usize) as f64;
+            n += 1;
+        }
+        *mean.add(i as usize) = sum / rows as f64;
+        i += BLOCK;
+    }
+    thread::sync_threads();
     // Element p of vector i is a[i * across + p * along].
     let (across, along) = if by_rows { (cols, 1) } else { (1, cols) };
-    let (warp, lane) = (lane() >> 5, lane() & 31);
+    let (warp, column) = (thread::thread_idx_x() >> 5, thread::thread_idx_x() & 31);
     let mut i = warp;
     while i < size {
-        let mut j = lane;
+        let mut j = column;
         while j < size {
             let mut sum = 0.0;
             let mut p = 0;
             while p < depth {
-                let (mean_i, mean_j) =
-                    if by_rows { (*mean.add(p), *mean.add(p)) } else { (*mean.add(i), *mean.add(j)) };
-                let x = *a.add(i * across + p * along) as f64 - mean_i;
-                let y = *a.add(j * across + p * along) as f64 - mean_j;
+                let (of_i, of_j) = if by_rows { (p, p) } else { (i, j) };
+                let x = *a.add((i * across + p * along) as usize) as f64 - *mean.add(of_i as usize);
+                let y = *a.add((j * across + p * along) as usize) as f64 - *mean.add(of_j as usize);
                 sum += x * y;
                 p += 1;
             }
-            *to.add(i * size + j) = sum;
+            *matrix.add((i * size + j) as usize) = sum;
             j += 32;
         }
-        i += STEP / 32;
+        i += BLOCK / 32;
     }
     thread::sync_threads();
+    jacobi(matrix, size as usize, matrix.add((size * size) as usize));
+    size as usize
 }
 
-/// H = - sum of p ln(p + 1e-8), p the eigenvalues of the covariance of the features `[rows, width]` over their sum. The
-/// eigenvalues other than zero are also those of the samples' Gram matrix: the smaller of the two is used.
+/// H = - sum of p ln(p + 1e-8), p the eigenvalues on the diagonal of a matrix over their sum.
 #[inline(always)]
-unsafe fn entropy(features: *const f32, rows: usize, width: usize, work: *mut f64) -> f64 {
-    let size = if width < rows { width } else { rows };
-    let (matrix, mean) = (work, work.add(size * size + size + 1));
-    let mut i = lane();
-    while i < width {
-        let mut sum = 0.0;
-        let mut n = 0;
-        while n < rows {
-            sum += *features.add(n * width + i) as f64;
-            n += 1;
-        }
-        *mean.add(i) = sum / rows as f64;
-        i += STEP;
-    }
-    thread::sync_threads();
-    gram(features, rows, width, mean, rows <= width, matrix);
-    jacobi(matrix, size, matrix.add(size * size));
+unsafe fn entropy(matrix: *const f64, size: usize) -> f64 {
     let mut trace = 0.0;
     let mut i = lane();
     while i < size {
@@ -96,20 +95,9 @@ unsafe fn entropy(features: *const f32, rows: usize, width: usize, work: *mut f6
     block_sum(sum)
 }
 
-/// The greatest singular value of the matrix `[rows, cols]`.
+/// The square root of the greatest number on the diagonal of a matrix. Every thread looks at all of them.
 #[inline(always)]
-unsafe fn singular(a: *const f32, rows: usize, cols: usize, work: *mut f64) -> f64 {
-    let size = if cols < rows { cols } else { rows };
-    let (matrix, mean) = (work, work.add(size * size + size + 1));
-    let mut i = lane();
-    while i < cols {
-        *mean.add(i) = 0.0;
-        i += STEP;
-    }
-    thread::sync_threads();
-    gram(a, rows, cols, mean, rows <= cols, matrix);
-    jacobi(matrix, size, matrix.add(size * size));
-    // Every thread looks at all of them.
+unsafe fn greatest_root(matrix: *const f64, size: usize) -> f64 {
     let mut greatest = 0.0;
     let mut i = 0;
     while i < size {
@@ -121,12 +109,45 @@ unsafe fn singular(a: *const f32, rows: usize, cols: usize, work: *mut f64) -> f
     greatest.sqrt()
 }
 
+/// `mean_n g_in g_outᵀ` `[inputs, units]` of layer `l`, where g_out are random signs and g_in is what the layer makes of them
+/// backwards; returns where it is.
+#[inline(always)]
+unsafe fn pulled_signs(net: &Net, l: usize, key: [u32; 2]) -> *const f32 {
+    let layer = net.layer(l);
+    let (rows, inputs, units) = (net.rows, layer.inputs, layer.units);
+    let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
+    let mut e = lane();
+    while e < rows * units {
+        let g = sign(key, SIGN_STREAM + l as u32, e as u32);
+        *dh.add(e) = g;
+        *dz.add(e) = g * layer.slope(*z.add(e));
+        e += STEP;
+    }
+    thread::sync_threads();
+    let pulled = net.lead();
+    let weights = View::rows(layer.weights, inputs);
+    product((rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
+        // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
+        unsafe {
+            let through = if layer.skip { *dh.add(n * inputs + i) } else { 0.0 };
+            *pulled.add(n * inputs + i) = sum + through;
+        }
+    });
+    let mean = pulled.add(rows * inputs);
+    let (a, b) = (View::transposed(pulled, inputs), View::rows(dh, units));
+    product((inputs, units, rows), a, b, |i, o, sum| {
+        // SAFETY: i < inputs and o < units.
+        unsafe { *mean.add(i * units + o) = sum / rows as f32 }
+    });
+    mean
+}
+
 /// Values: expressivity, progressivity, trainability, of the hidden layers; the input counts as features number 0.
 ///
 /// # Safety
 /// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: 4 regions, and over all hidden
-///   layers the most of `(rows + units) * inputs` as `lead`, and of what `entropy` and `singular` need as `f64`:
-///   `size^2 + size + 1 + width` for the sizes of their matrices.
+///   layers the most of `(rows + units) * inputs` as `lead`, and of what `spectrum` needs as `f64`:
+///   `size^2 + size + 1 + cols` for the sizes of its matrices.
 /// - `x` is `[rows, inputs]`; `out` has [`VALUES`] numbers a network.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
@@ -143,50 +164,35 @@ pub unsafe fn score_az_nas(
     out: *mut f64,
 ) {
     let net = Net::of_block(nets, layers, params, rows, work, work64);
-    let (hidden, rows) = (net.layers - 1, net.rows);
+    let hidden = net.layers - 1;
     forward(&net, hidden, x);
-    let mut before = entropy(x, rows, net.layer(0).inputs, net.work64);
-    // Without a hidden layer there are no features: no entropy, and nothing that a gradient could pass.
-    let (mut expressivity, mut trainability) = (0.0, 0.0);
-    let mut progressivity = if hidden == 0 { -before } else { f64::INFINITY };
-    let mut l = 0;
-    while l < hidden {
+    let (mut expressivity, mut progressivity, mut trainability) = (0.0, f64::INFINITY, 0.0);
+    let mut before = 0.0;
+    // Two spectra in turn, for l = 0 to the number of hidden layers: what enters layer l, then the gradient through it.
+    let mut step = 0;
+    while step <= 2 * hidden {
+        let l = step / 2;
         let layer = net.layer(l);
-        let (inputs, units) = (layer.inputs, layer.units);
-        let features = entropy(net.at(H, &layer), rows, units, net.work64);
-        expressivity += features;
-        progressivity = if features - before < progressivity { features - before } else { progressivity };
-        before = features;
-
-        // Random signs for the gradient of the output, pulled back to the input.
-        let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
-        let mut e = lane();
-        while e < rows * units {
-            let g = sign([seed_low, seed_high], SIGN_STREAM + l as u32, e as u32);
-            *dh.add(e) = g;
-            *dz.add(e) = g * layer.slope(*z.add(e));
-            e += STEP;
+        if step & 1 == 0 {
+            let size = spectrum(net.input(H, l, x), net.rows, layer.inputs, true, net.work64);
+            let features = entropy(net.work64, size);
+            let growth = features - before;
+            if l > 0 {
+                expressivity += features;
+                progressivity = if growth < progressivity { growth } else { progressivity };
+            }
+            before = features;
+        } else {
+            let mean = pulled_signs(&net, l, [seed_low, seed_high]);
+            let size = spectrum(mean, layer.inputs, layer.units, false, net.work64);
+            let s = greatest_root(net.work64, size);
+            trainability += 2.0 - s - 1.0 / (s + SINGULAR_EPSILON);
         }
         thread::sync_threads();
-        let pulled = net.lead();
-        let weights = View::rows(layer.weights, inputs);
-        product((rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
-            // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
-            unsafe {
-                let through = if layer.skip { *dh.add(n * inputs + i) } else { 0.0 };
-                *pulled.add(n * inputs + i) = sum + through;
-            }
-        });
-        let mean = pulled.add(rows * inputs);
-        let (a, b) = (View::transposed(pulled, inputs), View::rows(dh, units));
-        product((inputs, units, rows), a, b, |i, o, sum| {
-            // SAFETY: i < inputs and o < units.
-            unsafe { *mean.add(i * units + o) = sum / rows as f32 }
-        });
-        let s = singular(mean, inputs, units, net.work64);
-        trainability += -s - 1.0 / (s + SINGULAR_EPSILON) + 2.0;
-        l += 1;
+        step += 1;
     }
+    // Without a hidden layer there are no features: no entropy, and nothing that a gradient could pass.
+    progressivity = if hidden == 0 { -before } else { progressivity };
     trainability = if hidden == 0 { 2.0 - 1.0 / SINGULAR_EPSILON } else { trainability / hidden as f64 };
     if lane() == 0 {
         let out = out.add(thread::block_idx_x() as usize * VALUES);

@@ -7,20 +7,9 @@ use super::dense::cholesky;
 use super::network::{forward, lane, Net};
 use super::{DZ, NASWOT_RIDGE, SWAP_SAMPLES, VALUES, Z};
 use crate::collective::{group_all, Count, Max, BLOCK, LOG2_BLOCK};
+use crate::ptx::ballot;
 
 const STEP: usize = BLOCK as usize;
-
-/// A bit for each of `count <= 32` elements, `step` apart: whether it is above zero.
-#[inline(always)]
-unsafe fn positive(mut from: *const f32, step: usize, count: u32) -> u32 {
-    let (mut word, mut bit) = (0, 0);
-    while bit < count {
-        word |= ((*from > 0.0) as u32) << bit;
-        from = from.add(step);
-        bit += 1;
-    }
-    word
-}
 
 /// Values: NASWOT, SWAP, and the margin: the least |z| above zero, as a share of its layer's greatest. Where that is within
 /// the rounding of `f32`, a sign may be wrong, and the host decides in `f64`.
@@ -48,24 +37,26 @@ pub unsafe fn score_codes(
     // A sample's code: a bit for each unit, layer after layer, 32 a word; word w of sample n is codes[w rows + n].
     // A unit's code: a bit for each of the first samples. Both live where gradients would.
     let codes = net.at(DZ, &net.layer(0)) as *mut u32;
+    let (warp, column) = (lane() >> 5, lane() & 31);
     let (mut words, mut units, mut margin) = (0, 0, f32::INFINITY);
     let mut l = 0;
     while l < hidden {
         let layer = net.layer(l);
         let z = net.at(Z, &layer) as *const f32;
         let in_layer = (layer.units + 31) >> 5;
-        let mut n = lane();
-        while n < rows {
-            let (mut from, mut to) = (z.add(n * layer.units), codes.add(words * rows + n));
-            let mut left = layer.units;
-            while left > 0 {
-                let bits = if left < 32 { left } else { 32 };
-                *to = positive(from, 1, bits as u32);
-                from = from.add(bits);
-                to = to.add(rows);
-                left -= bits;
+        // A word a warp, a bit a lane.
+        let mut w = 0;
+        while w < in_layer {
+            let o = w * 32 + column;
+            let mut n = warp;
+            while n < rows {
+                let word = ballot(o < layer.units && *z.add(n * layer.units + o) > 0.0);
+                if column == 0 {
+                    *codes.add((words + w) * rows + n) = word;
+                }
+                n += STEP / 32;
             }
-            n += STEP;
+            w += 1;
         }
         let (mut greatest, mut least) = (0.0f32, f32::NEG_INFINITY);
         let mut e = lane();
@@ -89,7 +80,6 @@ pub unsafe fn score_codes(
 
     // K(n, m) = units on which two samples agree = units - Hamming distance; the lower triangle.
     let kernel = net.work64;
-    let (warp, column) = (lane() >> 5, lane() & 31);
     let mut n = warp;
     while n < rows {
         let mut m = column;
@@ -115,11 +105,13 @@ pub unsafe fn score_codes(
     while l < hidden {
         let layer = net.layer(l);
         let z = net.at(Z, &layer) as *const f32;
-        let mut o = lane();
+        let mut o = warp;
         while o < layer.units {
-            let word = positive(z.add(o), layer.units, samples as u32);
-            *codes.add(layer.before + o) = word;
-            o += STEP;
+            let code = ballot(column < samples && *z.add(column * layer.units + o) > 0.0);
+            if column == 0 {
+                *codes.add(layer.before + o) = code;
+            }
+            o += STEP / 32;
         }
         l += 1;
     }

@@ -80,9 +80,9 @@ pub unsafe fn trace_of_inverse(factor: *const f64, n: usize, inverse: *mut f64) 
 /// Pair `k` of round `r` of a tournament in which each of `m` (even) players meets every other once in `m - 1` rounds:
 /// the last one stays, the others sit in a circle.
 #[inline(always)]
-fn pair(m: usize, r: usize, k: usize) -> (usize, usize) {
+fn pair(m: u32, r: u32, k: u32) -> (u32, u32) {
     let circle = m - 1;
-    let wrap = |i: usize| if i >= circle { i - circle } else { i };
+    let wrap = |i: u32| if i >= circle { i - circle } else { i };
     if k == 0 {
         (r, circle)
     } else {
@@ -102,18 +102,22 @@ fn pair(m: usize, r: usize, k: usize) -> (usize, usize) {
 /// - As [`cholesky`], but the whole matrix is given.
 #[inline(always)]
 pub unsafe fn jacobi(a: *mut f64, n: usize, rotations: *mut f64) {
+    // Positions in 32 bits (the host checks the sizes): half the registers.
+    let n = n as u32;
+    let at = |i: u32, j: u32| a.wrapping_add((i * n + j) as usize);
+    let lane = thread::thread_idx_x();
     let m = n + (n & 1);
     let pairs = m / 2;
     let mut sweep = 0;
     while sweep < 40 {
         let (mut off, mut all) = (0.0, 0.0);
-        let mut e = lane();
+        let mut e = lane;
         while e < n * n {
-            let square = *a.add(e) * *a.add(e);
+            let square = *a.add(e as usize) * *a.add(e as usize);
             all += square;
-            let i = quotient(e as u32, n as u32) as usize;
+            let i = quotient(e, n);
             off += if e == i * n + i { 0.0 } else { square };
-            e += STEP;
+            e += BLOCK;
         }
         let (off, all) = (block_sum(off), block_sum(all));
         // Also left with NaN.
@@ -122,42 +126,38 @@ pub unsafe fn jacobi(a: *mut f64, n: usize, rotations: *mut f64) {
         }
         let mut r = 0;
         while r < m - 1 {
-            let mut k = lane();
+            let mut k = lane;
             while k < pairs {
                 let (p, q) = pair(m, r, k);
                 let (mut c, mut s) = (1.0, 0.0);
-                if q < n {
-                    let (pp, qq, pq) = (*a.add(p * n + p), *a.add(q * n + q), *a.add(p * n + q));
-                    if pq != 0.0 {
-                        let tau = (qq - pp) / (2.0 * pq);
-                        let t = 1.0 / (tau.abs() + (1.0 + tau * tau).sqrt());
-                        let t = if tau < 0.0 { -t } else { t };
-                        c = 1.0 / (1.0 + t * t).sqrt();
-                        s = t * c;
-                    }
+                if q < n && *at(p, q) != 0.0 {
+                    let tau = (*at(q, q) - *at(p, p)) / (2.0 * *at(p, q));
+                    let t = 1.0 / (tau.abs() + (1.0 + tau * tau).sqrt());
+                    let t = if tau < 0.0 { -t } else { t };
+                    c = 1.0 / (1.0 + t * t).sqrt();
+                    s = t * c;
                 }
-                *rotations.add(2 * k) = c;
-                *rotations.add(2 * k + 1) = s;
-                k += STEP;
+                *rotations.add(2 * k as usize) = c;
+                *rotations.add(2 * k as usize + 1) = s;
+                k += BLOCK;
             }
             thread::sync_threads();
-            // First the rows of all pairs, then the columns: element (p, j) is p n + j, then j n + p.
+            // First the rows of all pairs, then the columns.
             let mut side = 0;
             while side < 2 {
-                let (across, along) = if side == 0 { (n, 1) } else { (1, n) };
-                let mut e = lane();
+                let mut e = lane;
                 while e < pairs * n {
-                    let k = quotient(e as u32, n as u32) as usize;
+                    let k = quotient(e, n);
                     let j = e - k * n;
                     let (p, q) = pair(m, r, k);
                     if q < n {
-                        let (c, s) = (*rotations.add(2 * k), *rotations.add(2 * k + 1));
-                        let (at_p, at_q) = (a.add(p * across + j * along), a.add(q * across + j * along));
+                        let (c, s) = (*rotations.add(2 * k as usize), *rotations.add(2 * k as usize + 1));
+                        let (at_p, at_q) = if side == 0 { (at(p, j), at(q, j)) } else { (at(j, p), at(j, q)) };
                         let (x, y) = (*at_p, *at_q);
                         *at_p = c * x - s * y;
                         *at_q = s * x + c * y;
                     }
-                    e += STEP;
+                    e += BLOCK;
                 }
                 thread::sync_threads();
                 side += 1;

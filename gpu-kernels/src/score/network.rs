@@ -179,10 +179,10 @@ pub unsafe fn block_sum(x: f64) -> f64 {
 }
 
 /// Side of the tile of C that a block computes at once, and the depth of the pieces of A and B in shared memory.
-const TILE: usize = 32;
-const DEPTH: usize = 16;
+const TILE: u32 = 32;
+const DEPTH: u32 = 16;
 /// A row of a piece: one more than TILE, so that neither its rows nor its columns share a bank.
-const PITCH: usize = TILE + 1;
+const PITCH: u32 = TILE + 1;
 const STEP: usize = BLOCK as usize;
 
 /// `each(i, j, sum over p of a(i, p) b(p, j))` for every element of an `m x n` product, once, in some thread; always the
@@ -200,7 +200,10 @@ pub unsafe fn product(
     mut each: impl FnMut(usize, usize, f32),
 ) {
     let (tile_a, tile_b) = (shared_array![f32; 528], shared_array![f32; 529]);
-    let t = lane();
+    // Positions in 32 bits (the host checks the sizes): half the registers.
+    let (m, n, k) = (m as u32, n as u32, k as u32);
+    let (a_row, a_col, b_row, b_col) = (a.row as u32, a.col as u32, b.row as u32, b.col as u32);
+    let t = thread::thread_idx_x();
     let (x, y) = (t & 15, t >> 4);
     let mut i0 = 0;
     while i0 < m {
@@ -213,44 +216,45 @@ pub unsafe fn product(
                 let mut e = t;
                 while e < TILE * DEPTH {
                     // Neighbouring threads read neighbouring elements, whichever way the matrix lies.
-                    let (i, p) = if a.col == 1 { (e >> 4, e & 15) } else { (e & 31, e >> 5) };
+                    let (i, p) = if a_col == 1 { (e >> 4, e & 15) } else { (e & 31, e >> 5) };
                     let inside = i0 + i < m && p0 + p < k;
-                    let v = if inside { *a.p.add((i0 + i) * a.row + (p0 + p) * a.col) } else { 0.0 };
-                    *tile_a.add(p * PITCH + i) = v;
-                    let (p, j) = if b.col == 1 { (e >> 5, e & 31) } else { (e & 15, e >> 4) };
+                    let at = (i0 + i) * a_row + (p0 + p) * a_col;
+                    *tile_a.add((p * PITCH + i) as usize) = if inside { *a.p.add(at as usize) } else { 0.0 };
+                    let (p, j) = if b_col == 1 { (e >> 5, e & 31) } else { (e & 15, e >> 4) };
                     let inside = p0 + p < k && j0 + j < n;
-                    let v = if inside { *b.p.add((p0 + p) * b.row + (j0 + j) * b.col) } else { 0.0 };
-                    *tile_b.add(p * PITCH + j) = v;
-                    e += STEP;
+                    let at = (p0 + p) * b_row + (j0 + j) * b_col;
+                    *tile_b.add((p * PITCH + j) as usize) = if inside { *b.p.add(at as usize) } else { 0.0 };
+                    e += BLOCK;
                 }
                 thread::sync_threads();
-                let depth = if k - p0 < DEPTH { k - p0 } else { DEPTH };
-                let mut p = 0;
-                while p < depth {
-                    let (row_a, row_b) = (tile_a.add(p * PITCH), tile_b.add(p * PITCH));
-                    let (a0, a1) = (*row_a.add(y), *row_a.add(y + 16));
-                    let (b0, b1) = (*row_b.add(x), *row_b.add(x + 16));
+                let mut depth = if k - p0 < DEPTH { k - p0 } else { DEPTH };
+                let (mut row_a, mut row_b) = (tile_a.add(y as usize), tile_b.add(x as usize));
+                while depth > 0 {
+                    let (a0, a1) = (*row_a, *row_a.add(16));
+                    let (b0, b1) = (*row_b, *row_b.add(16));
                     c00 = fma(a0, b0, c00);
                     c01 = fma(a0, b1, c01);
                     c10 = fma(a1, b0, c10);
                     c11 = fma(a1, b1, c11);
-                    p += 1;
+                    row_a = row_a.add(PITCH as usize);
+                    row_b = row_b.add(PITCH as usize);
+                    depth -= 1;
                 }
                 thread::sync_threads();
                 p0 += DEPTH;
             }
             let (i, j) = (i0 + y, j0 + x);
             if i < m && j < n {
-                each(i, j, c00);
+                each(i as usize, j as usize, c00);
             }
             if i < m && j + 16 < n {
-                each(i, j + 16, c01);
+                each(i as usize, (j + 16) as usize, c01);
             }
             if i + 16 < m && j < n {
-                each(i + 16, j, c10);
+                each((i + 16) as usize, j as usize, c10);
             }
             if i + 16 < m && j + 16 < n {
-                each(i + 16, j + 16, c11);
+                each((i + 16) as usize, (j + 16) as usize, c11);
             }
             j0 += TILE;
         }

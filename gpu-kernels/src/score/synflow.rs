@@ -105,9 +105,10 @@ pub unsafe fn score_synflow(
         while first < layer.units {
             let o = first + warp;
             let mut sum = 0.0;
-            let mut i = column;
-            while o < layer.units && i < layer.inputs {
-                sum += (*layer.weights.add(o * layer.inputs + i)).abs() as f64 * *h.add(i) as f64;
+            let weights = layer.weights.add(o * layer.inputs);
+            let mut i = if o < layer.units { column } else { layer.inputs };
+            while i < layer.inputs {
+                sum += (*weights.add(i)).abs() as f64 * *h.add(i) as f64;
                 i += 32;
             }
             let sum = group_all::<Sum64>(sum, 5, shared_array![f64; 8]);
@@ -145,9 +146,11 @@ pub unsafe fn score_synflow(
         let mut i = lane();
         while i < layer.inputs {
             let mut sum = 0.0;
+            let mut weights = layer.weights.add(i);
             let mut o = 0;
             while o < layer.units {
-                sum += (*layer.weights.add(o * layer.inputs + i)).abs() as f64 * *u.add(o) as f64;
+                sum += (*weights).abs() as f64 * *u.add(o) as f64;
+                weights = weights.add(layer.inputs);
                 o += 1;
             }
             *down.add(i) = sum as f32;
