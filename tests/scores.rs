@@ -177,7 +177,8 @@ fn cuda_agrees_with_the_oracle() {
             }
         }
         Err(reason) => {
-            let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
+            let required =
+                std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
             assert!(!required, "IRONWARP_REQUIRE_CUDA is set, and there is no GPU: {reason}");
             println!("no GPU here, nothing was run on cuda: {reason}");
         }
@@ -292,20 +293,29 @@ fn the_oracle_s_derivatives_are_those_of_differences() {
             model
         };
         // dL along a random direction.
-        let v: Vec<Vec<f64>> =
-            model.weights.iter().map(|w| w.iter().map(|_| f64::from(rng.range(-1.0, 1.0))).collect()).collect();
+        let v: Vec<Vec<f64>> = model
+            .weights
+            .iter()
+            .map(|w| w.iter().map(|_| f64::from(rng.range(-1.0, 1.0))).collect())
+            .collect();
         let flat = |a: &[Vec<f64>], b: &[Vec<f64>]| -> f64 {
             a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| a * b).sum()
         };
         let numeric = (loss(&moved(h, &v)) - loss(&moved(-h, &v))) / (2.0 * h);
         let exact = flat(&gradient, &v);
-        assert!((numeric - exact).abs() < 1e-7 * (1.0 + exact.abs()), "gradient: {exact}, differences say {numeric}");
+        assert!(
+            (numeric - exact).abs() < 1e-7 * (1.0 + exact.abs()),
+            "gradient: {exact}, differences say {numeric}"
+        );
         // w H g, with H g the change of the gradient along itself.
         let at = |by: f64| reference::gradient(&moved(by, &gradient), &batch, 0, 5);
         let (up, down) = (at(h), at(-h));
         let numeric = -(flat(&model.weights, &up) - flat(&model.weights, &down)) / (2.0 * h);
         let exact = reference::grasp(&model, &batch);
-        assert!((numeric - exact).abs() < 1e-6 * (1.0 + exact.abs()), "grasp: {exact}, differences say {numeric}");
+        assert!(
+            (numeric - exact).abs() < 1e-6 * (1.0 + exact.abs()),
+            "grasp: {exact}, differences say {numeric}"
+        );
     }
 }
 

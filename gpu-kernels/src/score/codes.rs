@@ -80,22 +80,21 @@ pub unsafe fn score_codes(
 
     // K(n, m) = units on which two samples agree = units - Hamming distance; the lower triangle.
     let kernel = net.work64;
-    let mut n = warp;
-    while n < rows {
-        let mut m = column;
+    let (all, end) = (rows as u32, (words * rows) as u32);
+    let mut n = warp as u32;
+    while n < all {
+        let mut m = column as u32;
         while m <= n {
-            let (mut distance, mut word) = (0, codes);
-            let mut w = 0;
-            while w < words {
-                distance += (*word.add(n) ^ *word.add(m)).count_ones();
-                word = word.add(rows);
-                w += 1;
+            let (mut agree, mut w) = (units as u32, 0);
+            while w < end {
+                agree -= (*codes.add((w + n) as usize) ^ *codes.add((w + m) as usize)).count_ones();
+                w += all;
             }
             let ridge = if n == m { NASWOT_RIDGE } else { 0.0 };
-            *kernel.add(n * rows + m) = (units - distance as usize) as f64 + ridge;
+            *kernel.add((n * all + m) as usize) = agree as f64 + ridge;
             m += 32;
         }
-        n += STEP / 32;
+        n += BLOCK / 32;
     }
     thread::sync_threads();
     let naswot = cholesky(kernel, rows);

@@ -152,7 +152,8 @@ pub unsafe fn jacobi(a: *mut f64, n: usize, rotations: *mut f64) {
                     let (p, q) = pair(m, r, k);
                     if q < n {
                         let (c, s) = (*rotations.add(2 * k as usize), *rotations.add(2 * k as usize + 1));
-                        let (at_p, at_q) = if side == 0 { (at(p, j), at(q, j)) } else { (at(j, p), at(j, q)) };
+                        let (at_p, at_q) =
+                            if side == 0 { (at(p, j), at(q, j)) } else { (at(j, p), at(j, q)) };
                         let (x, y) = (*at_p, *at_q);
                         *at_p = c * x - s * y;
                         *at_q = s * x + c * y;
