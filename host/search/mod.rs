@@ -24,6 +24,7 @@ pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
+pub mod score;
 pub mod space;
 pub mod study;
 pub mod table;
