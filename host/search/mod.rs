@@ -13,6 +13,7 @@
 //! once; random numbers are [`Rng`](rng::Rng)s keyed by (seed, purpose, trial).
 
 pub mod estimate;
+pub mod importance;
 pub mod metric;
 pub mod names;
 pub mod pruner;
