@@ -6,10 +6,15 @@
 //! The same data always gives the same bytes.
 
 pub mod figure;
+pub mod html;
 pub mod search;
 pub mod stats;
 pub mod svg;
 pub mod svg_files;
+pub mod terminal;
+mod words;
 
+pub use html::{html, write_html};
 pub use search::SearchReport;
 pub use svg_files::write_svg_files;
+pub use terminal::terminal;

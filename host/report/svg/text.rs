@@ -70,6 +70,35 @@ pub fn wrap(text: &str, size: f64, most: f64) -> Vec<String> {
     lines
 }
 
+/// Lines of whole words of at most `columns` characters, for a terminal; control characters count as spaces, longer
+/// words are cut.
+pub fn wrap_columns(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = vec![];
+    let (mut line, mut used) = (String::new(), 0);
+    for word in text.split(|c: char| c == ' ' || c.is_control()).filter(|w| !w.is_empty()) {
+        let mut word: Vec<char> = word.chars().collect();
+        while used + usize::from(used > 0) + word.len() > columns {
+            if used > 0 {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            } else {
+                lines.push(word.drain(..columns).collect());
+            }
+        }
+        if used > 0 && !word.is_empty() {
+            line.push(' ');
+            used += 1;
+        }
+        used += word.len();
+        line.extend(word);
+    }
+    if used > 0 {
+        lines.push(line);
+    }
+    lines
+}
+
 /// How numbers of one kind are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
