@@ -43,23 +43,14 @@ pub fn reached(report: &SearchReport) -> Option<(String, String, String)> {
     let before = if measure.name == "accuracy" {
         format!("{times}, it gets ")
     } else {
-        format!("{times}, it reaches {} ", with_article(&measure.name))
+        format!("{times}, its {} is ", measure.name)
     };
     let what = if measure.name == "accuracy" { " of the test samples right" } else { " on the test samples" };
     let ends = interval(report, test).map_or_else(
         || " (one training: no interval)".to_owned(),
         |ends| format!(" (95 % confidence interval {ends})"),
     );
-    Some((before, measure.show(test.mean), format!("{what}{ends}, which the search never saw.")))
-}
-
-fn with_article(name: &str) -> String {
-    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u', 'r', 'R', 'f', 'l']) && name == "r2" {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {name} of")
+    Some((before, measure.show(test.mean), format!("{what}{ends}. The search never saw them.")))
 }
 
 /// Whether it beat the baseline: what follows in a word, and the sentence.
@@ -71,34 +62,34 @@ pub fn against(report: &SearchReport) -> (Option<Verdict>, String) {
         return (None, format!("The {} has no test value to compare with.", baseline.name));
     };
     let measure = &report.final_measure;
-    let value = format!("{} {}", baseline.name, bracket(&measure.show(value.mean)));
+    let (name, value) = (&baseline.name, measure.show(value.mean));
     let Some((difference, verdict)) = report.verdict() else {
-        return (None, format!("The {value} was not trained as often, so the two are not compared."));
+        return (
+            None,
+            format!("The {name} gets {value}. It was not trained as often, so the two are not compared."),
+        );
     };
     let mean = measure.format.difference(difference.mean);
     let ends = format!(
         "95 % interval {} to {}",
-        measure.format.difference(difference.low),
-        measure.format.difference(difference.high)
+        measure.format.signed(difference.low),
+        measure.format.signed(difference.high)
     );
     let text = match verdict {
-        Verdict::Better => format!("The search beat the {value}: {mean}, {ends}."),
+        Verdict::Better => format!("The search beat the {name}, which gets {value}: {mean} ({ends})."),
         Verdict::Worse => format!(
-            "The search did not beat the {value}: it is worse, {mean}, {ends}. Use the {} on this data.",
-            baseline.name
+            "The search did not beat the {name}, which gets {value}: it is worse, {mean} ({ends}). Use the {name} on this \
+             data."
         ),
         Verdict::Unclear if difference.values.len() < 2 => format!(
-            "Against the {value} the difference is {mean}. One training each cannot show which is better."
+            "The {name} gets {value}; the difference is {mean}. One training each cannot show which is better."
         ),
         Verdict::Unclear => format!(
-            "The search did not measurably beat the {value}: the difference is {mean}, and its {ends}, holds 0."
+            "The search did not measurably beat the {name}, which gets {value}: the difference is {mean}, and its interval \
+             holds 0 ({ends})."
         ),
     };
     (Some(verdict), text)
-}
-
-fn bracket(text: &str) -> String {
-    format!("({text})")
 }
 
 /// `120 complete, 395 pruned, 3 failed`.
@@ -164,7 +155,7 @@ pub fn measured(report: &SearchReport) -> Vec<String> {
         && report.final_measure.direction.better(v.mean, t.mean)
     {
         out.push(format!(
-            "The validation value ({}) is better than the test value ({}), as it must be expected of the part that was chosen by.",
+            "The validation value ({}) is better than the test value ({}), as is to be expected of the part that the search chose by.",
             report.final_measure.show(v.mean),
             report.final_measure.show(t.mean)
         ));

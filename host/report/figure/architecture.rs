@@ -81,7 +81,7 @@ pub fn architecture(net: &Mlp, recipe: &[(String, String)], data: &DataSummary) 
         count(net.parameter_count(), "parameter"),
         if net.layers.iter().any(|l| l.skip) { " An arc adds a layer's input to its output." } else { "" }
     );
-    Figure::new("architecture", "The best architecture", caption, svg)
+    Figure::new("architecture", "The network, layer by layer", caption, svg)
 }
 
 fn columns(net: &Mlp, data: &DataSummary) -> Vec<Column> {

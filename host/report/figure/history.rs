@@ -32,7 +32,9 @@ pub fn history(measure: &Measure, trials: &[Trial]) -> Option<Figure> {
     entries.push((Glyph::Line("s-warm"), "best so far"));
     let top = legend(&mut svg, 0.0, 0.0, WIDTH, &entries) + 6.0;
     let values: Vec<f64> = trials.iter().filter_map(value).collect();
-    let y = focused(measure, &values);
+    // Trials that ran to their end set the axis; pruned ones are told apart well enough at its edge.
+    let complete: Vec<f64> = trials.iter().filter(|t| t.state == State::Complete).filter_map(value).collect();
+    let y = focused(measure, if complete.is_empty() { &values } else { &complete });
     let x = Scale::new(0.0, last.max(1) as f64, false);
     let gap = if failed > 0 { 16.0 } else { 0.0 };
     let title = measure.title();

@@ -47,5 +47,5 @@ pub fn importance(measure: &Measure, rows: &[Importance]) -> Option<Figure> {
          learning rate that makes training fail counts too.",
         measure.name
     );
-    Some(Figure::new("importance", "What mattered", caption, svg))
+    Some(Figure::new("importance", "Importance of the parameters", caption, svg))
 }

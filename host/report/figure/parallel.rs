@@ -11,7 +11,7 @@ use crate::search::trial::{State, Trial};
 /// Lines drawn, at most.
 const MOST: usize = 300;
 /// Axes drawn, at most.
-const AXES: usize = 11;
+const AXES: usize = 12;
 /// Shades from poor to good.
 const SHADES: usize = 9;
 
@@ -67,7 +67,7 @@ pub fn parallel(
     }
     for i in shown.iter().take((shown.len() / 20).clamp(1, 15)).rev() {
         let tip = format!("trial {}: {}", trials[*i].number, measure.show(trials[*i].values[0]));
-        svg.polyline(&line(*i), "line s-q8", &tip);
+        svg.polyline(&line(*i), "line top s-q8", &tip);
     }
     let tip = format!("the best, trial {}: {}", trials[best].number, measure.show(trials[best].values[0]));
     svg.polyline(&line(best), "line bold s-warm", &tip);

@@ -2,10 +2,10 @@
 
 use super::{Figure, WIDTH};
 use crate::report::search::{Measure, ScoreRow};
-use crate::report::svg::text::{grouped, width};
+use crate::report::svg::text::{grouped, width, wrap};
 use crate::report::svg::{Anchor, Glyph, Plot, PlotOptions, Scale, Svg, legend};
 
-const ROW: f64 = 30.0;
+const ROW: f64 = 34.0;
 /// Width of the column that says why.
 const WHY: f64 = 236.0;
 
@@ -71,7 +71,23 @@ pub fn scores(measure: &Measure, rows: &[ScoreRow]) -> Option<Figure> {
         let value =
             if row.rho.is_finite() { format!("{:.2}", row.rho).replace('-', "−") } else { "–".into() };
         svg.text(WIDTH - WHY + 24.0, y + 4.5, Anchor::End, text, &value);
-        svg.text_fit(WIDTH - WHY + 36.0, y + 4.0, Anchor::Start, "s m", 11.0, WHY - 36.0, &row.why);
+        let mut why = wrap(&row.why, 11.0, WHY - 36.0);
+        if why.len() > 2 {
+            why[1] += " …";
+            why.truncate(2);
+        }
+        let first = y + if why.len() > 1 { -2.5 } else { 4.0 };
+        for (k, line) in why.iter().enumerate() {
+            svg.text_fit(
+                WIDTH - WHY + 36.0,
+                first + 13.0 * k as f64,
+                Anchor::Start,
+                "s m",
+                11.0,
+                WHY - 36.0,
+                line,
+            );
+        }
     }
     let caption = format!(
         "Spearman's rank correlation of each score with what {} networks reached when they were trained on this data; the thin \
@@ -79,7 +95,7 @@ pub fn scores(measure: &Measure, rows: &[ScoreRow]) -> Option<Figure> {
          larger networks, and is switched off.",
         grouped(n as u64)
     );
-    Some(Figure::new("scores", "Scores without training", caption, svg))
+    Some(Figure::new("scores", "What the scores predict", caption, svg))
 }
 
 fn is_params(row: &ScoreRow) -> bool {

@@ -52,5 +52,5 @@ pub fn verdict(measure: &Measure, best: &BestModel, baseline: Option<&Baseline>)
     } else {
         "One training each: there is no interval, and a small difference means nothing.".to_owned()
     };
-    Some(Figure::new("verdict", "Searched, and not searched", caption, svg))
+    Some(Figure::new("verdict", "Searched network and baseline", caption, svg))
 }

@@ -22,7 +22,7 @@ fn of_trials(report: &SearchReport, indices: &[usize], ranks: bool) -> String {
     // The number of parameters is worth a column when it is no goal.
     let parameters = !measures.iter().any(|m| m.name == "params")
         && indices.iter().any(|i| report.trials[*i].attributes.contains_key("params"));
-    let mut text = "<div class=\"table\"><table class=\"sortable\"><thead><tr>".to_owned();
+    let mut text = "<div class=\"table wide\"><table class=\"sortable\"><thead><tr>".to_owned();
     if ranks {
         text += "<th class=\"n\">rank</th>";
     }
@@ -44,7 +44,7 @@ fn of_trials(report: &SearchReport, indices: &[usize], ranks: bool) -> String {
         text += &numeric(&trial.number.to_string(), trial.number as f64);
         for (k, measure) in measures.iter().enumerate() {
             let value = trial.values.get(k).copied().unwrap_or(f64::NAN);
-            text += &numeric(&measure.show(value), value);
+            text += &numeric(&measure.format.exact(value), value);
         }
         if parameters {
             let value = trial.attributes.get("params").copied().unwrap_or(f64::NAN);

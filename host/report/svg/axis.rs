@@ -82,7 +82,7 @@ impl Plot {
         svg.line(left, bottom, right, bottom, "axis");
         let base = bottom + options.gap + 17.0;
         let mut taken = f64::NEG_INFINITY;
-        for tick in x.ticks(((right - left) / 90.0) as usize) {
+        for tick in x.ticks(((right - left) / 74.0) as usize) {
             if let Some(top) = grid {
                 svg.line(tick.at, top, tick.at, bottom, "grid");
             }

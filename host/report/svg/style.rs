@@ -63,6 +63,7 @@ const RULES: &str = "\
 .fig .dash{stroke-dasharray:4 4}
 .fig .dots{stroke-dasharray:1 5;stroke-linecap:round}
 .fig .bold{stroke-width:2.6}
+.fig .top{stroke-width:1.4}
 .fig .ring{fill:var(--paper);stroke-width:1.6}
 .fig .dot{stroke:var(--paper);stroke-width:.8}
 .fig .paper{fill:var(--paper)}

@@ -136,7 +136,17 @@ impl Format {
         }
     }
 
-    /// A difference of two such numbers, with its sign.
+    /// The number exactly, where a table has room for it: counts with all their digits.
+    pub fn exact(self, x: f64) -> String {
+        if self == Format::Short { number(x) } else { self.show(x) }
+    }
+
+    /// A difference of two such numbers with its sign, without a unit.
+    pub fn signed(self, x: f64) -> String {
+        self.difference(x).trim_end_matches(" points").to_owned()
+    }
+
+    /// A difference of two such numbers with its sign.
     pub fn difference(self, x: f64) -> String {
         let sign = if x < 0.0 { "−" } else { "+" };
         match self {
