@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::search::{Measure, SearchReport, value};
 use super::stats::Verdict;
-use super::svg::text::{count, grouped, wrap_columns};
+use super::svg::text::{correlation, count, grouped, wrap_columns};
 use super::words;
 use crate::search::trial::{State, Trial};
 
@@ -64,9 +64,10 @@ pub fn terminal(report: &SearchReport, width: usize, colour: bool) -> String {
     }
     let measure = report.measure();
     let _ = writeln!(text, "\n{}", paint.bold("trials"));
-    let _ = writeln!(text, "  {}, {}", words::states(report), words::rate(report));
+    let line = format!("{}, {}", words::states(report), words::rate(report));
+    let _ = writeln!(text, "  {}", one_line(&line, width - 2));
     if let Some(line) = progress(&measure, &report.trials, width.min(100) - 36) {
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "  {}", one_line(&line, width - 2));
     }
     text += &front(report, &paint, width);
     text += &importance(report, &paint, width);
@@ -183,10 +184,9 @@ fn scores(report: &SearchReport, paint: &Paint, width: usize) -> String {
     let heading = format!("scores: rank correlation with {} trained networks", grouped(n as u64));
     let mut text = format!("\n{}\n", paint.bold(&one_line(&heading, width)));
     for row in rows {
-        let two = |x: f64| if x.is_finite() { format!("{x:.2}") } else { "-".into() };
-        let ends = format!("({} to {})", two(row.low), two(row.high));
+        let ends = format!("({} to {})", correlation(row.low), correlation(row.high));
         let name = one_line(&row.name, names);
-        let line = format!("{name:<names$}  {:>5} {ends:<16} {}", two(row.rho), row.why);
+        let line = format!("{name:<names$}  {:>5} {ends:<16} {}", correlation(row.rho), row.why);
         let line = one_line(line.trim_end(), width - 2);
         let _ = writeln!(text, "  {}", if row.used { line } else { paint.dim(&line) });
     }

@@ -50,7 +50,7 @@ pub fn reached(report: &SearchReport) -> Option<(String, String, String)> {
         || " (one training: no interval)".to_owned(),
         |ends| format!(" (95 % confidence interval {ends})"),
     );
-    Some((before, measure.show(test.mean), format!("{what}{ends}. The search never saw them.")))
+    Some((before, measure.show(test.mean), format!("{what}{ends}. The search never saw those samples.")))
 }
 
 /// Whether it beat the baseline: what follows in a word, and the sentence.

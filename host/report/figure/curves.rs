@@ -2,7 +2,7 @@
 
 use super::{Figure, WIDTH, best_few, drawn, focused};
 use crate::report::search::Measure;
-use crate::report::svg::text::{Format, grouped};
+use crate::report::svg::text::{Format, capital, grouped};
 use crate::report::svg::{Anchor, Glyph, Plot, PlotOptions, Scale, Svg, legend, path, thin};
 use crate::search::trial::{State, Trial};
 use crate::train::{EpochRecord, History};
@@ -81,12 +81,6 @@ pub fn learning_curves(
         drawn(shown.len(), with.len(), "curve")
     );
     Some(Figure::new("learning-curves", "Learning curves of the trials", caption, svg))
-}
-
-/// The text with a capital letter.
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// Loss and, for classes, accuracy of the final training; `None` with fewer than two epochs.

@@ -2,6 +2,7 @@
 
 use super::{Figure, WIDTH, best_few, drawn, focused};
 use crate::report::search::{Measure, value};
+use crate::report::stats::quantile;
 use crate::report::svg::text::grouped;
 use crate::report::svg::{Anchor, Glyph, Plot, PlotOptions, Scale, Svg, cross, legend, steps, thin};
 use crate::search::trial::{State, Trial};
@@ -32,9 +33,7 @@ pub fn history(measure: &Measure, trials: &[Trial]) -> Option<Figure> {
     entries.push((Glyph::Line("s-warm"), "best so far"));
     let top = legend(&mut svg, 0.0, 0.0, WIDTH, &entries) + 6.0;
     let values: Vec<f64> = trials.iter().filter_map(value).collect();
-    // Trials that ran to their end set the axis; pruned ones are told apart well enough at its edge.
-    let complete: Vec<f64> = trials.iter().filter(|t| t.state == State::Complete).filter_map(value).collect();
-    let y = focused(measure, if complete.is_empty() { &values } else { &complete });
+    let y = axis(measure, trials, &values);
     let x = Scale::new(0.0, last.max(1) as f64, false);
     let gap = if failed > 0 { 16.0 } else { 0.0 };
     let title = measure.title();
@@ -101,6 +100,20 @@ pub fn history(measure: &Measure, trials: &[Trial]) -> Option<Figure> {
     }
     caption += &drawn(shown.len(), trials.len(), "trial");
     Some(Figure::new("history", "How the search went", caption, svg))
+}
+
+/// From the best value to twice as far as most complete trials are from it: pruned trials beyond are told apart well
+/// enough at the edge.
+fn axis(measure: &Measure, trials: &[Trial], values: &[f64]) -> Scale {
+    let losses = |of: &[f64]| -> Vec<f64> { of.iter().map(|v| measure.direction.loss(*v)).collect() };
+    let complete = trials.iter().filter(|t| t.state == State::Complete);
+    let complete = losses(&complete.filter_map(value).collect::<Vec<_>>());
+    let (Some(best), Some(most)) = (quantile(&complete, 0.0), quantile(&complete, 0.9)) else {
+        return focused(measure, values);
+    };
+    let end = best + 2.0 * (most - best);
+    let near = values.iter().copied().filter(|v| measure.direction.loss(*v) <= end);
+    Scale::over(near, false).padded(0.04).format(measure.format)
 }
 
 /// At most 120 characters of a reason.

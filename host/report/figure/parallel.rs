@@ -96,7 +96,7 @@ pub fn parallel(
         svg.text(goal_x + 4.0, tick.at + 3.5, Anchor::Start, "xs halo b", &tick.label);
     }
 
-    let mut caption = "Each line is a complete trial and crosses every parameter's axis at its value; the darker, the better \
+    let mut caption = "Each line is a complete trial and crosses every parameter's axis at its value; the stronger, the better \
                        its result at the right, with the best on top in orange. Where the strong lines come together, a value \
                        was good whatever the others were."
         .to_owned();

@@ -2,7 +2,7 @@
 
 use super::{Figure, WIDTH, drawn};
 use crate::report::search::Measure;
-use crate::report::svg::text::{grouped, width};
+use crate::report::svg::text::{capital, grouped, width};
 use crate::report::svg::{Anchor, Glyph, Plot, PlotOptions, Scale, Svg, legend, thin};
 use crate::search::trial::{State, Trial};
 use crate::search::{Direction, Goal};
@@ -100,7 +100,7 @@ pub fn pareto(goals: &[Goal], trials: &[Trial], front: &[usize], best: Option<us
         caption += &format!(" Ticks at the edge stand for {} trials beyond the axis.", grouped(beyond));
     }
     caption += &drawn(shown.len(), with.len(), "trial");
-    let title = format!("{} against {}", y_measure.name, x_measure.name);
+    let title = capital(&format!("{} against {}", y_measure.name, x_measure.name));
     Some(Figure::new("pareto", title, caption, svg))
 }
 

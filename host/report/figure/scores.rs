@@ -2,7 +2,7 @@
 
 use super::{Figure, WIDTH};
 use crate::report::search::{Measure, ScoreRow};
-use crate::report::svg::text::{grouped, width, wrap};
+use crate::report::svg::text::{correlation, grouped, width, wrap};
 use crate::report::svg::{Anchor, Glyph, Plot, PlotOptions, Scale, Svg, legend};
 
 const ROW: f64 = 34.0;
@@ -50,7 +50,8 @@ pub fn scores(measure: &Measure, rows: &[ScoreRow]) -> Option<Figure> {
             (false, false) => ("c-pale", "s-faint", "m"),
         };
         svg.text_fit(0.0, y + 4.5, Anchor::Start, text, 13.0, names, &row.name);
-        let tip = format!("{}: {:.2}, 95 % interval {:.2} to {:.2}", row.name, row.rho, row.low, row.high);
+        let [rho, low, high] = [row.rho, row.low, row.high].map(correlation);
+        let tip = format!("{}: {rho}, 95 % interval {low} to {high}", row.name);
         if row.rho.is_finite() {
             let end = plot.x.at(row.rho);
             svg.rect(end.min(zero), y - 6.0, (end - zero).abs(), 12.0, 2.0, fill, &tip);
@@ -68,9 +69,7 @@ pub fn scores(measure: &Measure, rows: &[ScoreRow]) -> Option<Figure> {
                 svg.line(end, y - 4.0, end, y + 4.0, "line thin s-ink");
             }
         }
-        let value =
-            if row.rho.is_finite() { format!("{:.2}", row.rho).replace('-', "−") } else { "–".into() };
-        svg.text(WIDTH - WHY + 24.0, y + 4.5, Anchor::End, text, &value);
+        svg.text(WIDTH - WHY + 24.0, y + 4.5, Anchor::End, text, &rho);
         let mut why = wrap(&row.why, 11.0, WHY - 36.0);
         if why.len() > 2 {
             why[1] += " …";

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::search::{Measure, SearchReport, ranked};
-use crate::report::svg::text::{count, duration, escape, grouped, number};
+use crate::report::svg::text::{correlation, count, duration, escape, grouped, number};
 use crate::report::words;
 use crate::search::trial::Trial;
 
@@ -146,17 +146,14 @@ pub fn scores(report: &SearchReport) -> String {
                     </tr></thead>\n<tbody>\n"
         .to_owned();
     for row in rows {
-        let two = |x: f64| {
-            if x.is_finite() { format!("{x:.2}").replace('-', "−") } else { "–".into() }
-        };
         let _ = writeln!(
             text,
             "<tr{}><td>{}</td>{}{}{}{}<td>{}</td><td>{}</td></tr>",
             if row.used { "" } else { " class=\"off\"" },
             escape(&row.name),
-            numeric(&two(row.rho), row.rho),
-            numeric(&two(row.low), row.low),
-            numeric(&two(row.high), row.high),
+            numeric(&correlation(row.rho), row.rho),
+            numeric(&correlation(row.low), row.low),
+            numeric(&correlation(row.high), row.high),
             numeric(&grouped(row.n as u64), row.n as f64),
             if row.used { "yes" } else { "no" },
             escape(&row.why)

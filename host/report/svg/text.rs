@@ -131,6 +131,8 @@ impl Format {
         match self {
             _ if !x.is_finite() => "–".into(),
             Format::Plain => number(x),
+            // What is no share is a broken value: short, whatever it is.
+            Format::Percent if x.abs() > 100.0 => format!("{x:.2e}"),
             Format::Percent => format!("{:.2} %", 100.0 * x),
             Format::Short => short(x),
         }
@@ -151,7 +153,7 @@ impl Format {
         let sign = if x < 0.0 { "−" } else { "+" };
         match self {
             _ if !x.is_finite() => "–".into(),
-            Format::Percent => format!("{sign}{:.2} points", 100.0 * x.abs()),
+            Format::Percent if x.abs() <= 100.0 => format!("{sign}{:.2} points", 100.0 * x.abs()),
             _ => format!("{sign}{}", self.show(x.abs())),
         }
     }
@@ -227,6 +229,21 @@ pub fn duration(seconds: f64) -> String {
 pub fn count(n: usize, one: &str) -> String {
     let many = if n == 1 { "" } else { "s" };
     format!("{} {one}{many}", grouped(n as u64))
+}
+
+/// A correlation with two decimals; a dash for what is none.
+pub fn correlation(x: f64) -> String {
+    if x.abs() <= 1.0 {
+        format!("{x:.2}").replace('-', "−").replace("−0.00", "0.00")
+    } else {
+        "–".into()
+    }
+}
+
+/// The text with a capital letter.
+pub fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// A coordinate with at most one decimal; what is not finite becomes 0, so that no attribute ever says NaN.
