@@ -131,7 +131,10 @@ fn cause_code(cause: &(dyn Error + 'static)) -> Option<u8> {
 
 fn data_code(error: &DataError) -> u8 {
     match error {
-        DataError::UnknownBuiltin { .. } | DataError::TargetNotFound { .. } | DataError::Fraction { .. } => 2,
+        DataError::UnknownBuiltin { .. }
+        | DataError::TargetNotFound { .. }
+        | DataError::Fraction { .. }
+        | DataError::Folds { .. } => 2,
         _ => 1,
     }
 }

@@ -11,6 +11,9 @@ const SETS: [(&str, &[u8]); 5] = [
     ("diabetes", include_bytes!("../../data/diabetes.csv.gz")),
 ];
 
+/// NAS-Bench-201 (see `search::table`): no data set to train on, but results of training.
+const NASBENCH201: &[u8] = include_bytes!("../../data/nasbench201.csv.gz");
+
 /// Names of the built-in data sets.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     SETS.iter().map(|(name, _)| *name)
@@ -44,6 +47,15 @@ pub fn builtin_table(name: &str) -> Result<Table, DataError> {
             builtin: name_list(builtin_names()),
         });
     };
+    unpacked(name, packed)
+}
+
+/// The results that are built in for benchmarks of search.
+pub(crate) fn nasbench201() -> Result<Table, DataError> {
+    unpacked("nasbench201", NASBENCH201)
+}
+
+fn unpacked(name: &str, packed: &[u8]) -> Result<Table, DataError> {
     let bytes = super::gunzip(name, packed)?;
     csv::read(name, &bytes, &LoadOptions { header: Some(true), ..LoadOptions::default() })
 }

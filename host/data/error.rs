@@ -297,6 +297,16 @@ pub enum DataError {
         /// As given.
         fraction: f64,
     },
+    /// Folds that cannot be made.
+    #[error("{name}: {folds} folds of {rows} rows; give from 2 to the number of rows, such as 5")]
+    Folds {
+        /// Name of the data set.
+        name: String,
+        /// Its rows.
+        rows: usize,
+        /// As given.
+        folds: usize,
+    },
     /// Arrays handed over in memory whose sizes do not fit.
     #[error("{name}: {reason}")]
     Shape {

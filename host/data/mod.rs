@@ -38,6 +38,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use builtin::nasbench201;
 pub use builtin::{builtin, builtin_names, builtin_table};
 pub use dataset::{Column, Dataset, Matrix, Scaling, Target, Task};
 pub use error::DataError;

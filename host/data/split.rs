@@ -10,6 +10,7 @@ use super::{DataError, Dataset, Preprocessing, permutation};
 /// Streams of [`permutation`] for splits; epoch shuffles count from 0.
 const TEST_STREAM: u64 = 1 << 48;
 const VALIDATION_STREAM: u64 = 2 << 48;
+const FOLD_STREAM: u64 = 3 << 48;
 
 /// Two prepared parts of a data set.
 #[derive(Clone, Debug)]
@@ -84,6 +85,46 @@ impl Dataset {
         Ok((all.subset(&rest)?, all.subset(&validation)?))
     }
 
+    /// Divides into `folds` parts of nearly equal size (stratified for classes), and gives for each part the split whose test
+    /// part it is: every row is tested once. Statistics are taken from each split's own training part.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Folds`] unless there are 2 folds at least and as many rows as folds; [`DataError::AllMissing`] when a column has no
+    /// value in a training part.
+    pub fn folds(&self, folds: usize, seed: u64) -> Result<Vec<Split>, DataError> {
+        if folds < 2 || folds > self.rows() {
+            return Err(DataError::Folds { name: self.name.clone(), rows: self.rows(), folds });
+        }
+        let mut fold_of = vec![0; self.rows()];
+        // Dealt in turn, on from class to class: sizes differ by one at most, those of a class too.
+        let mut next = 0;
+        for (number, group) in self.groups(true).iter().enumerate() {
+            for place in permutation(group.len(), seed, FOLD_STREAM + number as u64) {
+                fold_of[group[place as usize]] = next % folds;
+                next += 1;
+            }
+        }
+        let split = |fold| {
+            let (test, train): (Vec<usize>, Vec<usize>) =
+                (0..self.rows()).partition(|&row| fold_of[row] == fold);
+            self.split_at(&train, &test)
+        };
+        (0..folds).map(split).collect()
+    }
+
+    /// The rows of each class, or all as one group.
+    fn groups(&self, stratified: bool) -> Vec<Vec<usize>> {
+        match self.labels().filter(|_| stratified) {
+            Some(labels) => {
+                let mut groups = vec![Vec::new(); self.classes().len()];
+                labels.iter().enumerate().for_each(|(row, &label)| groups[label as usize].push(row));
+                groups
+            }
+            None => vec![(0..self.rows()).collect()],
+        }
+    }
+
     fn split_at(&self, train: &[usize], test: &[usize]) -> Result<Split, DataError> {
         let (train, test) = (self.subset(train)?, self.subset(test)?);
         if let Some(preprocessing) = self.preprocessing.clone() {
@@ -103,14 +144,7 @@ impl Dataset {
         stratified: bool,
     ) -> Result<(Vec<usize>, Vec<usize>), DataError> {
         check_fraction(fraction)?;
-        let groups: Vec<Vec<usize>> = match self.labels().filter(|_| stratified) {
-            Some(labels) => {
-                let mut groups = vec![Vec::new(); self.classes().len()];
-                labels.iter().enumerate().for_each(|(row, &label)| groups[label as usize].push(row));
-                groups
-            }
-            None => vec![(0..self.rows()).collect()],
-        };
+        let groups = self.groups(stratified);
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for (number, group) in groups.iter().enumerate() {
             let share = (group.len() as f64 * fraction).round() as usize;

@@ -23,6 +23,8 @@ pub struct States {
 struct StateEntry {
     ty: TensorType,
     buffer: Arc<Buffer<u8>>,
+    /// Whether other [`States`] have it too: it may be read, not written.
+    shared: bool,
 }
 
 impl States {
@@ -69,7 +71,7 @@ impl States {
             return Ok(entry.clone());
         }
         let buffer = Arc::new(self.device.buffer(&vec![0u8; ty.bytes()])?);
-        let entry = StateEntry { ty: ty.clone(), buffer };
+        let entry = StateEntry { ty: ty.clone(), buffer, shared: false };
         entries.insert(name.into(), entry.clone());
         Ok(entry)
     }
@@ -80,8 +82,29 @@ impl States {
             return Err(DeviceError::Length { what: "state", got: data.len(), expected: ty.len() });
         }
         let entry = self.ensure_entry(name, ty)?;
+        if entry.shared {
+            return Err(read_only(name));
+        }
         let _run = self.lock();
         self.device.0.upload(entry.buffer.address(), bytemuck::cast_slice(data))
+    }
+
+    /// Takes the states `names` of `other` in, as they are, without a copy. From now on nobody can write them, here or there:
+    /// executors of both sets of states read them, perhaps at the same time. Call it before executors that write them
+    /// exist. Error: a name that `other` has not.
+    pub(crate) fn share(&self, other: &States, names: &[&str]) -> Result<(), DeviceError> {
+        for &name in names {
+            let entry = {
+                let mut entries = other.lock();
+                let entry = entries
+                    .get_mut(name)
+                    .ok_or_else(|| DeviceError::Driver(format!("there is no state '{name}'")))?;
+                entry.shared = true;
+                entry.clone()
+            };
+            self.lock().insert(name.into(), entry);
+        }
+        Ok(())
     }
 
     /// A state's elements. Errors: no such state, another element size.
@@ -99,6 +122,10 @@ impl States {
         self.device.0.download(entry.buffer.address(), bytemuck::cast_slice_mut(&mut out))?;
         Ok(out)
     }
+}
+
+fn read_only(name: &str) -> DeviceError {
+    DeviceError::Driver(format!("state '{name}' is shared by several networks and can only be read"))
 }
 
 /// One bound step: everything a run needs, resolved.
@@ -153,6 +180,9 @@ impl Executor {
             let address = match storage {
                 Storage::State { name } => {
                     let entry = states.ensure_entry(name, ty)?;
+                    if entry.shared && plan.writes(Place(addresses.len())) {
+                        return Err(read_only(name));
+                    }
                     kept.push(entry.buffer.clone());
                     entry.buffer.address()
                 }
@@ -292,7 +322,7 @@ impl Executor {
             let Some(op) = &step.op else { continue };
             // SAFETY: the slots point into memory that `self` keeps alive, of the planned sizes and types; the planner
             // gives overlapping places only to values that are not alive together, and to in-place pairs. The lock on
-            // the states keeps other executors away from shared memory.
+            // the states keeps other executors away from their memory; what several sets of states share, nobody writes.
             let ctx = unsafe { CpuCtx::<f32>::new(&step.inputs, &step.outputs, step.workspace) };
             op.run_f32(&ctx);
         }

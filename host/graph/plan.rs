@@ -113,6 +113,12 @@ impl Plan {
         Planner::new(&graph)?.plan()
     }
 
+    /// Whether a run writes to `place`.
+    pub(crate) fn writes(&self, place: Place) -> bool {
+        let into = |step: &Step| step.outputs.contains(&place) || step.copies.iter().any(|c| c.1 == place);
+        self.steps.iter().any(into)
+    }
+
     /// Work and memory.
     pub fn summary(&self) -> PlanSummary {
         self.summary

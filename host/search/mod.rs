@@ -12,10 +12,17 @@
 //! trials and results for any number of workers, and after a kill and a resume. So `lag` trials can run at
 //! once; random numbers are [`Rng`](rng::Rng)s keyed by (seed, purpose, trial).
 
+pub mod architecture;
+pub mod estimate;
+pub mod metric;
+pub mod names;
+pub mod pareto;
+pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
 pub mod space;
+pub mod table;
 pub mod trial;
 
 use serde::{Deserialize, Serialize};

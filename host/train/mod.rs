@@ -18,6 +18,7 @@ mod history;
 mod model;
 mod part;
 mod schedule;
+mod session;
 pub mod step;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub use checkpoint::{CHECKPOINT_FILE, write_atomic};
 pub use history::{EpochRecord, History};
 pub use model::{Evaluation, Model, Prediction};
 pub use schedule::Schedule;
+pub use session::{Session, SharedData, StepRecord};
+pub(crate) use session::{resolved_batch, resolved_loss};
 pub use step::Loss;
 
 /// Everything that decides a run's numbers, besides network and data.

@@ -1,7 +1,9 @@
 //! A part of the data on the device, and the evaluation of a network over it.
 
+use std::sync::Arc;
+
 use super::model::Evaluation;
-use super::step::{self, target_type};
+use super::step;
 use super::{Loss, TrainError};
 use crate::data::{Dataset, Target};
 use crate::graph::{Executor, OutputId, Plan, States};
@@ -47,26 +49,25 @@ pub(crate) fn check_fit(net: &Mlp, loss: Loss, data: &Dataset) -> Result<(), Tra
     }
 }
 
-/// Copies `data` to the device as part `part`, in order.
-pub(crate) fn upload(
-    states: &States,
-    part: &str,
-    data: &Dataset,
-    loss: Loss,
-    net: &Mlp,
-) -> Result<(), TrainError> {
-    let rows = data.rows();
-    let x = &data.features().values;
-    states.write(&format!("{part}.x"), &TensorType::f32([rows, net.inputs]), x)?;
-    let (name, ty) = (format!("{part}.y"), target_type(loss, rows, net.outputs()));
+/// Copies `data` to the device as the states `PART.x` and `PART.y`.
+pub(crate) fn upload(states: &States, part: &str, data: &Dataset) -> Result<(), TrainError> {
+    let (rows, x) = (data.rows(), data.features());
+    states.write(&format!("{part}.x"), &TensorType::f32([rows, x.cols]), &x.values)?;
+    let name = format!("{part}.y");
     match data.target() {
-        Target::Classes { labels, .. } => states.write(&name, &ty, labels)?,
-        Target::Values { values, .. } => states.write(&name, &ty, values)?,
+        Target::Classes { labels, .. } => states.write(&name, &TensorType::u32([rows]), labels)?,
+        Target::Values { values, outputs, .. } => {
+            states.write(&name, &TensorType::f32([rows, *outputs]), values)?;
+        }
         Target::None => {}
     }
-    let order: Vec<u32> = (0..rows as u32).collect();
-    states.write(&format!("{part}.order"), &TensorType::u32([rows]), &order)?;
     Ok(())
+}
+
+/// The order `0, 1, ..` of the rows of part `part`.
+pub(crate) fn upload_order(states: &States, part: &str, rows: usize) -> Result<(), TrainError> {
+    let order: Vec<u32> = (0..rows as u32).collect();
+    Ok(states.write(&format!("{part}.order"), &TensorType::u32([rows]), &order)?)
 }
 
 /// Zeroes the accumulators of `part`.
@@ -107,7 +108,7 @@ pub(crate) struct Evaluator {
     /// Executors with their batch and output: full batches, then the rest.
     runs: Vec<(Executor, OutputId, usize, usize)>,
     rows: usize,
-    targets: Vec<f32>,
+    targets: Arc<[f32]>,
 }
 
 impl Evaluator {
@@ -119,9 +120,22 @@ impl Evaluator {
         loss: Loss,
         net: &Mlp,
     ) -> Result<Evaluator, TrainError> {
-        let loss = loss.plain();
         check_fit(net, loss, data)?;
-        upload(states, part, data, loss, net)?;
+        upload(states, part, data)?;
+        upload_order(states, part, data.rows())?;
+        Evaluator::bind(states, part, data, data.values().unwrap_or_default().into(), loss, net)
+    }
+
+    /// Builds what evaluates the part `part` that lies in `states` and fits the network; `targets` are the numbers to predict.
+    pub fn bind(
+        states: &States,
+        part: &'static str,
+        data: &Dataset,
+        targets: Arc<[f32]>,
+        loss: Loss,
+        net: &Mlp,
+    ) -> Result<Evaluator, TrainError> {
+        let loss = loss.plain();
         let rows = data.rows();
         let batch = rows.min(EVAL_BATCH);
         let mut runs = vec![];
@@ -133,7 +147,6 @@ impl Evaluator {
                 runs.push((exec, output, batch, times));
             }
         }
-        let targets = data.values().map(<[f32]>::to_vec).unwrap_or_default();
         Ok(Evaluator { part, net: net.clone(), loss, states: states.clone(), runs, rows, targets })
     }
 

@@ -50,6 +50,18 @@ impl std::str::FromStr for Schedule {
     }
 }
 
+impl std::fmt::Display for Schedule {
+    /// The text that [`FromStr`](std::str::FromStr) reads.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Schedule::Constant => f.write_str("constant"),
+            Schedule::Step { every, gamma } => write!(f, "step:{every}:{gamma}"),
+            Schedule::Cosine => f.write_str("cosine"),
+            Schedule::OneCycle => f.write_str("one-cycle"),
+        }
+    }
+}
+
 impl Schedule {
     /// The factor on the base learning rate at `step` (from 0) of `total`, with `per_epoch` steps an epoch, after a linear
     /// warm-up over the first `warmup` steps.
@@ -95,6 +107,7 @@ mod tests {
         let schedule: Schedule = "step:2:0.5".parse().expect("well-formed");
         let at = |step| schedule.factor(step, 100, 10, 0);
         assert_eq!((at(0), at(19), at(20), at(40)), (1.0, 1.0, 0.5, 0.25));
+        assert_eq!(schedule.to_string(), "step:2:0.5");
     }
 
     #[test]

@@ -160,3 +160,36 @@ fn same_seed_same_split_and_other_seed_another() {
     // The same on every platform and in every version (computed apart, with integers of any size).
     assert_eq!(data::permutation(8, 7, 1), [7, 2, 1, 6, 0, 3, 5, 4]);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn folds_test_every_row_once(folds in 2usize..12, seed: u64) {
+        let set = data::builtin("wine").unwrap();
+        let splits = set.folds(folds, seed).unwrap();
+        prop_assert_eq!(splits.len(), folds);
+        // Rows are told apart by their (raw) features.
+        let raw = |rows: &Dataset| -> Vec<Vec<u32>> {
+            (0..rows.rows()).map(|r| rows.features().row(r).iter().map(|x| x.to_bits()).collect()).collect()
+        };
+        let unscaled = set.clone().scaled(Scaling::None).folds(folds, seed).unwrap();
+        let mut seen: Vec<Vec<u32>> = unscaled.iter().flat_map(|s| raw(&s.test)).collect();
+        let mut all = raw(&set);
+        seen.sort();
+        all.sort();
+        prop_assert_eq!(seen, all);
+        for split in &splits {
+            prop_assert_eq!(split.train.rows() + split.test.rows(), 178);
+            for (count, of) in split.test.class_counts().into_iter().zip([59, 71, 48]) {
+                prop_assert!(count == of / folds || count == of / folds + 1, "{count} of {of} in {folds} folds");
+            }
+        }
+    }
+}
+
+#[test]
+fn folds_that_cannot_be_made_say_so() {
+    let iris = data::builtin("iris").unwrap();
+    message(iris.folds(1, 7), &["iris", "1 folds", "such as 5"]);
+    message(iris.folds(151, 7), &["151 folds of 150 rows"]);
+}

@@ -1,7 +1,8 @@
-//! `bench`: time of a training step, or of one operation.
+//! `bench`: time of a training step, of one operation, or of a population of networks.
 
 mod mlp;
 mod op;
+mod population;
 
 use std::time::Instant;
 
@@ -14,9 +15,10 @@ const EXAMPLES: &str = "\
 Examples:
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
-  ironwarp bench op linear --device cpu";
+  ironwarp bench op linear --device cpu
+  ironwarp bench population --networks 256 --epochs 5";
 
-/// Measure a training step or an operation.
+/// Measure a training step, an operation or a population.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true)]
 pub struct Args {
@@ -28,12 +30,14 @@ pub struct Args {
 enum What {
     Mlp(mlp::Args),
     Op(op::Args),
+    Population(population::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
+        What::Population(args) => population::run(args),
     }
 }
 

@@ -3,11 +3,33 @@
 //! A pruner decides before a trial starts: it knows the trials that this one may depend on, so the bar at each rung
 //! is known, and a worker needs nothing from others while it trains ([`Cutoff`]). That is what makes pruning the same for
 //! any number of workers.
+//!
+//! | name | stops a trial at a step when | compares with |
+//! |---|---|---|
+//! | `none` | never ([`Never`]) | nothing |
+//! | `median` | its best value so far is worse than the median ([`Median`]) | complete trials |
+//! | `percentile` | its best value so far is not among the best quarter ([`Percentile`]) | complete trials |
+//! | `halving` | it is not among the best third at a rung ([`Halving`]) | the newest 27 trials at the rung |
+//! | `asha` | the same ([`Asha`]) | all trials at the rung |
+//! | `hyperband` | the same, with several sequences of rungs ([`Hyperband`]) | the trials of its bracket |
+//!
+//! All look at the first goal, whatever the number of goals. What they keep is one number for each trial and rung (or step),
+//! in order, so that bars cost the same after 100,000 trials.
+
+mod halving;
+mod hyperband;
+mod ordered;
+mod percentile;
 
 use serde::{Deserialize, Serialize};
 
+pub use halving::{Asha, Halving};
+pub use hyperband::Hyperband;
+pub use percentile::{Median, Percentile};
+
+use super::names;
 use super::trial::{Report, Trial};
-use super::{Direction, Setting};
+use super::{Direction, SearchError, Setting};
 
 /// A bar: the trial is stopped at `step` unless its value there is at least as good as `value`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +69,45 @@ pub trait Pruner: Send {
 
     /// The bars of trial `number`.
     fn cutoffs(&mut self, setting: &Setting, number: u64) -> Cutoffs;
+}
+
+/// Makes a pruner with its defaults.
+type Make = fn() -> Box<dyn Pruner>;
+
+/// The pruners by name.
+const PRUNERS: &[(&str, Make)] = &[
+    ("none", || Box::new(Never)),
+    ("median", || Box::new(Median::default())),
+    ("percentile", || Box::new(Percentile::default())),
+    ("halving", || Box::new(Halving::default())),
+    ("asha", || Box::new(Asha::default())),
+    ("hyperband", || Box::new(Hyperband::default())),
+];
+
+/// The names that [`by_name`] knows.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PRUNERS.iter().map(|(name, _)| *name)
+}
+
+/// The pruner of that name, with its defaults. Error: there is none; it says which name is nearest.
+///
+/// ```
+/// use ironwarp::search::pruner;
+/// assert_eq!(pruner::by_name("asha")?.name(), "asha");
+/// let error = pruner::by_name("hyperbnad").err().expect("no such pruner").to_string();
+/// assert!(error.contains("did you mean 'hyperband'?"));
+/// # Ok::<(), ironwarp::search::SearchError>(())
+/// ```
+pub fn by_name(name: &str) -> Result<Box<dyn Pruner>, SearchError> {
+    match PRUNERS.iter().find(|(known, _)| *known == name) {
+        Some((_, make)) => Ok(make()),
+        None => Err(SearchError::Options(names::unknown("pruner", name, names()))),
+    }
+}
+
+/// The value that has this loss.
+fn worth(direction: Direction, loss: f64) -> f64 {
+    if direction == Direction::Maximize { -loss } else { loss }
 }
 
 /// Prunes nothing.

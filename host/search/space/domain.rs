@@ -334,7 +334,8 @@ impl fmt::Display for Domain {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Domain, Value};
+    use crate::search::rng::Rng;
     use proptest::prelude::*;
 
     fn domains() -> impl Strategy<Value = Domain> {

@@ -20,6 +20,7 @@
 //! ```
 
 mod domain;
+pub mod network;
 
 use std::fmt::Write;
 use std::sync::Arc;

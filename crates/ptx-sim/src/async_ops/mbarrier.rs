@@ -101,7 +101,8 @@ impl Engine {
                 return fault(kind, at, ctx.shared, text);
             }
         }
-        let (expected, pending) = (count, count);
+        // The object has 20 bits for a count; unchecked, the rest is lost.
+        let (expected, pending) = (count & MAX_COUNT, count & MAX_COUNT);
         self.barriers.insert(
             at,
             Mbarrier {
@@ -177,7 +178,7 @@ impl Engine {
         }
         self.events += 1;
         let Some(b) = self.live(at, ctx)? else { return Ok(()) };
-        b.tx += bytes;
+        b.tx = b.tx.saturating_add(bytes);
         if ctx.checks.async_rules && b.tx.unsigned_abs() > MAX_COUNT as u64 {
             let text = format!("the transaction count becomes {}; it goes to {MAX_COUNT}", b.tx);
             return fault(ErrorKind::TransactionCount, at, ctx.shared, text);
@@ -188,8 +189,8 @@ impl Engine {
     /// One arrival more is needed in the current phase.
     pub(super) fn add_pending(&mut self, at: Place, ctx: &mut Ctx<'_>) -> Step {
         let Some(b) = self.live(at, ctx)? else { return Ok(()) };
-        b.pending += 1;
-        if ctx.checks.async_rules && b.pending > MAX_COUNT {
+        b.pending = (b.pending + 1) & MAX_COUNT;
+        if ctx.checks.async_rules && b.pending == 0 {
             return fault(ErrorKind::MbarrierCount, at, ctx.shared, "the pending count overflows");
         }
         Ok(())

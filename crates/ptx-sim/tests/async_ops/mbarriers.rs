@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use proptest::prelude::*;
-use ptx_sim::ErrorKind;
+use ptx_sim::{Arg, Checks, ErrorKind, LaunchConfig, Sim};
 
 const SHARED: &str = ".shared .align 8 .b8 bar[16]; .shared .align 16 .b8 s[4096];";
 
@@ -332,4 +332,27 @@ fn a_deadlock_names_the_barrier() {
     for part in ["phase 0", "lacks 1 of 65 arrivals", "transaction count of 0", "8 bytes into shared `bar`"] {
         assert!(e.to_string().contains(part), "{part}: {e}");
     }
+}
+
+#[test]
+fn unchecked_counts_have_twenty_bits() {
+    // An initial count past them, arrivals that overflow it, and bytes beyond any announcement: no finding is asked for, and
+    // the object goes on with what its fields can hold.
+    let body = "mov.u32 %r10, bar; mbarrier.init.shared.b64 [%r10], 0xffffffff;\n\
+                cp.async.mbarrier.arrive.shared.b64 [%r10];\n\
+                mbarrier.init.shared.b64 [%r10+8], 0x500003;\n\
+                mbarrier.arrive.shared.b64 %d5, [%r10+8];\n\
+                mbarrier.pending_count.b64 %r12, %d5; st.global.u32 [%d1], %r12;\n\
+                mbarrier.arrive.shared.b64 _, [%r10+8], 2;\n\
+                W: mbarrier.try_wait.parity.shared.b64 %p2, [%r10+8], 0;\n@!%p2 bra W;\n\
+                mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r10], 0x7fffffff;\n";
+    let checks = Checks::none();
+    let mut sim = Sim::builder().checks(checks).seed(3).instruction_budget(4_000_000).build();
+    let out = sim.alloc(4);
+    let config = LaunchConfig::new([1, 1, 1], [1, 1, 1]);
+    let args = [Arg::U64(out), Arg::U64(out), Arg::U32(0)];
+    sim.launch(&module(&kernel(SHARED, body)), "k", &config, &args).expect("nothing is checked");
+    let mut count = [0; 4];
+    sim.read_checked(out, &mut count).expect("written");
+    assert_eq!(to_words(&count), [3]);
 }

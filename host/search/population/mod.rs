@@ -1,0 +1,375 @@
+//! Many networks trained at once.
+//!
+//! ```no_run
+//! use ironwarp::{Device, data, nn, ops::activation::Activation, train::Options};
+//! use ironwarp::search::population::{Candidate, Population};
+//! let digits = data::builtin("digits")?.standardized().stratified_split(0.8, 7)?;
+//! let mut population = Population::new(&Device::auto()?, &digits.train, &digits.test)?;
+//! let mut ids = vec![];
+//! for width in [16, 32, 64] {
+//!     let net = nn::mlp(64, [width], Activation::Relu, 10);
+//!     ids.push(population.add(Candidate { net, options: Options { epochs: 5, ..Options::default() } })?);
+//! }
+//! for progress in population.advance(&ids, 5) {
+//!     println!("{:?}", progress?.val_accuracy);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The data is prepared and copied to the device once. How the networks share the device depends on its kind:
+//!
+//! | device        | network                              | how                                                          |
+//! |---------------|--------------------------------------|--------------------------------------------------------------|
+//! | `cpu`         | every one                            | one network a core ([`cores`]), by the graph, as `Trainer` does |
+//! | `sim`, `cuda` | every one                            | one after another, by the graph                              |
+//!
+//! A network's numbers depend on itself, its options, the data and the kind of device alone: they are the same bits
+//! whatever else is in the population, in which order, and on how many threads. On `cpu` they are those of
+//! [`Trainer::fit`](crate::train::Trainer::fit). A network that fails (its loss is no number, it is too large) leaves the
+//! others alone.
+
+mod cores;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use crate::data::Dataset;
+use crate::device::{Device, DeviceError, DeviceKind};
+use crate::nn::Mlp;
+use crate::train::{self, Options, Session, SharedData, TrainError};
+
+use cores::Cores;
+
+/// A network to train. `options.epochs` is the whole length of its schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The network.
+    pub net: Mlp,
+    /// Optimiser, learning rate and its schedule, batch, seed.
+    pub options: Options,
+}
+
+/// A network of a population. Ids are not used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u64);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Where a network is after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Mean loss over the epoch's minibatches, as they were trained on.
+    pub train_loss: f64,
+    /// Loss of the validation part, without label smoothing.
+    pub val_loss: f64,
+    /// Accuracy of the validation part, for classes.
+    pub val_accuracy: Option<f64>,
+    /// Coefficient of determination of the validation part, for values.
+    pub val_r2: Option<f64>,
+    /// Seconds of device time so far: of a network among others in one launch, its share of the launch.
+    pub seconds: f64,
+}
+
+/// Why a network has no progress. One line each.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The loss is no longer a number.
+    #[error("diverged: the loss is {loss} at step {step} (epoch {epoch}); use a lower learning rate")]
+    Diverged {
+        /// Step (from 1) whose loss is not finite, or the end of its epoch where steps are not watched.
+        step: u64,
+        /// Its epoch (from 1).
+        epoch: usize,
+        /// The loss.
+        loss: f32,
+    },
+    /// The network does not fit the device's memory.
+    #[error("too large: needs {bytes} bytes, {limit} are available; use a smaller network or batch")]
+    TooLarge {
+        /// Bytes needed at least.
+        bytes: u64,
+        /// Bytes available to one network.
+        limit: u64,
+    },
+    /// Network, options and data do not fit.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such network, or it was removed.
+    #[error("there is no network {0} in the population; it may have been removed")]
+    Unknown(Id),
+    /// The device failed.
+    #[error("{0}")]
+    Device(String),
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Failure {
+        match error {
+            TrainError::Diverged { step, epoch, loss, .. } => Failure::Diverged { step, epoch, loss },
+            TrainError::Device(error) => error.into(),
+            other => Failure::Invalid(one_line(&other)),
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Failure {
+        Failure::Device(one_line(&error))
+    }
+}
+
+fn one_line(error: &dyn fmt::Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A parameter on the host, as PyTorch names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Such as `layers.0.weight`.
+    pub name: String,
+    /// Shape; a weight is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f32>,
+}
+
+/// Who trains a network.
+enum Trained {
+    /// The graph of a session, made when the network first advances.
+    Graph(Option<Box<Session>>),
+}
+
+/// A network of the population.
+struct Network {
+    candidate: Candidate,
+    by: Trained,
+    /// One entry an epoch.
+    history: Vec<Progress>,
+    failed: Option<Failure>,
+    seconds: f64,
+}
+
+impl Network {
+    /// The last epoch, or why there is none.
+    fn outcome(&self) -> Result<Progress, Failure> {
+        match (&self.failed, self.history.last()) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Some(progress)) => Ok(*progress),
+            (None, None) => Ok(Progress {
+                epoch: 0,
+                train_loss: f64::NAN,
+                val_loss: f64::NAN,
+                val_accuracy: None,
+                val_r2: None,
+                seconds: 0.0,
+            }),
+        }
+    }
+
+    /// Multiply-adds of an epoch, up to a factor that all networks have in common: who has most begins first.
+    fn work(&self) -> usize {
+        self.candidate.net.parameter_count()
+    }
+
+    /// Trains by a session of its own, `epochs` more or as many as the schedule has left.
+    fn advance_graph(&mut self, data: &SharedData, epochs: usize) {
+        let Trained::Graph(session) = &mut self.by;
+        let began = Instant::now();
+        let before = self.seconds;
+        let mut run = || -> Result<(), TrainError> {
+            let session = match session {
+                Some(session) => session,
+                None => {
+                    let Candidate { net, options } = self.candidate.clone();
+                    session.insert(Box::new(Session::on(data, net, options)?))
+                }
+            };
+            for _ in 0..epochs {
+                if session.finished() {
+                    break;
+                }
+                let record = session.epoch()?;
+                self.history.push(Progress {
+                    epoch: record.epoch,
+                    train_loss: record.train_loss,
+                    val_loss: record.val_loss.unwrap_or(f64::NAN),
+                    val_accuracy: record.val_accuracy,
+                    val_r2: record.val_r2,
+                    seconds: before + began.elapsed().as_secs_f64(),
+                });
+            }
+            Ok(())
+        };
+        if let Err(error) = run() {
+            self.failed = Some(error.into());
+            // Nothing more is asked of it: its memory is free for others.
+            *session = None;
+        }
+        self.seconds = before + began.elapsed().as_secs_f64();
+    }
+}
+
+/// Networks in training on one device; see the module's docs.
+pub struct Population {
+    data: SharedData,
+    networks: BTreeMap<Id, Network>,
+    next: u64,
+    cores: Option<Cores>,
+    limit: u64,
+}
+
+impl Population {
+    /// An empty population on `device`. Raw data is prepared first, each part with the statistics of its own rows: give
+    /// parts of one split. Errors: the data cannot be prepared; no memory on the device.
+    pub fn new(device: &Device, train: &Dataset, validation: &Dataset) -> Result<Population, TrainError> {
+        let data = SharedData::new(device, train, Some(validation))?;
+        Ok(Population::on(data))
+    }
+
+    /// The same on data that is on the device already; without a validation part, `val_loss` is NaN.
+    pub fn on(data: SharedData) -> Population {
+        let cores = (data.device().kind() == DeviceKind::Cpu).then(Cores::default);
+        Population { data, networks: BTreeMap::new(), next: 0, cores, limit: memory_of_one() }
+    }
+
+    /// The same with `threads` cores on `cpu`, at least 1; unless set, as many as large operations use.
+    pub fn threads(mut self, threads: usize) -> Population {
+        if self.cores.is_some() {
+            self.cores = Some(Cores::new(threads));
+        }
+        self
+    }
+
+    /// The same with room for `bytes` a network; unless set, a quarter of the machine's memory. What a network needs is
+    /// estimated from below.
+    pub fn memory_limit(mut self, bytes: u64) -> Population {
+        self.limit = bytes;
+        self
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.data.device()
+    }
+
+    /// The data.
+    pub fn data(&self) -> &SharedData {
+        &self.data
+    }
+
+    /// Number of networks.
+    pub fn len(&self) -> usize {
+        self.networks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
+    /// Takes a network in. Errors: it is too large, or network, options and data do not fit.
+    pub fn add(&mut self, candidate: Candidate) -> Result<Id, Failure> {
+        let Candidate { net, options } = &candidate;
+        options.validate()?;
+        options.optimizer.check().map_err(TrainError::from)?;
+        let loss = train::resolved_loss(options, self.data.train());
+        let batch = train::resolved_batch(options, net, loss, &self.data)?;
+        let bytes = least_bytes(net, batch, options.optimizer.moments());
+        if bytes > self.limit {
+            return Err(Failure::TooLarge { bytes, limit: self.limit });
+        }
+        let id = Id(self.next);
+        self.next += 1;
+        let by = Trained::Graph(None);
+        self.networks.insert(id, Network { candidate, by, history: vec![], failed: None, seconds: 0.0 });
+        Ok(id)
+    }
+
+    /// Trains each of the networks `epochs` more, all at once, but none past the end of its schedule: one that is there
+    /// says its last epoch again. One outcome for each of `ids`, in their order; a network that is named twice advances once.
+    pub fn advance(&mut self, ids: &[Id], epochs: usize) -> Vec<Result<Progress, Failure>> {
+        let mut chosen = ids.to_vec();
+        chosen.sort_unstable();
+        let mut networks: Vec<&mut Network> = self
+            .networks
+            .iter_mut()
+            .filter(|(id, network)| chosen.binary_search(id).is_ok() && network.failed.is_none())
+            .map(|(_, network)| network)
+            .collect();
+        networks.sort_by_key(|network| std::cmp::Reverse(network.work()));
+        let data = &self.data;
+        match &self.cores {
+            Some(cores) => cores.for_each(networks, |network| network.advance_graph(data, epochs)),
+            None => networks.into_iter().for_each(|network| network.advance_graph(data, epochs)),
+        }
+        ids.iter().map(|&id| self.network(id)?.outcome()).collect()
+    }
+
+    /// Forgets a network: what it held is free for others.
+    pub fn remove(&mut self, id: Id) {
+        self.networks.remove(&id);
+    }
+
+    fn network(&self, id: Id) -> Result<&Network, Failure> {
+        self.networks.get(&id).ok_or(Failure::Unknown(id))
+    }
+
+    /// A network's epochs so far.
+    pub fn history(&self, id: Id) -> Result<&[Progress], Failure> {
+        Ok(&self.network(id)?.history)
+    }
+
+    /// A network's trainable numbers as they are now, in order of definition. Errors: no such network; it failed.
+    pub fn parameters(&self, id: Id) -> Result<Vec<Tensor>, Failure> {
+        let model = self.model(id)?;
+        let tensor = |p: crate::nn::Parameter| -> Result<Tensor, Failure> {
+            let values = model.parameter(&p.name)?;
+            Ok(Tensor { name: p.name, shape: p.shape, values })
+        };
+        model.net().parameters().into_iter().map(tensor).collect()
+    }
+
+    /// A network as it is now. Errors: no such network; it failed.
+    pub fn model(&self, id: Id) -> Result<train::Model, Failure> {
+        let network = self.network(id)?;
+        if let Some(failure) = &network.failed {
+            return Err(failure.clone());
+        }
+        let Candidate { net, options } = &network.candidate;
+        match &network.by {
+            Trained::Graph(Some(session)) => Ok(session.model()?),
+            Trained::Graph(None) => Ok(Session::on(&self.data, net.clone(), options.clone())?.model()?),
+        }
+    }
+}
+
+/// Bytes of device memory that a training step needs at least: parameters, gradients and moments; activations and their
+/// gradients.
+fn least_bytes(net: &Mlp, batch: usize, moments: usize) -> u64 {
+    let widths: u64 = net.layers.iter().map(|layer| layer.units as u64).sum();
+    let parameters: u64 = net
+        .parameters()
+        .iter()
+        .map(|p| p.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64)))
+        .fold(0, u64::saturating_add);
+    let states = parameters.saturating_mul(2 + moments as u64);
+    states.saturating_add(widths.saturating_mul(2 * batch as u64)).saturating_mul(4)
+}
+
+/// Bytes that one network may take: a quarter of the machine's memory where the system says how much that is. The number
+/// is the machine's, not what is free at the moment, so that the same network is refused in every run.
+fn memory_of_one() -> u64 {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    total.map_or(u64::MAX, |kib| kib.saturating_mul(1024) / 4)
+}
