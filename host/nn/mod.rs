@@ -247,4 +247,4 @@ impl Mlp {
 }
 
 /// Dropout's streams start here, apart from the initialisers' (one a parameter).
-const DROPOUT_STREAM: u32 = 1 << 20;
+pub(crate) const DROPOUT_STREAM: u32 = 1 << 20;

@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | 0, 1, 2 | addresses of `from`, `other` (or 0), `to` | |
 //! | 3 | width | slot |
-//! | 4 | capacity in rows | the activation's kind (backward) |
+//! | 4 | capacity in rows | forward: 1 if `other` begins at the live offset; backward: the activation's kind |
 //! | 5 | probability of dropping (`f32`); 0: no dropout | the activation's parameter (`f32`) |
 //! | 6 | seed | |
 //! | 7 | stream | factor of what is kept (`f32`) |
@@ -30,7 +30,7 @@
 //! [`column_log2`] says.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
-use super::{halves, parts, Live, BLOCK, STEP};
+use super::{halves, parts, Live, BLOCK, OFFSET, STEP};
 use crate::activation::{self, for_kind};
 use crate::collective::{columns, group_all, Sum};
 use crate::philox::{philox4x32_10, uniform};
@@ -76,6 +76,8 @@ struct Pass {
     to: *mut f32,
     /// Elements.
     n: u32,
+    /// Elements before the live offset.
+    before: usize,
     kind: u32,
     parameter: f32,
     mask: Mask,
@@ -103,6 +105,7 @@ impl Pass {
             other: *w.add(1) as *const f32,
             to: *w.add(2) as *mut f32,
             n,
+            before: live.word(OFFSET) as usize * width as usize,
             kind,
             parameter: f32::from_bits(parameter),
             mask: Mask {
@@ -128,11 +131,12 @@ impl Pass {
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn grouped_forward_pass(live: *const u32, problems: *const u64, tasks: *const u64) {
     let pass = Pass::of(live, problems, tasks);
+    let other = pass.other.wrapping_add(if pass.kind != 0 { pass.before } else { 0 });
     let mut i = pass.first;
     while i < pass.end {
         let mut v = pass.mask.apply(i, load4(pass.from, i, pass.n));
         if !pass.other.is_null() {
-            v = zip4!(v, load4(pass.other, i, pass.n), |v, x| v + x);
+            v = zip4!(v, load4(other, i, pass.n), |v, x| v + x);
         }
         store4(pass.to, i, pass.n, v);
         i += 4 * BLOCK;

@@ -43,6 +43,8 @@ pub struct Pass {
     pub slot: usize,
     /// Whose derivative is taken (backward).
     pub activation: Activation,
+    /// Whether x begins at the live offset (forward).
+    pub shift: bool,
     /// What is dropped.
     pub dropout: Option<Dropout>,
 }
@@ -78,7 +80,10 @@ impl Passes {
                 p.other.map_or(Ok(0), |other| real("the other tensor", other))?,
                 real("the target", p.to)?,
                 word(half(NAME, "width", p.width)?, half(NAME, "slot", p.slot)?),
-                word(half(NAME, "capacity", p.capacity)?, p.activation.kind()),
+                word(
+                    half(NAME, "capacity", p.capacity)?,
+                    if backward { p.activation.kind() } else { u32::from(p.shift) },
+                ),
                 word(drop.p.to_bits(), p.activation.param().to_bits()),
                 drop.seed,
                 word(drop.stream, keep.to_bits()),

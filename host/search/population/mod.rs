@@ -29,6 +29,7 @@
 //! others alone.
 
 mod cores;
+mod grouped;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +41,8 @@ use crate::nn::Mlp;
 use crate::train::{self, Options, Session, SharedData, TrainError};
 
 use cores::Cores;
+
+pub use grouped::Grouped;
 
 /// A network to train. `options.epochs` is the whole length of its schedule.
 #[derive(Clone, Debug, PartialEq)]
