@@ -139,6 +139,14 @@ impl<'a> Source<'a> {
         Ok(Source::File(data))
     }
 
+    /// A name fit for a directory: the built-in one, or the file's without its extensions.
+    pub fn name(&self) -> String {
+        match self {
+            Source::Builtin(name) => (*name).to_owned(),
+            Source::File(path) => file_name(path),
+        }
+    }
+
     /// The raw data set.
     pub fn load(&self, options: &LoadOptions) -> Result<Dataset> {
         Ok(match self {
@@ -146,6 +154,14 @@ impl<'a> Source<'a> {
             Source::File(path) => data::load(path, options)?,
         })
     }
+}
+
+/// The file's name without its extensions, fit for a directory.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
+    let clean = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    stem.chars().take(80).map(clean).collect()
 }
 
 /// MODEL: the file, or the directory of a run.
@@ -182,6 +198,15 @@ mod tests {
         for bad in ["0", "64,0", "64,", "-3", "a", "1.5", "99999999999999999999999"] {
             assert!(widths(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn run_names_are_plain() {
+        let name = |path: &str| file_name(Path::new(path));
+        assert_eq!(
+            (name("a/house prices.csv.gz"), name(".hidden"), name("..")),
+            ("house_prices".into(), "hidden".into(), "data".into())
+        );
     }
 
     #[test]

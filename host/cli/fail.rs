@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use ironwarp::data::DataError;
 use ironwarp::device::DeviceError;
 use ironwarp::ops::OpError;
+use ironwarp::search::SearchError;
 use ironwarp::train::TrainError;
 
 use super::out;
@@ -16,6 +17,11 @@ use super::out;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// Ctrl-C ended the work cleanly: exit 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Interrupted(pub String);
 
 /// Whoever read stdout is gone: no message, and no failure.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +114,12 @@ fn code(error: &anyhow::Error) -> u8 {
 
 fn cause_code(cause: &(dyn Error + 'static)) -> Option<u8> {
     if cause.is::<Usage>() {
+        return Some(2);
+    }
+    if cause.is::<Interrupted>() {
+        return Some(130);
+    }
+    if let Some(SearchError::Space(_) | SearchError::Options(_)) = cause.downcast_ref::<SearchError>() {
         return Some(2);
     }
     if let Some(error) = cause.downcast_ref::<TrainError>() {

@@ -1,5 +1,5 @@
-//! Ctrl-C: while training the first one asks for a checkpoint and a clean end, the second ends at once; at any other time the
-//! first one ends the program. Files are written atomically, so ending at once loses nothing that was on disk.
+//! Ctrl-C: while training or searching the first one asks for a clean end, the second ends at once; at any other time the first
+//! one ends the program. Files are written atomically, so ending at once loses nothing that was on disk.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -20,7 +20,7 @@ const EXIT: i32 = 130;
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if STATE.compare_exchange(TRAINING, REQUESTED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            fail::line("\nstopping after this step, with a checkpoint; Ctrl-C again ends at once");
+            fail::line("\nstopping, with everything saved; Ctrl-C again ends at once");
         } else {
             fail::line("error: interrupted");
             std::process::exit(EXIT);
@@ -29,7 +29,7 @@ pub fn install() -> Result<()> {
     .context("Ctrl-C cannot be handled")
 }
 
-/// Training is under way until the guard is dropped.
+/// Training or a search is under way until the guard is dropped.
 pub struct Training;
 
 impl Training {
@@ -45,7 +45,7 @@ impl Drop for Training {
     }
 }
 
-/// Whether Ctrl-C was pressed during training.
+/// Whether Ctrl-C was pressed during it.
 pub fn requested() -> bool {
     STATE.load(Ordering::Relaxed) == REQUESTED
 }

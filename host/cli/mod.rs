@@ -20,6 +20,7 @@ mod ptxas;
 mod report;
 mod run_dir;
 mod sample;
+mod search;
 mod train;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
+  ironwarp search digits                         find the best network, test it, write a report to runs/search-digits
   ironwarp train digits                          train on a built-in data set, save to runs/digits
   ironwarp train data.csv --target price         train on a file
   ironwarp eval runs/digits/model.safetensors digits --part test
@@ -49,6 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Search(Box<search::Args>),
     Train(Box<train::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail::usage(&error),
     };
     let done = match cli.command {
+        Command::Search(args) => search::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),

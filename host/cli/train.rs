@@ -47,10 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         raw.report().lines.iter().chain(&split.preprocessing.notes).for_each(|text| fail::line(text));
     }
 
-    let name = match source {
-        Source::Builtin(name) => name.to_owned(),
-        Source::File(path) => file_name(path),
-    };
+    let name = source.name();
     let mut dir = RunDir::choose(args.out.as_deref(), &name, args.resume)?;
     let tensors = 2 + options.optimizer.moments();
     dir.check_writable(net.parameter_count() * 4 * tensors + (1 << 16))?;
@@ -120,14 +117,6 @@ fn split(raw: &Dataset, fraction: f64, seed: u64) -> Result<Parts> {
         return Err(usage_error(format!("--test-fraction {fraction}: give a number in [0, 1), such as 0.2")));
     }
     Ok(raw.stratified_split(1.0 - fraction, seed)?.into())
-}
-
-/// The file's name without its extensions, fit for a directory.
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
-    let clean = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    stem.chars().take(80).map(clean).collect()
 }
 
 /// The fused training step and what it needs.
@@ -242,19 +231,5 @@ impl Outcome<'_> {
         map.insert("out".into(), json!(self.dir.display().to_string()));
         map.insert("model".into(), json!(self.path.display().to_string()));
         Value::Object(map)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn run_names_are_plain() {
-        let name = |path: &str| file_name(Path::new(path));
-        assert_eq!(
-            (name("a/house prices.csv.gz"), name(".hidden"), name("..")),
-            ("house_prices".into(), "hidden".into(), "data".into())
-        );
     }
 }

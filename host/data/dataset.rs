@@ -383,6 +383,16 @@ impl Dataset {
         })
     }
 
+    /// A hash (FNV-1a over words) of features and targets: whether a checkpoint or a study belongs to this data.
+    pub fn hash(&self) -> u64 {
+        let mut h = 0xcbf2_9ce4_8422_2325u64;
+        let mut eat = |word: u32| h = (h ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
+        self.features().values.iter().for_each(|x| eat(x.to_bits()));
+        self.labels().unwrap_or_default().iter().for_each(|&l| eat(l));
+        self.values().unwrap_or_default().iter().for_each(|x| eat(x.to_bits()));
+        h
+    }
+
     /// Number of rows of each class; empty unless this is a classification task.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes().len()];

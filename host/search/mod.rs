@@ -13,17 +13,23 @@
 //! once; random numbers are [`Rng`](rng::Rng)s keyed by (seed, purpose, trial).
 
 pub mod architecture;
+pub mod assess;
+pub mod builder;
 pub mod estimate;
 pub mod metric;
 pub mod names;
+pub mod networks;
 pub mod pareto;
 pub mod population;
 pub mod pruner;
 pub mod rng;
 pub mod sampler;
 pub mod space;
+pub mod study;
 pub mod table;
 pub mod trial;
+
+pub use builder::{Found, Search};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +73,13 @@ impl Goal {
     /// Less of `name` is better.
     pub fn minimize(name: impl Into<String>) -> Goal {
         Goal { name: name.into(), direction: Direction::Minimize }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verb = if self.direction == Direction::Maximize { "maximize" } else { "minimize" };
+        write!(f, "{verb} {}", self.name)
     }
 }
 

@@ -45,7 +45,7 @@ impl Trainer<'_> {
         let shared = SharedData::prepared(device, train, held)?;
         let mut run = Run {
             session: Session::on(&shared, self.net.clone(), options)?,
-            data_hash: hash(shared.train()),
+            data_hash: shared.train().hash(),
             best: None,
             last_checkpoint: Instant::now(),
             saved: false,
@@ -241,14 +241,4 @@ impl Run<'_, '_> {
         }
         Ok(self.session.into_model())
     }
-}
-
-/// FNV-1a over features and targets: whether a checkpoint belongs to this data.
-fn hash(data: &Dataset) -> u64 {
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    let mut eat = |word: u32| h = (h ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
-    data.features().values.iter().for_each(|x| eat(x.to_bits()));
-    data.labels().unwrap_or_default().iter().for_each(|&l| eat(l));
-    data.values().unwrap_or_default().iter().for_each(|x| eat(x.to_bits()));
-    h
 }

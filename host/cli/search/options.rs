@@ -69,9 +69,12 @@ pub struct Args {
     /// What stops hopeless trials: none, median, percentile, halving, asha or hyperband.
     #[arg(long, value_name = "NAME", default_value = "hyperband", help_heading = METHOD)]
     pub pruner: String,
-    /// Epochs of a trial that is not stopped, and of the final training.
+    /// Epochs of a trial that is not stopped.
     #[arg(long, value_name = "N", default_value_t = 27, help_heading = METHOD)]
     pub epochs: usize,
+    /// Epochs of the finalists' and the winner's training.
+    #[arg(long, value_name = "N", default_value_t = 60, help_heading = METHOD)]
+    pub final_epochs: usize,
     /// Share of the training rows that trials are judged on, in (0, 1).
     #[arg(long, value_name = "F", default_value_t = 0.25, allow_negative_numbers = true, help_heading = METHOD)]
     pub validation: f64,
@@ -154,9 +157,14 @@ mod tests {
     #[test]
     fn times_have_units() {
         let seconds = |text: &str| duration(text).map(|d| d.as_secs_f64());
-        for (text, want) in
-            [("90", 90.0), ("90s", 90.0), ("1.5ms", 0.0015), ("200us", 0.0002), ("1h30m", 5400.0), ("2m5s", 125.0)]
-        {
+        for (text, want) in [
+            ("90", 90.0),
+            ("90s", 90.0),
+            ("1.5ms", 0.0015),
+            ("200us", 0.0002),
+            ("1h30m", 5400.0),
+            ("2m5s", 125.0),
+        ] {
             assert!(seconds(text).is_ok_and(|s| (s - want).abs() < 1e-9), "{text}: {:?}", seconds(text));
         }
         for bad in ["", "s", "5x", "0", "0s", "-3s", "1e3", "5 m", "h1", "99999999d", "..s"] {
