@@ -128,7 +128,7 @@ impl Case {
 }
 
 /// Computes all cases in one table; C and the tensor beside it of each.
-fn run(device: &Device, form: Form, cases: &[Case]) -> Vec<(Vec<f32>, Vec<f32>)> {
+fn run(device: &Device, form: Form, cases: &[Case], fill: usize) -> Vec<(Vec<f32>, Vec<f32>)> {
     let on = |v: &[f32]| device.buffer(v).expect("fits");
     let buffers: Vec<[Buffer<f32>; 6]> = cases
         .iter()
@@ -160,7 +160,7 @@ fn run(device: &Device, form: Form, cases: &[Case]) -> Vec<(Vec<f32>, Vec<f32>)>
             addend: case.addend.map(|(beta, own)| Addend { tensor: slot(if own { c } else { d }), beta }),
         });
     }
-    let table = Products::new(device, form, &products).expect("a valid table");
+    let table = Products::bucketed(device, form, &products, fill).expect("a valid table");
     let live = schedule.upload(device).expect("fits");
     let before = device.stats().launches;
     // In the first step everybody rests.
@@ -184,7 +184,8 @@ proptest! {
         let form = [Form::Forward, Form::Input, Form::Weight][rng.below(3) as usize];
         let cases: Vec<Case> = (0..1 + rng.below(5)).map(|_| Case::draw(form, &mut rng)).collect();
         let [first, second] = sims(seed | 1);
-        let together = run(&first, form, &cases);
+        // Large products with the large tile together, with the small one alone.
+        let together = run(&first, form, &cases, 0);
         for (case, (c, side)) in cases.iter().zip(&together) {
             let (want, beside, tolerance) = case.oracle(form, &case.operands());
             for (got, want, what) in [(c, &want, "C"), (side, &beside, "beside C")] {
@@ -192,8 +193,9 @@ proptest! {
                     prop_assert!(close(g, w, tolerance), "{form:?} {case:?} {what}[{i}]: {g}, the oracle says {w}");
                 }
             }
-            let alone = run(&second, form, std::slice::from_ref(case)).remove(0);
+            let alone = run(&second, form, std::slice::from_ref(case), usize::MAX).remove(0);
             prop_assert_eq!(bits(c), bits(&alone.0), "{:?} {:?}: other bits alone", form, case);
+            prop_assert_eq!(bits(side), bits(&alone.1), "{:?} {:?}: other bits alone", form, case);
         }
     }
 }

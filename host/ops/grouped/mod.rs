@@ -38,7 +38,7 @@ pub use passes::{Bias, Biases, Dropout, Pass, Passes};
 pub use products::{Addend, Form, Product, Products, Side};
 
 use super::Slot;
-use crate::device::{Buffer, DType, Device, DeviceError, DevicePtr, Element};
+use crate::device::{Buffer, DType, Device, DeviceError, DevicePtr, Element, Replay};
 
 /// The kernels that are launched here.
 pub const KERNELS: &[&str] = &[
@@ -142,6 +142,50 @@ impl Live {
 /// The address of one step's live numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbers(DevicePtr<u32>);
+
+/// Runs the same launches step after step, on live numbers that are copied to one address first: so the launches of every
+/// step are the same, and a GPU that can records them (the second time; the first loads modules) and then starts all of them as
+/// one.
+pub struct Recorder {
+    current: Buffer<u32>,
+    recorded: Option<Box<dyn Replay>>,
+    runs: u64,
+}
+
+impl Recorder {
+    /// For launches that name the slots of `networks` networks. Error: no memory.
+    pub fn new(device: &Device, networks: usize) -> Result<Recorder, DeviceError> {
+        Ok(Recorder { current: device.alloc(networks * kernels::LIVE_WORDS)?, recorded: None, runs: 0 })
+    }
+
+    /// Runs `launches`, always the same ones, on step `at` of `live`. Errors: theirs; numbers of more or fewer networks.
+    pub fn run(
+        &mut self,
+        device: &Device,
+        live: &Live,
+        at: usize,
+        mut launches: impl FnMut(Numbers) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        let words = live.networks * kernels::LIVE_WORDS;
+        if words != self.current.len() {
+            return Err(DeviceError::Length { what: "live words", got: words, expected: self.current.len() });
+        }
+        device.0.copy(self.current.address(), live.at(at).0.address, 4 * words)?;
+        self.runs += 1;
+        if let Some(recorded) = &self.recorded {
+            return recorded.replay();
+        }
+        let numbers = Numbers(DevicePtr::new(self.current.address()));
+        if self.runs == 2
+            && let Some(recorded) = device.0.capture(&mut || launches(numbers))?
+        {
+            recorded.replay()?;
+            self.recorded = Some(recorded);
+            return Ok(());
+        }
+        launches(numbers)
+    }
+}
 
 /// Problems and tasks on a device.
 #[derive(Debug)]

@@ -146,9 +146,20 @@ pub struct Products {
 impl Products {
     /// The tables of `products` on `device`. Errors: those of a product; no memory.
     pub fn new(device: &Device, form: Form, products: &[Product]) -> Result<Products, DeviceError> {
+        Products::bucketed(device, form, products, FILL)
+    }
+
+    /// The same, with the large tile for large products if these are at least `fill` blocks of it; `new` takes as many as fill
+    /// an H100.
+    pub fn bucketed(
+        device: &Device,
+        form: Form,
+        products: &[Product],
+        fill: usize,
+    ) -> Result<Products, DeviceError> {
         let large = products.iter().filter(|p| p.is_large());
         let blocks: usize = large.map(|p| p.tiles(MEDIUM)).map(|(rows, cols)| rows * cols).sum();
-        let fills = blocks >= FILL;
+        let fills = blocks >= fill;
         let (mut large, mut rest) = (vec![], vec![]);
         for p in products {
             if fills && p.is_large() { large.push(*p) } else { rest.push(*p) }

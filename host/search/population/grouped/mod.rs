@@ -80,6 +80,11 @@ impl Grouped {
         self.networks.is_empty()
     }
 
+    /// Whether it has this network.
+    pub fn contains(&self, id: Id) -> bool {
+        self.networks.contains_key(&id)
+    }
+
     fn device(&self) -> &Device {
         self.data.device()
     }
@@ -138,7 +143,12 @@ impl Grouped {
                 }
             }
         }
-        ids.iter().map(|&id| self.network(id)?.outcome()).collect()
+        ids.iter().map(|&id| self.outcome(id)).collect()
+    }
+
+    /// A network's last epoch. Errors: no such network; it failed.
+    pub(super) fn outcome(&self, id: Id) -> Result<Progress, Failure> {
+        self.network(id)?.outcome()
     }
 
     fn fail(&mut self, id: Id, failure: Failure) {
@@ -173,7 +183,7 @@ impl Grouped {
             }
             let live = schedule.upload(&device)?;
             for at in 0..count {
-                program.step(&device, live.at(at))?;
+                program.step(&device, &live, at)?;
             }
         }
         let trained = program.totals()?;
@@ -183,7 +193,7 @@ impl Grouped {
             let rows = validation.rows();
             let live = program.evaluation_steps(&device, rows)?;
             for at in 0..rows.div_ceil(EVALUATION_ROWS.min(rows)) {
-                program.evaluate(&device, live.at(at))?;
+                program.evaluate(&device, &live, at)?;
             }
             evaluated = Some((program.totals()?, rows));
         }

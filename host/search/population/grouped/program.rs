@@ -22,8 +22,8 @@ use crate::ops::Slot;
 use crate::ops::activation::Activation;
 use crate::ops::grouped::{
     Addend, Bias, Biases, Clip, Form, Live, LossKind, Losses, Minibatch, Minibatches, NetworkLoss, Norms,
-    Numbers, Pass, Passes, Product, Products, Rule, Schedule, Side, Step, Update, Updates, index_slot, slot,
-    zeros,
+    Numbers, Pass, Passes, Product, Products, Recorder, Rule, Schedule, Side, Step, Update, Updates,
+    index_slot, slot, zeros,
 };
 use crate::train::{Loss, SharedData};
 
@@ -68,16 +68,8 @@ struct Back {
     products: Products,
 }
 
-/// The evaluation of the validation part.
-struct Evaluation {
-    levels: Vec<Level>,
-    losses: Losses,
-}
-
-/// See the module's docs.
-pub(super) struct Program {
-    pub members: Vec<Member>,
-    pub shared: Vec<Shared>,
+/// A training step.
+struct Training {
     minibatches: Minibatches,
     levels: Vec<Level>,
     losses: Losses,
@@ -86,7 +78,51 @@ pub(super) struct Program {
     biases: Biases,
     norms: Norms,
     updates: Updates,
+}
+
+impl Training {
+    fn launch(&mut self, device: &Device, live: Numbers) -> Result<(), DeviceError> {
+        self.minibatches.launch(device, live)?;
+        for level in &self.levels {
+            level.products.launch(device, live)?;
+            level.passes.launch(device, live)?;
+        }
+        self.losses.launch(device, live)?;
+        for back in &self.back {
+            back.passes.launch(device, live)?;
+            back.products.launch(device, live)?;
+        }
+        self.weights.launch(device, live)?;
+        self.biases.launch(device, live)?;
+        self.norms.launch(device, live)?;
+        self.updates.launch(device, live)
+    }
+}
+
+/// A step of the evaluation of the validation part.
+struct Evaluation {
+    levels: Vec<Level>,
+    losses: Losses,
+}
+
+impl Evaluation {
+    fn launch(&self, device: &Device, live: Numbers) -> Result<(), DeviceError> {
+        for level in &self.levels {
+            level.products.launch(device, live)?;
+            level.passes.launch(device, live)?;
+        }
+        self.losses.launch(device, live)
+    }
+}
+
+/// See the module's docs.
+pub(super) struct Program {
+    pub members: Vec<Member>,
+    pub shared: Vec<Shared>,
+    training: Training,
     evaluation: Option<Evaluation>,
+    /// Of training steps, and of those of an evaluation.
+    recorders: [Recorder; 2],
     sums: Buffer<f32>,
     right: Buffer<u32>,
     residuals: Buffer<f32>,
@@ -377,18 +413,13 @@ impl Program {
         let (norms, updates) = training.optimizers(device)?;
         let (losses, levels, back) = (losses(None)?, training.forward(device)?, training.backward(device)?);
         let minibatches = Minibatches::new(device, &gather)?;
+        let count = members.len();
         Ok(Program {
             members,
             shared,
-            minibatches,
-            levels,
-            losses,
-            back,
-            weights,
-            biases,
-            norms,
-            updates,
+            training: Training { minibatches, levels, losses, back, weights, biases, norms, updates },
             evaluation,
+            recorders: [Recorder::new(device, count)?, Recorder::new(device, count)?],
             sums,
             right,
             residuals,
@@ -396,52 +427,42 @@ impl Program {
         })
     }
 
-    /// One training step of every network that does not rest.
-    pub fn step(&mut self, device: &Device, live: Numbers) -> Result<(), DeviceError> {
-        self.minibatches.launch(device, live)?;
-        for level in &self.levels {
-            level.products.launch(device, live)?;
-            level.passes.launch(device, live)?;
-        }
-        self.losses.launch(device, live)?;
-        for back in &self.back {
-            back.passes.launch(device, live)?;
-            back.products.launch(device, live)?;
-        }
-        self.weights.launch(device, live)?;
-        self.biases.launch(device, live)?;
-        self.norms.launch(device, live)?;
-        self.updates.launch(device, live)
+    /// One training step of every network that does not rest: step `at` of `live`.
+    pub fn step(&mut self, device: &Device, live: &Live, at: usize) -> Result<(), DeviceError> {
+        let training = &mut self.training;
+        self.recorders[0].run(device, live, at, |numbers| training.launch(device, numbers))
     }
 
     /// Launches of [`step`](Program::step).
     pub fn launches(&self) -> usize {
-        let levels = self.levels.iter().map(|l| l.products.launches() + l.passes.launches());
-        let back = self.back.iter().map(|b| b.products.launches() + b.passes.launches());
+        let t = &self.training;
+        let levels = t.levels.iter().map(|l| l.products.launches() + l.passes.launches());
+        let back = t.back.iter().map(|b| b.products.launches() + b.passes.launches());
         let rest = [
-            self.minibatches.launches(),
-            self.losses.launches(),
-            self.weights.launches(),
-            self.biases.launches(),
-            self.norms.launches(),
-            self.updates.launches(),
+            t.minibatches.launches(),
+            t.losses.launches(),
+            t.weights.launches(),
+            t.biases.launches(),
+            t.norms.launches(),
+            t.updates.launches(),
         ];
         levels.chain(back).chain(rest).sum()
     }
 
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
-        let levels = self.evaluation.iter().flat_map(|e| &e.levels).chain(&self.levels);
+        let t = &self.training;
+        let levels = self.evaluation.iter().flat_map(|e| &e.levels).chain(&t.levels);
         let levels = levels.map(|l| l.products.bytes() + l.passes.bytes());
-        let back = self.back.iter().map(|b| b.products.bytes() + b.passes.bytes());
+        let back = t.back.iter().map(|b| b.products.bytes() + b.passes.bytes());
         let rest = [
-            self.minibatches.bytes(),
-            self.losses.bytes(),
+            t.minibatches.bytes(),
+            t.losses.bytes(),
             self.evaluation.as_ref().map_or(0, |e| e.losses.bytes()),
-            self.weights.bytes(),
-            self.biases.bytes(),
-            self.norms.bytes(),
-            self.updates.bytes(),
+            t.weights.bytes(),
+            t.biases.bytes(),
+            t.norms.bytes(),
+            t.updates.bytes(),
         ];
         levels.chain(back).chain(rest).sum()
     }
@@ -461,14 +482,10 @@ impl Program {
         schedule.upload(device)
     }
 
-    /// One step of an evaluation of the validation part.
-    pub fn evaluate(&self, device: &Device, live: Numbers) -> Result<(), DeviceError> {
+    /// One step of an evaluation of the validation part: step `at` of `live`.
+    pub fn evaluate(&mut self, device: &Device, live: &Live, at: usize) -> Result<(), DeviceError> {
         let Some(evaluation) = &self.evaluation else { return Ok(()) };
-        for level in &evaluation.levels {
-            level.products.launch(device, live)?;
-            level.passes.launch(device, live)?;
-        }
-        evaluation.losses.launch(device, live)
+        self.recorders[1].run(device, live, at, |numbers| evaluation.launch(device, numbers))
     }
 
     /// Sets what is added up back to zero.
