@@ -13,6 +13,7 @@ pub mod activation;
 pub mod collective;
 pub mod elementwise;
 pub mod gemm;
+pub mod grouped;
 pub mod layout;
 pub mod loss;
 pub mod math;

@@ -18,6 +18,7 @@ pub mod elementwise;
 pub mod expand;
 pub mod gather;
 pub mod gemm;
+pub mod grouped;
 mod lanes;
 pub mod layout;
 pub mod loss;
