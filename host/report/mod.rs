@@ -7,6 +7,7 @@
 
 pub mod figure;
 pub mod html;
+pub mod outcome;
 pub mod search;
 pub mod stats;
 pub mod svg;

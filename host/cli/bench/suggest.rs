@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut samplers = vec![];
     for name in &args.sampler {
-        let mut sampler: Box<dyn Sampler> = sampler::by_name(name)?;
+        let mut sampler: Box<dyn Sampler> = sampler::by_name(name, &ironwarp::Device::cpu())?;
         samplers.push(time(name, &looks, |number| {
             let trial = finished(&setting, number, sampler.ask(&setting, number)?);
             sampler.tell(&setting, &trial);
