@@ -38,6 +38,7 @@ use super::rng::Rng;
 use super::space::{Point, Value, fnv1a};
 use super::trial::{State, Trial};
 use super::{SearchError, Setting};
+use crate::device::Device;
 
 /// Proposes points. Bring your own by implementing this.
 ///
@@ -60,7 +61,7 @@ pub trait Sampler: Send {
 /// Makes a sampler with its defaults.
 type Make = fn() -> Box<dyn Sampler>;
 
-/// The samplers by name.
+/// The samplers by name. The generator trains on cpu here; [`Generator::new`] takes any device.
 const SAMPLERS: &[(&str, Make)] = &[
     ("random", || Box::new(Random)),
     ("grid", || Box::new(Grid::default())),
@@ -68,6 +69,7 @@ const SAMPLERS: &[(&str, Make)] = &[
     ("tpe", || Box::new(Tpe::default())),
     ("nsga2", || Box::new(Nsga2::default())),
     ("local", || Box::new(LocalSearch::default())),
+    ("generator", || Box::new(Generator::new(&Device::cpu()))),
 ];
 
 /// The names that [`by_name`] knows.
