@@ -1,8 +1,11 @@
-//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers on a table.
+//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers and the generator on a
+//! table.
 
+mod generator;
 mod mlp;
 mod op;
 mod population;
+mod study;
 mod search;
 mod suggest;
 
@@ -20,7 +23,8 @@ Examples:
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
   ironwarp bench search --table nasbench201
-  ironwarp bench suggest";
+  ironwarp bench suggest
+  ironwarp bench generator --table nasbench201";
 
 /// Measure a training step, an operation, a population or a search.
 #[derive(clap::Args)]
@@ -35,8 +39,11 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    #[command(hide = true)]
+    Study(study::Args),
     Search(search::Args),
     Suggest(suggest::Args),
+    Generator(generator::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -44,8 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Study(args) => study::run(args),
         What::Search(args) => search::run(args),
         What::Suggest(args) => suggest::run(args),
+        What::Generator(args) => generator::run(args),
     }
 }
 
