@@ -263,7 +263,7 @@ impl Mlp {
 }
 
 /// Dropout's streams start here, apart from the initialisers' (one a parameter).
-const DROPOUT_STREAM: u32 = 1 << 20;
+pub(crate) const DROPOUT_STREAM: u32 = 1 << 20;
 
 /// The next layer's tensors; there are as many as layers that need them.
 fn take<T>(tensors: &mut impl Iterator<Item = T>) -> Result<T, OpError> {

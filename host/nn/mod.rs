@@ -9,6 +9,7 @@ pub mod norm;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use mlp::DROPOUT_STREAM;
 pub use mlp::{Mlp, mlp};
 
 use crate::graph::Value;

@@ -76,6 +76,11 @@ impl SharedData {
         &self.train
     }
 
+    /// Where a part's tensor (`train.x`, `train.y`, `val.x`, `val.y`) lies, for as long as this lives.
+    pub(crate) fn slot(&self, name: &str) -> Result<crate::ops::Slot, crate::device::DeviceError> {
+        self.states.slot(name)
+    }
+
     /// The validation part, prepared.
     pub fn validation(&self) -> Option<&Dataset> {
         self.validation.as_deref()

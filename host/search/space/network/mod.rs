@@ -147,8 +147,8 @@ impl NetworkSpace {
     }
 
     /// What a search tries unless told otherwise, on `rows` samples to train on: 1 to 4 hidden layers of 16 to 256, one of
-    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay and minibatches of 16 to 256, but at
-    /// most a quarter of the rows.
+    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay, label smoothing and minibatches of 16 to 256, but
+    /// at most a quarter of the rows.
     pub fn default_for(inputs: usize, outputs: usize, rows: usize) -> NetworkSpace {
         let batches: Vec<usize> = [16, 32, 64, 128, 256].into_iter().filter(|b| *b <= rows / 4).collect();
         NetworkSpace::mlp(inputs, outputs)
@@ -161,6 +161,7 @@ impl NetworkSpace {
             .momentum(0.8..=0.98)
             .lr(1e-4..=3e-2)
             .weight_decay(1e-6..=1e-1)
+            .smoothing(0.0..=0.2)
             .rows(rows)
             .batch(if batches.is_empty() { vec![rows.clamp(1, 16)] } else { batches })
     }
