@@ -22,10 +22,10 @@ use std::time::Instant;
 use super::part::{self, Evaluator};
 use super::{EpochRecord, History, Loss, Model, Options, TrainError, checkpoint, step};
 use crate::data::{Dataset, Task, permutation};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceError, DeviceKind};
 use crate::graph::{Executor, InputId, OutputId, Plan, PlanSummary, States};
 use crate::nn::Mlp;
-use crate::ops::TensorType;
+use crate::ops::{Slot, TensorType};
 
 /// Prepared data on a device, which any number of [`Session`]s read. Cheap to clone.
 #[derive(Clone)]
@@ -74,6 +74,16 @@ impl SharedData {
     /// The training part, prepared.
     pub fn train(&self) -> &Dataset {
         &self.train
+    }
+
+    /// Where features and targets of the training part lie, and of the validation part; nobody writes them.
+    #[allow(clippy::type_complexity)] // two parts of two tensors
+    pub(crate) fn slots(&self) -> Result<([Slot; 2], Option<[Slot; 2]>), DeviceError> {
+        let part = |x, y| -> Result<[Slot; 2], DeviceError> {
+            Ok([self.states.shared_slot(x)?, self.states.shared_slot(y)?])
+        };
+        let validation = self.validation.as_ref().map(|_| part("val.x", "val.y")).transpose()?;
+        Ok((part("train.x", "train.y")?, validation))
     }
 
     /// The validation part, prepared.
@@ -320,9 +330,7 @@ impl Session {
 
     /// The learning rate of a step, from 0.
     pub(super) fn learning_rate(&self, step: u64) -> f64 {
-        let total = self.options.epochs as u64 * self.per_epoch;
-        let warmup = (self.options.warmup_epochs * self.per_epoch as f64).round() as u64;
-        self.options.learning_rate * self.options.schedule.factor(step, total, self.per_epoch, warmup)
+        self.options.rate(step, self.per_epoch)
     }
 
     pub(super) fn diverged(&self, step: u64, loss: f32) -> TrainError {
@@ -363,6 +371,29 @@ impl Session {
             states,
             history: self.history.clone(),
         }
+    }
+}
+
+impl Model {
+    /// A network of these parameters, in order of definition, that was trained on `data`.
+    pub(crate) fn of(
+        data: &SharedData,
+        net: Mlp,
+        options: Options,
+        values: impl IntoIterator<Item = Vec<f32>>,
+    ) -> Result<Model, TrainError> {
+        let states = States::new(data.device());
+        for (p, values) in net.parameters().into_iter().zip(values) {
+            states.write(&p.name, &TensorType::f32(p.shape), &values)?;
+        }
+        Ok(Model {
+            loss: resolved_loss(&options, &data.train),
+            net,
+            options,
+            preprocessing: data.train.preprocessing().cloned(),
+            states,
+            history: History::default(),
+        })
     }
 }
 
