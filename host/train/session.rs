@@ -22,10 +22,10 @@ use std::time::Instant;
 use super::part::{self, Evaluator};
 use super::{EpochRecord, History, Loss, Model, Options, TrainError, checkpoint, step};
 use crate::data::{Dataset, Task, permutation};
-use crate::device::{Device, DeviceError, DeviceKind};
+use crate::device::{Device, DeviceKind};
 use crate::graph::{Executor, InputId, OutputId, Plan, PlanSummary, States};
 use crate::nn::Mlp;
-use crate::ops::{Slot, TensorType};
+use crate::ops::TensorType;
 
 /// Prepared data on a device, which any number of [`Session`]s read. Cheap to clone.
 #[derive(Clone)]
@@ -76,14 +76,9 @@ impl SharedData {
         &self.train
     }
 
-    /// Where features and targets of the training part lie, and of the validation part; nobody writes them.
-    #[allow(clippy::type_complexity)] // two parts of two tensors
-    pub(crate) fn slots(&self) -> Result<([Slot; 2], Option<[Slot; 2]>), DeviceError> {
-        let part = |x, y| -> Result<[Slot; 2], DeviceError> {
-            Ok([self.states.shared_slot(x)?, self.states.shared_slot(y)?])
-        };
-        let validation = self.validation.as_ref().map(|_| part("val.x", "val.y")).transpose()?;
-        Ok((part("train.x", "train.y")?, validation))
+    /// Where a part's tensor (`train.x`, `train.y`, `val.x`, `val.y`) lies, for as long as this lives.
+    pub(crate) fn slot(&self, name: &str) -> Result<crate::ops::Slot, crate::device::DeviceError> {
+        self.states.slot(name)
     }
 
     /// The validation part, prepared.

@@ -112,8 +112,9 @@ pub(super) struct Parts {
 
 impl Parts {
     pub fn of(data: &SharedData) -> Result<Parts, DeviceError> {
-        let (train, validation) = data.slots()?;
-        let part = |rows, [x, y]: [crate::ops::Slot; 2]| Part { rows, x, y };
+        let part = |rows, x, y| Ok::<_, DeviceError>(Part { rows, x: data.slot(x)?, y: data.slot(y)? });
+        let train = part(data.train().rows(), "train.x", "train.y")?;
+        let validation = data.validation().map(|v| part(v.rows(), "val.x", "val.y")).transpose()?;
         let variances = data.validation().and_then(|v| v.values().map(|t| (t, v.rows()))).map(|(t, rows)| {
             let width = t.len() / rows.max(1);
             let column = |k| t.iter().skip(k).step_by(width.max(1)).map(|&x| f64::from(x));
@@ -123,11 +124,7 @@ impl Parts {
             };
             (0..width).map(variance).collect()
         });
-        Ok(Parts {
-            train: part(data.train().rows(), train),
-            validation: validation.zip(data.validation()).map(|(slots, v)| part(v.rows(), slots)),
-            variances: variances.unwrap_or_default(),
-        })
+        Ok(Parts { train, validation, variances: variances.unwrap_or_default() })
     }
 
     /// An epoch of a network as its record says; `seconds` so far.

@@ -20,9 +20,10 @@
 //!
 //! | device        | network                                          | how                                            |
 //! |---------------|--------------------------------------------------|------------------------------------------------|
-//! | `cpu`         | every one                                        | one a core, by the graph                       |
-//! | `sim`, `cuda` | no normalisation, fits a block's shared memory   | one a block, all in one launch                 |
-//! | `sim`, `cuda` | every other one                                  | one after another, by the graph                |
+//! | `cpu`         | every one                                        | one a core ([`cores`]), by the graph           |
+//! | `sim`, `cuda` | no normalisation, fits a block's shared memory   | one a block, all in one launch ([`chip`])      |
+//! | `sim`, `cuda` | no normalisation, larger                         | all at once, by grouped launches ([`Grouped`]) |
+//! | `sim`, `cuda` | the others                                       | one after another, by the graph                |
 //!
 //! A network's numbers depend on itself, its options, the data and the kind of device alone: they are the same bits
 //! whatever else is in the population, in which order, and on how many threads. On `cpu` they are those of
@@ -31,6 +32,7 @@
 
 mod chip;
 mod cores;
+mod grouped;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +45,8 @@ use crate::train::{self, Options, Session, SharedData, TrainError};
 
 use chip::OnChip;
 use cores::Cores;
+
+pub use grouped::Grouped;
 
 /// A network to train. `options.epochs` is the whole length of its schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,6 +241,8 @@ pub struct Population {
     cores: Option<Cores>,
     /// The data as kernels take it, where networks may train on the chip.
     parts: Option<chip::Parts>,
+    /// Those that are trained by grouped launches.
+    grouped: Option<Grouped>,
     limit: u64,
 }
 
@@ -252,7 +258,9 @@ impl Population {
         let cores = (data.device().kind() == DeviceKind::Cpu).then(Cores::default);
         // Data without a target has no such parts, and no network that could be added.
         let parts = data.device().runs_kernels().then(|| chip::Parts::of(&data).ok()).flatten();
-        Population { data, networks: BTreeMap::new(), next: 0, cores, parts, limit: memory_of_one() }
+        let grouped = Grouped::on(data.clone()).ok();
+        let (networks, limit) = (BTreeMap::new(), memory_of_one());
+        Population { data, networks, next: 0, cores, parts, grouped, limit }
     }
 
     /// The same with `threads` cores on `cpu`, at least 1; unless set, as many as large operations use.
@@ -282,12 +290,12 @@ impl Population {
 
     /// Number of networks.
     pub fn len(&self) -> usize {
-        self.networks.len()
+        self.networks.len() + self.grouped.as_ref().map_or(0, Grouped::len)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.len() == 0
     }
 
     /// Takes a network in. Errors: it is too large, or network, options and data do not fit.
@@ -302,8 +310,14 @@ impl Population {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
         let id = Id(self.next);
-        self.next += 1;
         let on_chip = self.parts.as_ref().and_then(|_| OnChip::place(self.device(), &candidate, loss, batch));
+        let grouped = self.grouped.as_mut().filter(|_| on_chip.is_none() && Grouped::supports(&candidate));
+        if let Some(grouped) = grouped {
+            grouped.insert(id, candidate)?;
+            self.next += 1;
+            return Ok(id);
+        }
+        self.next += 1;
         let by = on_chip.map_or(Trained::Graph(None), |chip| Trained::Chip(Box::new(chip)));
         self.networks.insert(id, Network { candidate, by, history: vec![], failed: None, seconds: 0.0 });
         Ok(id)
@@ -334,12 +348,28 @@ impl Population {
                 alone.into_iter().for_each(|network| network.advance_graph(data, epochs));
             }
         }
-        ids.iter().map(|&id| self.network(id)?.outcome()).collect()
+        if let Some(grouped) = &mut self.grouped {
+            grouped.advance(ids, epochs);
+        }
+        ids.iter()
+            .map(|&id| match self.grouped(id) {
+                Some(grouped) => grouped.outcome(id),
+                None => self.network(id)?.outcome(),
+            })
+            .collect()
+    }
+
+    /// The grouped launches, if they train network `id`.
+    fn grouped(&self, id: Id) -> Option<&Grouped> {
+        self.grouped.as_ref().filter(|grouped| grouped.contains(id))
     }
 
     /// Forgets a network: what it held is free for others.
     pub fn remove(&mut self, id: Id) {
         self.networks.remove(&id);
+        if let Some(grouped) = &mut self.grouped {
+            grouped.remove(id);
+        }
     }
 
     fn network(&self, id: Id) -> Result<&Network, Failure> {
@@ -348,11 +378,17 @@ impl Population {
 
     /// A network's epochs so far.
     pub fn history(&self, id: Id) -> Result<&[Progress], Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.history(id);
+        }
         Ok(&self.network(id)?.history)
     }
 
     /// A network's parameters (and running statistics) as they are now, in order of definition. Errors: no such network; it failed.
     pub fn parameters(&self, id: Id) -> Result<Vec<Tensor>, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.parameters(id);
+        }
         let network = self.network(id)?;
         if let (Trained::Chip(chip), None) = (&network.by, &network.failed) {
             return Ok(chip::named(&network.candidate.net, &chip.parameters(&network.candidate)?));
@@ -367,6 +403,9 @@ impl Population {
 
     /// A network as it is now. Errors: no such network; it failed.
     pub fn model(&self, id: Id) -> Result<train::Model, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.model(id);
+        }
         let network = self.network(id)?;
         if let Some(failure) = &network.failed {
             return Err(failure.clone());

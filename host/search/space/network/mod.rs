@@ -160,6 +160,7 @@ impl NetworkSpace {
             .momentum(0.8..=0.98)
             .lr(1e-4..=3e-2)
             .weight_decay(1e-6..=1e-1)
+            .smoothing(0.0..=0.2)
             .batch(if batches.is_empty() { vec![rows.clamp(1, 16)] } else { batches })
     }
 
