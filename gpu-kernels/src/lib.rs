@@ -20,6 +20,7 @@ pub mod math;
 pub mod metrics;
 pub mod optim;
 pub mod philox;
+pub mod population;
 pub mod ptx;
 pub mod random;
 pub mod reduce;

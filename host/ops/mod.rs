@@ -25,6 +25,7 @@ pub mod loss;
 mod loss_cpu;
 pub mod metrics;
 pub mod optim;
+pub mod population;
 pub mod random;
 pub mod reduce;
 mod reduce_cpu;

@@ -337,7 +337,7 @@ impl Session {
 
     /// Error: the parameters are no longer numbers, which the next loss would show.
     pub(super) fn check_finite(&self) -> Result<(), TrainError> {
-        for p in self.net.parameters() {
+        for p in self.net.tensors() {
             if self.states.read::<f32>(&p.name)?.iter().any(|x| !x.is_finite()) {
                 return Err(self.diverged(self.steps_done(), f32::NAN));
             }

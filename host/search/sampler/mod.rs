@@ -8,12 +8,15 @@
 //! | `tpe` | [`Tpe`], multivariate | all | the best 25 (64 with several goals) and the last 256 trials |
 //! | `nsga2` | [`Nsga2`] | all | a population of 20 and the generation that is under way |
 //! | `local` | [`LocalSearch`] | the first | the best trial since the last restart |
+//! | `generator` | [`Generator`], encoder-decoder | all | the best and other trials, at most 1024, and a network that it trains |
 //!
 //! So no suggestion takes longer because there are more trials. What grows is a set of 64-bit keys of the points that were
 //! told, and this for finite spaces alone ([`Seen`]).
 
 mod evolution;
+pub mod generator;
 mod grid;
+mod known;
 mod local;
 mod moves;
 mod nsga2;
@@ -24,7 +27,9 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 pub use evolution::Evolution;
+pub use generator::Generator;
 pub use grid::Grid;
+pub use known::Known;
 pub use local::LocalSearch;
 pub use nsga2::Nsga2;
 pub use random::Random;
