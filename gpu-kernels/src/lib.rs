@@ -25,5 +25,6 @@ pub mod ptx;
 pub mod random;
 pub mod reduce;
 pub mod saxpy;
+pub mod score;
 pub mod softmax;
 pub mod vector;

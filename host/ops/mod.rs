@@ -30,6 +30,7 @@ pub mod random;
 pub mod reduce;
 mod reduce_cpu;
 pub mod sample;
+pub mod score;
 mod sgemm;
 mod simd;
 pub mod softmax;

@@ -27,7 +27,6 @@ Examples:
   ironwarp bench generator --table nasbench201";
 
 /// Measure a training step, an operation, a population or a search.
-
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true)]
 pub struct Args {
