@@ -1,8 +1,9 @@
-//! `bench`: time of a training step, of one operation, or of a population of networks.
+//! `bench`: time of a training step, of one operation, or of training or scoring a population of networks.
 
 mod mlp;
 mod op;
 mod population;
+mod score;
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ Examples:
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
-  ironwarp bench population --networks 256 --epochs 5";
+  ironwarp bench population --networks 256 --epochs 5
+  ironwarp bench score --scores naswot,swap,synflow";
 
 /// Measure a training step, an operation or a population.
 #[derive(clap::Args)]
@@ -31,6 +33,7 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    Score(score::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -38,6 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Score(args) => score::run(args),
     }
 }
 
