@@ -82,8 +82,8 @@ impl SearchReport {
             final_measure: Measure::from(&setting.goals[0]),
             setting,
             trials,
-            sampler: identity.sampler.clone(),
-            pruner: identity.pruner.clone(),
+            sampler: recorded(&identity.sampler),
+            pruner: recorded(&identity.pruner),
             front,
             best,
             baseline,
@@ -94,6 +94,11 @@ impl SearchReport {
             notes,
         })
     }
+}
+
+/// A study in memory does not keep the names.
+fn recorded(name: &str) -> String {
+    if name.is_empty() { "not recorded".into() } else { name.to_owned() }
 }
 
 /// `128-64`.

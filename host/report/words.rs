@@ -97,6 +97,9 @@ pub fn states(report: &SearchReport) -> String {
     let c = report.counts();
     let parts =
         [(c.complete, "complete"), (c.pruned, "pruned"), (c.failed, "failed"), (c.running, "unfinished")];
+    if parts.iter().all(|p| p.0 == 0) {
+        return "no trial".into();
+    }
     let some = parts.iter().filter(|p| p.0 > 0);
     some.map(|(n, name)| format!("{} {name}", grouped(*n as u64))).collect::<Vec<_>>().join(", ")
 }

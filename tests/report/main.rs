@@ -241,7 +241,9 @@ fn a_search_reports_what_it_found() {
     let space = NetworkSpace::default_for(4, 3, parts.train.rows());
     let search = Search::new(space).objectives([Metric::Accuracy, Metric::Parameters]).trials(14).epochs(4);
     let about = serde_json::json!({"command": ["search", "iris", "--out", "my run"]});
-    let found = search.final_epochs(5).finalists(2).seed(5).about(about).run(&device, &parts.train);
+    let dir = tempfile::tempdir().expect("a directory");
+    let search = search.final_epochs(5).finalists(2).seed(5).about(about).study(dir.path().join("iris.db"));
+    let found = search.run(&device, &parts.train);
     let found = found.expect("a search");
     let best = found.best.as_ref().expect("a winner");
     let pair = (&parts.train, &parts.test);
@@ -255,6 +257,7 @@ fn a_search_reports_what_it_found() {
         format!("{:.2} %", 100.0 * tested.metric.mean),
         "default network (128-64)".to_owned(),
         "cross-validation over all rows that the search saw".to_owned(),
+        "iris.db csv".to_owned(),
         "id=\"figure-confusion\"".to_owned(),
         "id=\"figure-pareto\"".to_owned(),
     ];

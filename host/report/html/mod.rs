@@ -178,7 +178,9 @@ fn measured(report: &SearchReport) -> String {
     }
     text += "<dl class=\"facts\">\n";
     let mut fact = |name: &str, value: String| {
-        let _ = writeln!(text, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+        if !value.is_empty() {
+            let _ = writeln!(text, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+        }
     };
     let data = &report.data;
     let classes = if data.classes.is_empty() {
