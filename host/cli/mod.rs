@@ -21,10 +21,12 @@ mod report;
 mod run_dir;
 mod sample;
 mod search;
+mod study;
 mod train;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -36,6 +38,7 @@ Examples:
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
+  ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
 
 Built-in data sets: digits, iris, wine, breast_cancer, diabetes.
@@ -59,6 +62,7 @@ enum Command {
     Kernels(kernels::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    Study(study::Args),
     Completions(completions::Args),
 }
 
@@ -70,7 +74,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return fail::usage(&error),
     };
-    let done = match cli.command {
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail::report(&error),
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Search(args) => search::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -79,12 +90,16 @@ pub fn main() -> ExitCode {
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Study(args) => study::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail::report(&error),
     }
+}
+
+/// Runs a command line, given without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let program = "ironwarp".to_owned();
+    let cli = Cli::try_parse_from(std::iter::once(&program).chain(words));
+    run(cli.map_err(|e| fail::usage_error(fail::clap_line(&e.to_string())))?.command)
 }
 
 #[cfg(test)]

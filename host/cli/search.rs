@@ -1,8 +1,8 @@
 //! `search DATA`: search, compare the finalists, train the winner from scratch, test it once, save it, report.
 //!
-//! The directory of the run receives `study.db` (unless `--study` says another file), `model.safetensors` and the report.
-//! With `--folds` every part of the data is the test part of a whole search of its own; the study of fold i is
-//! `study-i.db`.
+//! The directory of the run receives `study.db` (unless `--study` says another file), `model.safetensors`, `report.html` and
+//! the figures of the report as SVG. With `--folds` every part of the data is the test part of a whole search of its own; the
+//! study of fold i is `study-i.db`, its report `report-i.html`.
 
 mod live;
 mod options;
@@ -25,9 +25,9 @@ use serde_json::{Map, Value, json};
 use super::args::Source;
 use super::fail::{self, Interrupted, usage_error};
 use super::interrupt::{self, Training};
-use super::out;
 use super::report;
 use super::run_dir::RunDir;
+use super::{out, study};
 use live::{Live, figure};
 pub use options::Args;
 
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     // What is wrong with options shows before anything is made.
     let space = space(args, &parts[0].train)?;
     space.space()?;
-    search(args, &metrics, space)?;
+    search(args, &device, &metrics, space)?;
     if !args.quiet {
         raw.report().lines.iter().chain(&parts[0].preprocessing.notes).for_each(|text| fail::line(text));
     }
@@ -123,7 +123,7 @@ fn space(args: &Args, train: &Dataset) -> Result<NetworkSpace> {
 }
 
 /// The search that the options describe.
-fn search<'a>(args: &Args, metrics: &[Metric], space: NetworkSpace) -> Result<Search<'a>> {
+fn search<'a>(args: &Args, device: &Device, metrics: &[Metric], space: NetworkSpace) -> Result<Search<'a>> {
     let mut search = Search::new(space)
         .objectives(metrics.iter().copied())
         .boxed_pruner(pruner::by_name(&args.pruner)?)
@@ -131,9 +131,10 @@ fn search<'a>(args: &Args, metrics: &[Metric], space: NetworkSpace) -> Result<Se
         .final_epochs(args.final_epochs)
         .validation(args.validation)
         .finalists(args.finalists)
-        .seed(args.seed);
+        .seed(args.seed)
+        .screen(args.screen);
     if let Some(name) = &args.sampler {
-        search = search.boxed_sampler(sampler::by_name(name)?);
+        search = search.boxed_sampler(sampler::by_name(name, device)?);
     }
     if let Some(trials) = args.trials {
         search = search.trials(trials);
@@ -183,10 +184,9 @@ fn one(args: &Args, device: &Device, metrics: &[Metric], part: &Split, study: &P
     let live = Live::new(args.quiet, metrics[0], trials, args.time);
     let working = Training::begin();
     let space = space(args, &part.train)?;
-    let command: Vec<String> = std::env::args().skip(1).collect();
-    let found = search(args, metrics, space)?
+    let found = search(args, device, metrics, space)?
         .study(study)
-        .about(json!({ "command": command }))
+        .about(study::about())
         .observer(|step| live.step(step))
         .stop(interrupt::requested)
         .run(device, &part.train);

@@ -377,7 +377,7 @@ impl Tile {
 
 simd! {
     /// Applies `activation` in place: one loop for each, so that each vectorises.
-    fn activate(activation: Activation, y: &mut [f32]) {
+    pub(super) fn activate(activation: Activation, y: &mut [f32]) {
         macro_rules! each {
             ($($kind:ident)*) => {
                 match activation {

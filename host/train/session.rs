@@ -76,6 +76,11 @@ impl SharedData {
         &self.train
     }
 
+    /// Where a part's tensor (`train.x`, `train.y`, `val.x`, `val.y`) lies, for as long as this lives.
+    pub(crate) fn slot(&self, name: &str) -> Result<crate::ops::Slot, crate::device::DeviceError> {
+        self.states.slot(name)
+    }
+
     /// The validation part, prepared.
     pub fn validation(&self) -> Option<&Dataset> {
         self.validation.as_deref()
@@ -332,7 +337,7 @@ impl Session {
 
     /// Error: the parameters are no longer numbers, which the next loss would show.
     pub(super) fn check_finite(&self) -> Result<(), TrainError> {
-        for p in self.net.parameters() {
+        for p in self.net.tensors() {
             if self.states.read::<f32>(&p.name)?.iter().any(|x| !x.is_finite()) {
                 return Err(self.diverged(self.steps_done(), f32::NAN));
             }

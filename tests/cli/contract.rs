@@ -257,6 +257,8 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --loss mse", &["--loss", "classes", "cross-entropy"]),
         ("train diabetes --loss cross-entropy", &["--loss", "numbers", "mse"]),
         ("train iris --dropout 1", &["--dropout", "[0, 1)"]),
+        ("train iris --norm group", &["--norm", "group", "layer, batch"]),
+        ("train iris --hidden 16,8 --skip", &["--skip", "same width", "--hidden 64,64"]),
         ("train iris --smoothing 1", &["smoothing 1", "[0, 1)"]),
         ("train iris --validation 1", &["validation", "[0, 1)"]),
         ("train iris --patience 3", &["patience", "validation"]),

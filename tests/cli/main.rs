@@ -5,6 +5,7 @@ mod contract;
 mod files;
 mod resume;
 mod round_trip;
+mod study;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

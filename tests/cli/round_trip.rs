@@ -114,6 +114,14 @@ fn every_optimiser_activation_schedule_and_initialiser_trains() {
     for activation in ["identity", "leaky_relu(0.2)", "gelu_tanh", "hard-swish", "mish"] {
         cli(dir.path(), &format!("train iris {SHORT} --activation {activation}")).ok();
     }
+    for network in ["--hidden 8 --norm layer", "--hidden 8 --norm batch", "--hidden 8,8 --skip --norm batch"]
+    {
+        let line = format!("train iris --device cpu --epochs 3 --quiet {network} --json");
+        let trained = cli(dir.path(), &line).ok().json();
+        let model = trained["model"].as_str().expect("a path");
+        let json = cli(dir.path(), &format!("eval {model} iris --device cpu --part test --json")).ok().json();
+        assert_eq!(json["loss"], trained["test_loss"], "{network}");
+    }
     for loss in ["mse", "mae", "huber:0.5"] {
         cli(dir.path(), &format!("train diabetes {SHORT} --loss {loss}")).ok();
     }

@@ -171,7 +171,7 @@ fn a_damaged_row_is_said() {
 fn nothing_is_made_where_it_cannot_be() {
     let (dir, path) = temp();
     let text = refused(Study::open(&path));
-    assert!(text.contains("no such study"), "{text}");
+    assert!(text.contains("no such file"), "{text}");
     assert!(refused(resume(&dir.path().join("a/b.db"), 3, 2)).contains("no directory"));
     assert!(refused(resume(dir.path(), 3, 2)).contains("directory"));
     assert!(refused(Study::open(dir.path())).contains("directory"));

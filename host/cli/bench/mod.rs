@@ -1,9 +1,13 @@
-//! `bench`: time of a training step, of one operation, or of a population of networks; quality of a generator.
+//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers and the generator on a
+//! table.
 
 mod generator;
 mod mlp;
 mod op;
 mod population;
+mod search;
+mod study;
+mod suggest;
 
 use std::time::Instant;
 
@@ -18,9 +22,11 @@ Examples:
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
+  ironwarp bench search --table nasbench201
+  ironwarp bench suggest
   ironwarp bench generator --table nasbench201";
 
-/// Measure a training step, an operation, a population or a generator.
+/// Measure a training step, an operation, a population or a search.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true)]
 pub struct Args {
@@ -33,6 +39,10 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    #[command(hide = true)]
+    Study(study::Args),
+    Search(search::Args),
+    Suggest(suggest::Args),
     Generator(generator::Args),
 }
 
@@ -41,6 +51,9 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Study(args) => study::run(args),
+        What::Search(args) => search::run(args),
+        What::Suggest(args) => suggest::run(args),
         What::Generator(args) => generator::run(args),
     }
 }

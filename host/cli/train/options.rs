@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueEnum;
 use ironwarp::data::Task;
-use ironwarp::nn::WeightInit;
+use ironwarp::nn::{self, Mlp, Norm, WeightInit};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
-use ironwarp::train::{Loss, Options, Schedule};
+use ironwarp::train::{Loss, Options, Schedule, TrainError};
 
 use crate::cli::args::{DataArgs, DeviceArg, READING, ScaleArg, Widths, widths};
 use crate::cli::fail::usage_error;
@@ -62,6 +62,12 @@ pub struct Args {
         help_heading = "Network"
     )]
     pub dropout: f32,
+    /// Normalisation in each hidden layer, before the activation.
+    #[arg(long, value_enum, default_value_t = NormArg::None, help_heading = "Network")]
+    pub norm: NormArg,
+    /// Add the input of each hidden layer to its output where both are as wide.
+    #[arg(long, help_heading = "Network")]
+    pub skip: bool,
     /// Initialiser of the weights.
     #[arg(long, value_enum, default_value_t = InitArg::Torch, help_heading = "Network")]
     pub init: InitArg,
@@ -156,6 +162,27 @@ pub enum GraphFormat {
     Text,
     /// Graphviz.
     Dot,
+}
+
+/// `--norm`.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum NormArg {
+    /// None.
+    None,
+    /// Over the features of a sample.
+    Layer,
+    /// Over the samples of a minibatch.
+    Batch,
+}
+
+impl From<NormArg> for Norm {
+    fn from(norm: NormArg) -> Norm {
+        match norm {
+            NormArg::None => Norm::None,
+            NormArg::Layer => Norm::Layer,
+            NormArg::Batch => Norm::Batch,
+        }
+    }
 }
 
 /// `--init`.
@@ -286,6 +313,22 @@ impl Args {
             )));
         }
         Ok(options)
+    }
+
+    /// The network for data of these inputs and outputs. Errors: widths out of range; no layer for `--skip`.
+    pub fn network(&self, inputs: usize, outputs: usize) -> Result<Mlp> {
+        let net = nn::mlp(inputs, &self.hidden.0, self.activation, outputs);
+        let mut net = net.dropout(self.dropout).norm(self.norm.into()).init(self.init.into());
+        if self.skip {
+            net = net.skips();
+            if !net.layers.iter().any(|layer| layer.skip) {
+                return Err(usage_error(
+                    "--skip: no hidden layer has as many inputs as outputs; give some the same width, as in --hidden 64,64",
+                ));
+            }
+        }
+        net.validate().map_err(TrainError::from)?;
+        Ok(net)
     }
 
     /// The loss asked for. Error: it does not fit the task.

@@ -21,7 +21,8 @@
 //! | device        | network                              | how                                                          |
 //! |---------------|--------------------------------------|--------------------------------------------------------------|
 //! | `cpu`         | every one                            | one network a core ([`cores`]), by the graph, as `Trainer` does |
-//! | `sim`, `cuda` | every one                            | one after another, by the graph                              |
+//! | `sim`, `cuda` | without normalisation                | all at once, by grouped launches ([`Grouped`])               |
+//! | `sim`, `cuda` | the others                           | one after another, by the graph                              |
 //!
 //! A network's numbers depend on itself, its options, the data and the kind of device alone: they are the same bits
 //! whatever else is in the population, in which order, and on how many threads. On `cpu` they are those of
@@ -29,6 +30,7 @@
 //! others alone.
 
 mod cores;
+mod grouped;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +42,8 @@ use crate::nn::Mlp;
 use crate::train::{self, Options, Session, SharedData, TrainError};
 
 use cores::Cores;
+
+pub use grouped::Grouped;
 
 /// A network to train. `options.epochs` is the whole length of its schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,6 +227,8 @@ pub struct Population {
     networks: BTreeMap<Id, Network>,
     next: u64,
     cores: Option<Cores>,
+    /// Those that are trained by grouped launches.
+    grouped: Option<Grouped>,
     limit: u64,
 }
 
@@ -237,7 +243,8 @@ impl Population {
     /// The same on data that is on the device already; without a validation part, `val_loss` is NaN.
     pub fn on(data: SharedData) -> Population {
         let cores = (data.device().kind() == DeviceKind::Cpu).then(Cores::default);
-        Population { data, networks: BTreeMap::new(), next: 0, cores, limit: memory_of_one() }
+        let grouped = Grouped::on(data.clone()).ok();
+        Population { data, networks: BTreeMap::new(), next: 0, cores, grouped, limit: memory_of_one() }
     }
 
     /// The same with `threads` cores on `cpu`, at least 1; unless set, as many as large operations use.
@@ -267,12 +274,12 @@ impl Population {
 
     /// Number of networks.
     pub fn len(&self) -> usize {
-        self.networks.len()
+        self.networks.len() + self.grouped.as_ref().map_or(0, Grouped::len)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.len() == 0
     }
 
     /// Takes a network in. Errors: it is too large, or network, options and data do not fit.
@@ -287,6 +294,11 @@ impl Population {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
         let id = Id(self.next);
+        if let Some(grouped) = self.grouped.as_mut().filter(|_| Grouped::supports(&candidate)) {
+            grouped.insert(id, candidate)?;
+            self.next += 1;
+            return Ok(id);
+        }
         self.next += 1;
         let by = Trained::Graph(None);
         self.networks.insert(id, Network { candidate, by, history: vec![], failed: None, seconds: 0.0 });
@@ -310,12 +322,28 @@ impl Population {
             Some(cores) => cores.for_each(networks, |network| network.advance_graph(data, epochs)),
             None => networks.into_iter().for_each(|network| network.advance_graph(data, epochs)),
         }
-        ids.iter().map(|&id| self.network(id)?.outcome()).collect()
+        if let Some(grouped) = &mut self.grouped {
+            grouped.advance(ids, epochs);
+        }
+        ids.iter()
+            .map(|&id| match self.grouped(id) {
+                Some(grouped) => grouped.outcome(id),
+                None => self.network(id)?.outcome(),
+            })
+            .collect()
+    }
+
+    /// The grouped launches, if they train network `id`.
+    fn grouped(&self, id: Id) -> Option<&Grouped> {
+        self.grouped.as_ref().filter(|grouped| grouped.contains(id))
     }
 
     /// Forgets a network: what it held is free for others.
     pub fn remove(&mut self, id: Id) {
         self.networks.remove(&id);
+        if let Some(grouped) = &mut self.grouped {
+            grouped.remove(id);
+        }
     }
 
     fn network(&self, id: Id) -> Result<&Network, Failure> {
@@ -324,11 +352,17 @@ impl Population {
 
     /// A network's epochs so far.
     pub fn history(&self, id: Id) -> Result<&[Progress], Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.history(id);
+        }
         Ok(&self.network(id)?.history)
     }
 
     /// A network's trainable numbers as they are now, in order of definition. Errors: no such network; it failed.
     pub fn parameters(&self, id: Id) -> Result<Vec<Tensor>, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.parameters(id);
+        }
         let model = self.model(id)?;
         let tensor = |p: crate::nn::Parameter| -> Result<Tensor, Failure> {
             let values = model.parameter(&p.name)?;
@@ -339,6 +373,9 @@ impl Population {
 
     /// A network as it is now. Errors: no such network; it failed.
     pub fn model(&self, id: Id) -> Result<train::Model, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.model(id);
+        }
         let network = self.network(id)?;
         if let Some(failure) = &network.failed {
             return Err(failure.clone());

@@ -85,7 +85,7 @@ fn label(optimizer: &Optimizer) -> String {
 }
 
 /// How an initialiser is called.
-fn init_name(init: WeightInit) -> &'static str {
+pub(super) fn init_name(init: WeightInit) -> &'static str {
     match init {
         WeightInit::Torch => "torch",
         WeightInit::KaimingNormal => "kaiming_normal",
@@ -94,7 +94,7 @@ fn init_name(init: WeightInit) -> &'static str {
 }
 
 /// How a normalisation is called.
-fn norm_name(norm: Norm) -> &'static str {
+pub(super) fn norm_name(norm: Norm) -> &'static str {
     match norm {
         Norm::None => "none",
         Norm::Layer => "layer",
@@ -213,6 +213,11 @@ impl NetworkSpace {
     /// on latency without a model. Limits that nothing meets show when a point is drawn.
     pub fn space(&self) -> Result<Space, SearchError> {
         self.check()?;
+        if self.needs_latency() {
+            return Err(SearchError::Space(
+                "max_latency needs a model of latencies: calibrate one, or give latency_model".into(),
+            ));
+        }
         let mut collect = Collect { space: self, parameters: vec![] };
         self.walk(&mut collect);
         if collect.parameters.is_empty() {

@@ -43,6 +43,7 @@
 //! significant digits.
 
 mod codec;
+mod file;
 mod limits;
 mod values;
 
@@ -159,6 +160,7 @@ impl NetworkSpace {
             .momentum(0.8..=0.98)
             .lr(1e-4..=3e-2)
             .weight_decay(1e-6..=1e-1)
+            .smoothing(0.0..=0.2)
             .batch(if batches.is_empty() { vec![rows.clamp(1, 16)] } else { batches })
     }
 
@@ -346,11 +348,6 @@ impl NetworkSpace {
             && !(latency.is_finite() && latency > 0.0)
         {
             return bad(format!("max_latency of {latency} s: give a positive number of seconds"));
-        }
-        if self.needs_latency() {
-            return bad(
-                "max_latency needs a model of latencies: calibrate one, or give [latency_model]".into()
-            );
         }
         Ok(())
     }
