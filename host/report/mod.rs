@@ -8,7 +8,6 @@
 pub mod figure;
 mod found;
 pub mod html;
-pub mod outcome;
 pub mod search;
 pub mod stats;
 pub mod svg;

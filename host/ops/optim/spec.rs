@@ -106,16 +106,6 @@ impl Optimizer {
         self
     }
 
-    /// The weight decay, coupled or not.
-    pub fn weight_decay(&self) -> f64 {
-        match *self {
-            Optimizer::Sgd { weight_decay, .. }
-            | Optimizer::RmsProp { weight_decay, .. }
-            | Optimizer::Adam { weight_decay, .. }
-            | Optimizer::AdamW { weight_decay, .. } => weight_decay,
-        }
-    }
-
     /// With these betas (Adam and AdamW).
     pub fn with_betas(mut self, first: f64, second: f64) -> Optimizer {
         if let Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } = &mut self {

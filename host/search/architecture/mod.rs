@@ -56,30 +56,6 @@ pub struct Recipe {
     pub clip_norm: Option<f32>,
 }
 
-impl Recipe {
-    /// The recipe as pairs of a name and a value, for tables; trained for `epochs`.
-    pub fn words(&self, epochs: usize) -> Vec<(String, String)> {
-        let mut words = vec![
-            ("optimiser".to_owned(), self.optimizer.name().to_owned()),
-            ("learning rate".into(), number(self.learning_rate)),
-            ("minibatch".into(), self.batch.to_string()),
-            ("epochs".into(), epochs.to_string()),
-            ("schedule".into(), self.schedule.to_string()),
-        ];
-        let decay = self.optimizer.weight_decay();
-        if decay > 0.0 {
-            words.insert(2, ("weight decay".into(), number(decay)));
-        }
-        if self.smoothing > 0.0 {
-            words.push(("label smoothing".into(), number(self.smoothing)));
-        }
-        if let Some(norm) = self.clip_norm {
-            words.push(("gradient norm limit".into(), number(norm)));
-        }
-        words
-    }
-}
-
 impl Default for Recipe {
     /// As [`Options::default`]; minibatches of 64.
     fn default() -> Recipe {
