@@ -49,16 +49,6 @@ impl States {
         self.lock().iter().map(|(name, e)| (name.clone(), e.ty.clone())).collect()
     }
 
-    /// Where a state that several networks share lives: nobody writes it any more. Error: no such state.
-    pub(crate) fn shared_slot(&self, name: &str) -> Result<Slot, DeviceError> {
-        let mut entries = self.lock();
-        let entry = entries
-            .get_mut(name)
-            .ok_or_else(|| DeviceError::Driver(format!("there is no state '{name}'")))?;
-        entry.shared = true;
-        Ok(Slot { address: entry.buffer.address(), len: entry.ty.len(), dtype: entry.ty.dtype })
-    }
-
     fn entry(&self, name: &str) -> Result<StateEntry, DeviceError> {
         let entries = self.lock();
         entries.get(name).cloned().ok_or_else(|| DeviceError::Driver(format!("there is no state '{name}'")))

@@ -1,6 +1,7 @@
 //! The whole program: contract for scripts, bad input, files, interruption.
 
 mod bad_input;
+mod bench_search;
 mod contract;
 mod files;
 mod resume;

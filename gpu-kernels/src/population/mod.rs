@@ -33,7 +33,7 @@ use cuda_std::prelude::*;
 
 pub use crate::collective::BLOCK;
 use loss::{Loss, Targets};
-use network::{Copy, OnChip};
+use network::{Copy, Dropout, OnChip};
 use table::{Network, CROSS_ENTROPY, RECORD_WORDS};
 
 /// Bytes of static shared memory that the kernel needs besides the dynamic, at most.
@@ -62,7 +62,7 @@ struct Part {
 /// - The parts have as many rows as given (`train_rows` at least 1), as wide as each network's inputs and outputs; with
 ///   cross-entropy `y` has a label a row. Each network's batch is at least 1, its order below `train_rows`.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, max_registers = 128))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, max_registers = 168))]
 pub unsafe fn population_train(
     count: u32,
     networks: *const Network,
@@ -113,7 +113,7 @@ unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
             let order = if training { order } else { core::ptr::null() };
             let targets = Targets { y: part.y, order, first: start };
             let now = begin + u64::from(step);
-            let dropout = if training { Some([now as u32, (now >> 32) as u32]) } else { None };
+            let dropout = Dropout { on: training, step: [now as u32, (now >> 32) as u32] };
             chip.gather(part.x, targets, rows);
             chip.forward(rows, dropout);
             // Smoothing is a means of training: evaluations do without.

@@ -14,6 +14,16 @@ use crate::collective::{group_all, quotient, Sum, LOG2_BLOCK};
 use crate::philox::{philox4x32_10, uniform};
 use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
 
+/// Which dropout a pass draws. (An `Option` of the step would leave its words undefined where there is none, and the compiler
+/// moves undefined words about.)
+#[derive(Clone, Copy)]
+pub struct Dropout {
+    /// Whether elements are dropped at all: in training.
+    pub on: bool,
+    /// The step, low and high word.
+    pub step: [u32; 2],
+}
+
 /// A network and where its block's shared memory begins.
 #[derive(Clone, Copy)]
 pub struct OnChip<'a> {
@@ -147,12 +157,12 @@ impl OnChip<'_> {
         thread::sync_threads();
     }
 
-    /// The outputs of every layer for the `rows` samples on the chip. `dropout`: the step's low and high word, or none.
+    /// The outputs of every layer for the `rows` samples on the chip.
     ///
     /// # Safety
     /// - As [`copy`](OnChip::copy).
     #[inline(always)]
-    pub unsafe fn forward(&self, rows: u32, dropout: Option<[u32; 2]>) {
+    pub unsafe fn forward(&self, rows: u32, dropout: Dropout) {
         let mut l = 0;
         while l < self.net.depth {
             let layer = self.layer(l);
@@ -193,25 +203,18 @@ impl OnChip<'_> {
     /// # Safety
     /// - As [`copy`](OnChip::copy).
     #[inline(always)]
-    unsafe fn masked(
-        &self,
-        layer: &Layer,
-        rows: u32,
-        dropout: Option<[u32; 2]>,
-        mut each: impl FnMut(u32, f32),
-    ) {
+    unsafe fn masked(&self, layer: &Layer, rows: u32, dropout: Dropout, mut each: impl FnMut(u32, f32)) {
         let elements = rows * layer.units;
         let mut quad = thread::thread_idx_x();
         while 4 * quad < elements {
             let mut words = [u32::MAX; 4];
             let mut p = 0.0;
             let mut scale = 1.0;
-            if let Some([low, high]) = dropout {
-                if layer.dropout > 0.0 {
-                    words = philox4x32_10([quad, layer.stream, low, high], self.net.seed);
-                    p = layer.dropout;
-                    scale = layer.keep_scale;
-                }
+            if dropout.on && layer.dropout > 0.0 {
+                let [low, high] = dropout.step;
+                words = philox4x32_10([quad, layer.stream, low, high], self.net.seed);
+                p = layer.dropout;
+                scale = layer.keep_scale;
             }
             // The words move through the first register, as the sums of a product do.
             let mut i = 4 * quad;
@@ -234,7 +237,7 @@ impl OnChip<'_> {
     /// # Safety
     /// - As [`copy`](OnChip::copy), after [`forward`](OnChip::forward) with the same `rows` and `dropout`.
     #[inline(always)]
-    pub unsafe fn backward(&self, rows: u32, dropout: Option<[u32; 2]>) {
+    pub unsafe fn backward(&self, rows: u32, dropout: Dropout) {
         let gradient = self.gradient();
         let mut l = self.net.depth;
         while l > 0 {

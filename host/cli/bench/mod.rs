@@ -1,10 +1,11 @@
-//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers and the generator on a
-//! table.
+//! `bench`: time of a training step, of one operation, of training or scoring a population, of a suggestion; samplers and the
+//! generator on a table.
 
 mod generator;
 mod mlp;
 mod op;
 mod population;
+mod score;
 mod search;
 mod study;
 mod suggest;
@@ -24,7 +25,8 @@ Examples:
   ironwarp bench population --networks 256 --epochs 5
   ironwarp bench search --table nasbench201
   ironwarp bench suggest
-  ironwarp bench generator --table nasbench201";
+  ironwarp bench generator --table nasbench201
+  ironwarp bench score --scores naswot,swap,synflow";
 
 /// Measure a training step, an operation, a population or a search.
 #[derive(clap::Args)]
@@ -44,6 +46,7 @@ enum What {
     Search(search::Args),
     Suggest(suggest::Args),
     Generator(generator::Args),
+    Score(score::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -55,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Search(args) => search::run(args),
         What::Suggest(args) => suggest::run(args),
         What::Generator(args) => generator::run(args),
+        What::Score(args) => score::run(args),
     }
 }
 

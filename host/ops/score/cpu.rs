@@ -151,7 +151,7 @@ struct Place {
 }
 
 /// The places of a network's layers.
-fn places<'a>(layers: &'a [Layer], n: usize) -> impl Iterator<Item = (usize, &'a Layer, Place)> {
+fn places(layers: &[Layer], n: usize) -> impl Iterator<Item = (usize, &Layer, Place)> {
     let (mut at, mut weight) = (0, 0);
     layers.iter().enumerate().map(move |(l, layer)| {
         let place = Place { at, len: n * layer.units, weight, weights: layer.inputs * layer.units };
