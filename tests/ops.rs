@@ -181,6 +181,7 @@ fn every_kernel_belongs_to_an_operation() {
     let mut used: Vec<&str> = registry().iter().flat_map(|e| e.kernels.iter().copied()).collect();
     // Those that work on populations, outside graphs.
     used.extend(ironwarp::ops::score::KERNELS);
+    used.extend(ironwarp::ops::population::KERNELS);
     used.extend(ironwarp::ops::grouped::KERNELS);
     used.extend(ironwarp::ops::population::KERNELS);
     let tutorial = ["saxpy"];
