@@ -9,6 +9,7 @@ pub mod graph;
 pub mod nn;
 pub mod ops;
 pub mod real;
+pub mod report;
 pub mod search;
 pub mod train;
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes tests/golden/pytorch.json: what PyTorch computes, for tests/golden.rs.
 
-Losses with their gradients, activations with their derivatives, softmax and log-softmax, optimiser trajectories, and
-clipping by the global norm. Everything is computed in double precision on the CPU from inputs that are exact in single
+Losses with their gradients, activations with their derivatives, softmax and log-softmax, optimiser trajectories,
+clipping by the global norm, and layer and batch normalisation. Everything is computed in double precision on the CPU from inputs that are exact in single
 precision, from fixed seeds, so that the file is the same whenever it is made.
 
     python3 -m venv venv && venv/bin/pip install torch && venv/bin/python scripts/golden-pytorch.py
@@ -158,6 +158,32 @@ def clipping():
     return out
 
 
+def norms():
+    # Constants as single precision holds them.
+    eps, momentum = (float(torch.tensor(c, dtype=torch.float32)) for c in (1e-5, 0.1))
+    out = []
+    # n / (n - 1) is exact in single precision for these numbers of samples.
+    for name, shapes in [("layer", [(1, 1), (1, 7), (3, 5), (16, 10), (2, 131)]),
+                         ("batch", [(2, 1), (3, 7), (5, 5), (17, 10), (129, 3)])]:
+        for rows, n in shapes:
+            x = rand(rows, n).requires_grad_()
+            weight, bias = (rand(n, lo=-2.0, hi=2.0).requires_grad_() for _ in range(2))
+            c = rand(rows, n, lo=-1.0, hi=1.0)
+            mean, var = rand(n), rand(n, lo=0.5, hi=3.0)
+            case = {"name": name, "shape": [rows, n], "x": numbers(x), "weight": numbers(weight), "bias": numbers(bias),
+                    "cotangent": numbers(c), "running_mean": numbers(mean), "running_var": numbers(var)}
+            if name == "layer":
+                y = F.layer_norm(x, (n,), weight, bias, eps)
+            else:
+                case["inference"] = numbers(F.batch_norm(x, mean, var, weight, bias, False, momentum, eps))
+                y = F.batch_norm(x, mean, var, weight, bias, True, momentum, eps)
+                case["new_mean"], case["new_var"] = numbers(mean), numbers(var)
+            (y * c).sum().backward()
+            out.append({**case, "y": numbers(y), "grad_x": numbers(x.grad), "grad_weight": numbers(weight.grad),
+                        "grad_bias": numbers(bias.grad)})
+    return out
+
+
 def main():
     golden = {
         "torch": torch.__version__.split("+")[0],
@@ -166,6 +192,7 @@ def main():
         "softmax": softmaxes(),
         "optimizers": optimizers(),
         "clipping": clipping(),
+        "norms": norms(),
     }
     path = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "pytorch.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use ironwarp::device::Device;
 use ironwarp::graph::{Executor, Graph, HostTensor, Plan, States, Value};
+use ironwarp::nn::norm::{Affine, Running, batch_norm, layer_norm, running_norm};
 use ironwarp::ops::TensorType;
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
@@ -272,5 +273,37 @@ fn clipping_by_the_global_norm() {
         let mut want = vec![(norm, vec![case["norm"].as_f64().unwrap()])];
         want.extend(clipped.iter().zip(case["clipped"].as_array().unwrap()).map(|(&v, w)| (v, numbers(w))));
         check(&format!("clipping to {max_norm}"), g, &given, &want, 1e-3);
+    }
+}
+
+#[test]
+fn layer_and_batch_normalisation() {
+    for case in golden("norms") {
+        let (name, shape) = (text(&case["name"]), shape(&case["shape"]));
+        let mut g = Graph::new();
+        let x = g.input("x", TensorType::f32(shape.clone())).unwrap();
+        let mut feature = |name: &str| g.input(name, TensorType::f32([shape[1]])).unwrap();
+        let affine = Affine { gain: feature("weight"), shift: feature("bias") };
+        let running = Running { mean: feature("running_mean"), variance: feature("running_var") };
+        let mut want = vec![];
+        let y = if name == "layer" {
+            layer_norm(&mut g, x, affine).unwrap()
+        } else {
+            let inference = running_norm(&mut g, x, affine, running).unwrap();
+            want.push((inference, numbers(&case["inference"])));
+            let (y, updated) = batch_norm(&mut g, x, affine, running).unwrap();
+            want.push((updated.mean, numbers(&case["new_mean"])));
+            want.push((updated.variance, numbers(&case["new_var"])));
+            y
+        };
+        let c = g.constant(&singles(&case["cotangent"]), &shape).unwrap();
+        let grads = g.vjps(&[(y, c)], &[x, affine.gain, affine.shift]).unwrap();
+        want.push((y, numbers(&case["y"])));
+        for (grad, key) in grads.into_iter().zip(["grad_x", "grad_weight", "grad_bias"]) {
+            want.push((grad, numbers(&case[key])));
+        }
+        let given = ["x", "weight", "bias", "running_mean", "running_var"]
+            .map(|key| (key, Given::Real(singles(&case[key]))));
+        check(&format!("{name} norm {shape:?}"), g, &given, &want, 1.0);
     }
 }

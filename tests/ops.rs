@@ -181,6 +181,8 @@ fn every_kernel_belongs_to_an_operation() {
     let mut used: Vec<&str> = registry().iter().flat_map(|e| e.kernels.iter().copied()).collect();
     // Those that work on populations, outside graphs.
     used.extend(ironwarp::ops::score::KERNELS);
+    used.extend(ironwarp::ops::grouped::KERNELS);
+    used.extend(ironwarp::ops::population::KERNELS);
     let tutorial = ["saxpy"];
     for kernel in module.kernels() {
         let name = kernel.name.as_str();

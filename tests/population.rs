@@ -2,11 +2,13 @@
 
 use ironwarp::Device;
 use ironwarp::data::{self, Dataset};
-use ironwarp::nn;
+use ironwarp::device::{SimOptions, Target};
+use ironwarp::nn::{self, Dense, Mlp, WeightInit};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
 use ironwarp::search::population::{Candidate, Failure, Population, Progress};
-use ironwarp::train::{Options, Schedule, Session, Trainer};
+use ironwarp::search::rng::Rng;
+use ironwarp::train::{Loss, Options, Schedule, Session, Trainer};
 
 /// The first `rows` of a built-in set, prepared, in two parts.
 fn parts(name: &str) -> (Dataset, Dataset) {
@@ -163,4 +165,192 @@ fn failures_stay_with_their_network() {
     let failure = population.add(Candidate { net: wrong, options: options(0) }).expect_err("13 features");
     assert!(failure.to_string().contains("13 features"), "{failure}");
     assert_eq!(population.len(), 2);
+}
+
+/// `rows` samples of `inputs` features, with labels below `outputs` or as many numbers.
+fn random_data(rng: &mut Rng, rows: usize, inputs: usize, outputs: usize, labels: bool) -> Dataset {
+    let mut text: Vec<String> = (0..inputs).map(|j| format!("x{j}")).collect();
+    text.push("y".into());
+    let mut csv = text.join(",") + "\n";
+    for r in 0..rows {
+        let mut row: Vec<String> = (0..inputs).map(|_| format!("{:.4}", rng.uniform() * 2.0 - 1.0)).collect();
+        row.push(if labels {
+            // Every class occurs, also in a small part.
+            format!("c{}", if r < 3 * outputs { r % outputs } else { rng.below(outputs) })
+        } else {
+            format!("{:.4}", rng.normal())
+        });
+        csv += &(row.join(",") + "\n");
+    }
+    let folder = tempfile::tempdir().expect("makes a folder");
+    let path = folder.path().join("random.csv");
+    std::fs::write(&path, csv).expect("writes");
+    data::load(&path, &data::LoadOptions::default()).expect("loads")
+}
+
+/// A network and options of every kind that the chip takes: odd widths, each activation, dropout, skips, optimisers,
+/// losses, schedules, clipping, a last minibatch that is smaller.
+fn random_candidate(rng: &mut Rng, number: usize, inputs: usize, outputs: usize, labels: bool) -> Candidate {
+    let mut fan_in = inputs;
+    let mut layers: Vec<Dense> = (0..rng.below(3) + usize::from(number > 0))
+        .map(|l| {
+            let skip = rng.below(3) == 0;
+            let units = if skip { fan_in } else { 1 + rng.below(9) };
+            fan_in = units;
+            let activation = Activation::ALL[(number + 5 * l) % Activation::ALL.len()];
+            let dropout = if rng.below(3) == 0 { 0.3 } else { 0.0 };
+            Dense { skip, dropout, ..Dense::new(units, activation) }
+        })
+        .collect();
+    layers.push(Dense::new(outputs, Activation::Identity));
+    let init = [WeightInit::Torch, WeightInit::KaimingNormal, WeightInit::XavierUniform][rng.below(3)];
+    let decay = if rng.below(2) == 0 { 0.05 } else { 0.0 };
+    let optimizer = match number % 7 {
+        0 => Optimizer::sgd(),
+        1 => Optimizer::sgd().with_momentum(0.8),
+        2 => Optimizer::sgd().with_momentum(0.8).with_nesterov(),
+        3 => Optimizer::rmsprop(),
+        4 => Optimizer::rmsprop().with_momentum(0.5),
+        5 => Optimizer::adam(),
+        _ => Optimizer::adamw(),
+    }
+    .with_weight_decay(decay);
+    let loss = match (labels, number % 4) {
+        (true, _) => None,
+        (false, 0) => Some(Loss::BceWithLogits),
+        (false, 1) => Some(Loss::Mae),
+        (false, 2) => Some(Loss::Huber { delta: 0.7 }),
+        (false, _) => Some(Loss::Mse),
+    };
+    let options = Options {
+        epochs: 2,
+        batch: Some(5 + rng.below(14)),
+        learning_rate: 3e-3,
+        schedule: [Schedule::Constant, Schedule::Cosine, Schedule::OneCycle][rng.below(3)],
+        warmup_epochs: if rng.below(3) == 0 { 0.5 } else { 0.0 },
+        optimizer,
+        loss,
+        smoothing: if rng.below(2) == 0 { 0.1 } else { 0.0 },
+        clip_norm: (rng.below(2) == 0).then_some(0.5),
+        seed: rng.u64(),
+        ..Options::default()
+    };
+    Candidate { net: Mlp { inputs, layers, init }, options }
+}
+
+/// Devices that run the shipped PTX under every check: both targets, the second in a shuffled order.
+fn simulators() -> [Device; 2] {
+    let sm_90a = SimOptions { target: Target::Sm90a, seed: 9, ..SimOptions::default() };
+    [Device::sim(), Device::sim_with(sm_90a)]
+}
+
+#[test]
+fn a_chip_computes_what_the_graph_computes() {
+    for (case, labels) in [(0, true), (1, false)] {
+        let mut rng = Rng::new(11, 1, case);
+        let (inputs, outputs) = (if labels { 6 } else { 5 }, if labels { 4 } else { 1 });
+        let split = random_data(&mut rng, 44, inputs, outputs, labels).standardized();
+        let split = split.stratified_split(0.7, 1).expect("splits");
+        let candidates: Vec<Candidate> =
+            (0..14).map(|n| random_candidate(&mut rng, n, inputs, outputs, labels)).collect();
+        let open = |device: &Device| Population::new(device, &split.train, &split.test).expect("opens");
+        for device in simulators() {
+            let mut cpu = open(&Device::cpu());
+            let mut sim = open(&device);
+            let add = |p: &mut Population| -> Vec<_> {
+                candidates.iter().map(|c| p.add(c.clone()).expect("fits")).collect()
+            };
+            let (cpu_ids, sim_ids) = (add(&mut cpu), add(&mut sim));
+            for (c, s) in cpu_ids.iter().zip(&sim_ids) {
+                let of = |p: &Population, id| p.parameters(id).expect("there");
+                assert_eq!(of(&cpu, *c), of(&sim, *s), "the initial parameters have the same bits");
+            }
+            let launches = device.stats().launches;
+            let on_chip = sim.advance(&sim_ids, 2);
+            assert_eq!(device.stats().launches - launches, 1, "one launch for all networks and epochs");
+            let by_graph = cpu.advance(&cpu_ids, 2);
+            for (n, candidate) in candidates.iter().enumerate() {
+                let what = format!("{candidate:?}");
+                let (a, b) = (on_chip[n].as_ref().expect(&what), by_graph[n].as_ref().expect(&what));
+                // Each step adds a few roundings of sums of up to 30 terms; the optimisers' quotients of small numbers
+                // enlarge them, up to lr for a gradient of rounding errors.
+                let steps = f64::from(2 * 30u32.div_ceil(5));
+                let tolerance = steps * 64.0 * f64::from(f32::EPSILON) * 30f64.sqrt();
+                let close = |x: f64, y: f64| (x - y).abs() <= tolerance * (1.0 + y.abs());
+                assert!(close(a.train_loss, b.train_loss), "{a:?}\n{b:?}\n{what}");
+                assert!(close(a.val_loss, b.val_loss), "{a:?}\n{b:?}\n{what}");
+                assert_eq!(a.epoch, b.epoch);
+                assert_eq!(a.val_accuracy.is_some(), labels);
+                if let (Some(x), Some(y)) = (a.val_accuracy, b.val_accuracy) {
+                    assert!((x - y).abs() < 1.0 / 13.0, "{x} {y} {what}");
+                }
+                if let (Some(x), Some(y)) = (a.val_r2, b.val_r2) {
+                    assert!(close(x, y), "{x} {y} {what}");
+                }
+                let parameters = sim.parameters(sim_ids[n]).expect("there");
+                for (p, q) in parameters.iter().zip(cpu.parameters(cpu_ids[n]).expect("there")) {
+                    assert_eq!((&p.name, &p.shape), (&q.name, &q.shape));
+                    for (x, y) in p.values.iter().zip(&q.values) {
+                        let (x, y) = (f64::from(*x), f64::from(*y));
+                        assert!(close(x, y), "{}: {x} {y} {what}", p.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_launch_has_the_bits_of_several_and_of_each_network_alone() {
+    let mut rng = Rng::new(5, 1, 0);
+    let split =
+        random_data(&mut rng, 40, 6, 3, true).standardized().stratified_split(0.7, 1).expect("splits");
+    let candidates: Vec<Candidate> = (0..6).map(|n| random_candidate(&mut rng, n + 2, 6, 3, true)).collect();
+    let device = Device::sim();
+    let new = || Population::new(&device, &split.train, &split.test).expect("opens");
+    let together = population(new(), &candidates, &[2]);
+    assert_eq!(together, population(new(), &candidates, &[1, 1]));
+    let [_, shuffled] = simulators();
+    let other = Population::new(&shuffled, &split.train, &split.test).expect("opens");
+    assert_eq!(together, population(other, &candidates, &[2]), "both targets round alike");
+    for (candidate, result) in candidates.iter().zip(&together) {
+        assert_eq!(population(new(), std::slice::from_ref(candidate), &[2])[0], *result);
+    }
+
+    // One that diverges, one that is removed, one that joins late: the others do not notice.
+    let mut mixed = new();
+    let mut wild = candidates[2].clone();
+    wild.options =
+        Options { learning_rate: 1e30, optimizer: Optimizer::sgd(), clip_norm: None, ..wild.options };
+    let wild = mixed.add(wild).expect("fits");
+    let gone = mixed.add(candidates[0].clone()).expect("fits");
+    let kept: Vec<_> = candidates[1..].iter().map(|c| mixed.add(c.clone()).expect("fits")).collect();
+    let all: Vec<_> = [wild, gone].into_iter().chain(kept.clone()).collect();
+    let first = mixed.advance(&all, 1);
+    let failure = first[0].as_ref().expect_err("diverges");
+    assert!(matches!(failure, Failure::Diverged { step: 1.., epoch: 1, .. }), "{failure}");
+    assert!(first[1..].iter().all(Result::is_ok), "{first:?}");
+    mixed.remove(gone);
+    let late = mixed.add(candidates[0].clone()).expect("fits");
+    let bytes = device.stats().bytes_in_use;
+    let launches = device.stats().launches;
+    let second = mixed.advance(&[&[wild, gone, late][..], &kept].concat(), 1);
+    assert_eq!(device.stats().launches - launches, 1);
+    assert_eq!(second[0].as_ref().map_err(|e| e.to_string()).map(numbers), Err(failure.to_string()));
+    assert!(matches!(second[1], Err(Failure::Unknown(id)) if id == gone));
+    mixed.advance(&[late], 1)[0].as_ref().expect("trains");
+    for (id, (history, parameters)) in [late].iter().chain(&kept).zip(&together) {
+        let got: Vec<_> = mixed.history(*id).expect("there").iter().map(numbers).collect();
+        assert_eq!(got, *history);
+        let got: Vec<_> = mixed.parameters(*id).expect("there").iter().map(|t| bits(&t.values)).collect();
+        assert_eq!(got, *parameters);
+    }
+    // A model of it says the same of the validation part as the launch did.
+    let model = mixed.model(late).expect("there");
+    let loss = model.evaluate(&split.test).expect("evaluates").loss;
+    let said = mixed.history(late).expect("there")[1].val_loss;
+    assert!((loss - said).abs() < 1e-5 * (1.0 + said), "{loss} {said}");
+    drop(model);
+    [late].iter().chain(&kept).for_each(|&id| mixed.remove(id));
+    assert!(device.stats().bytes_in_use < bytes, "what was removed holds no memory");
 }

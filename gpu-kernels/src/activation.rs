@@ -11,7 +11,7 @@
 use cuda_std::prelude::*;
 
 use crate::math::{erf, exp, exp_m1, fma, sigmoid, softplus, tanh};
-use crate::vector::{load4, map4, quad, store4, switch, zip4};
+use crate::vector::{load4, map4, quad, store4, zip4};
 
 /// x
 pub const IDENTITY: u32 = 0;
@@ -239,12 +239,14 @@ pub fn derivative(kind: u32, param: f32, s: f32) -> f32 {
 
 /// `switch!` over every kind.
 macro_rules! for_kind {
-    ($value:expr, $kind:ident => $body:expr) => {
-        switch!($value, $kind in [
+    ($value:expr, $kind:ident => $body:expr) => {{
+        use $crate::activation::*;
+        $crate::vector::switch!($value, $kind in [
             RELU LEAKY_RELU ELU SELU GELU GELU_TANH SILU MISH SIGMOID TANH SOFTPLUS HARD_SWISH; IDENTITY
         ] => $body)
-    };
+    }};
 }
+pub(crate) use for_kind;
 
 /// y = activation(x), element by element; four elements a thread.
 ///

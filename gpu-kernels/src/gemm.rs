@@ -74,7 +74,7 @@ pub const SMALL: Tile = Tile { bm: 32, bn: 32, bk: 16, tm: 4, tn: 4 };
 
 /// One operand: op(X) is `rows x K` seen from the tile, where "rows" are M for A and N for B.
 #[derive(Clone, Copy)]
-struct Operand {
+pub(crate) struct Operand {
     data: *const f32,
     /// Distance of consecutive rows of the stored matrix.
     ld: u32,
@@ -85,6 +85,12 @@ struct Operand {
 }
 
 impl Operand {
+    /// The operand stored at `data`, with `ld` elements from one stored row to the next.
+    #[inline(always)]
+    pub(crate) fn new(data: *const f32, ld: u32, rows: u32, k: u32) -> Operand {
+        Operand { data, ld, rows, k, vector: is_aligned4(data) && ld % 4 == 0 }
+    }
+
     /// Four consecutive elements of a stored row: along k if `KC` (K-contiguous), else along the rows; 0 outside.
     #[inline(always)]
     unsafe fn quad<const KC: bool>(&self, row: u32, k: u32) -> [f32; 4] {
@@ -161,6 +167,15 @@ unsafe fn stash<const KC: bool, const ROWS: u32, const BK: u32, const THREADS: u
     }
 }
 
+/// What becomes of the sums of a tile.
+pub(crate) trait Finish: Copy {
+    /// Finishes four consecutive elements of a row and stores those inside C.
+    ///
+    /// # Safety
+    /// - What the epilogue's operands point to covers C; no other thread stores these elements.
+    unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]);
+}
+
 /// The epilogue's operands.
 #[derive(Clone, Copy)]
 struct Epilogue {
@@ -191,8 +206,9 @@ impl Epilogue {
         }
         activation::apply(self.activation, self.parameter, x)
     }
+}
 
-    /// Finishes four consecutive elements of a row and stores those inside C.
+impl Finish for Epilogue {
     #[inline(always)]
     unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]) {
         if row >= self.m || col >= self.n {
@@ -226,8 +242,13 @@ impl Epilogue {
 
 /// One tile of C: see the module's docs. `AKC` and `BKC` say which operands are K-contiguous (A not transposed,
 /// B transposed); `VA`, `VB` are the quads of each panel a thread moves, `QUADS` those of C it owns.
+///
+/// # Safety
+/// - All threads of a block of `THREADS` arrive with the same arguments; `shared` is the address of the tile's shared memory.
+/// - The operands cover their matrices, and `out` is [`Finish::store`]'s.
 #[inline(always)]
-unsafe fn tile<
+pub(crate) unsafe fn tile<
+    E: Finish,
     const AKC: bool,
     const BKC: bool,
     const BM: u32,
@@ -242,7 +263,7 @@ unsafe fn tile<
 >(
     a: Operand,
     b: Operand,
-    out: Epilogue,
+    out: E,
     row0: u32,
     col0: u32,
     shared: u32,
@@ -361,11 +382,10 @@ macro_rules! kernels {
                 let a = a.add(z as usize * stride_a as usize);
                 let b = b.add(z as usize * stride_b as usize);
                 let c = c.add(z as usize * stride_c as usize);
-                let a = Operand { data: a, ld: lda, rows: m, k, vector: is_aligned4(a) && lda % 4 == 0 };
-                let b = Operand { data: b, ld: ldb, rows: n, k, vector: is_aligned4(b) && ldb % 4 == 0 };
+                let (a, b) = (Operand::new(a, lda, m, k), Operand::new(b, ldb, n, k));
                 let vector = is_aligned4(c) && ldc % 4 == 0;
                 let out = Epilogue { alpha, beta, c, ldc, m, n, bias, activation, parameter, vector };
-                tile::<$akc, $bkc, { T.bm }, { T.bn }, { T.bk }, { T.tm }, { T.tn },
+                tile::<_, $akc, $bkc, { T.bm }, { T.bn }, { T.bk }, { T.tm }, { T.tn },
                     { (T.bm * T.bk / 4 / T.threads()) as usize },
                     { (T.bn * T.bk / 4 / T.threads()) as usize },
                     { (T.tm * T.tn / 4) as usize },

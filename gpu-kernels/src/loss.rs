@@ -27,6 +27,50 @@ unsafe fn block_sum(loss: f32, scale: f32, partial: *mut f32) {
     }
 }
 
+/// The loss of one row of softmax cross-entropy, as `cross_entropy_rows` defines it: what this lane has of it. Element j of
+/// the gradient, before the division by the number of rows, goes to `gradient(j, value)`. `len` is 0 past the last row, and
+/// then `label` is read nowhere.
+///
+/// # Safety
+/// - All threads of the block of [`BLOCK`] arrive, with the same `log2`; `x` has `len` elements.
+#[inline(always)]
+pub(crate) unsafe fn cross_entropy_row(
+    x: *const f32,
+    label: usize,
+    n: u32,
+    (len, lane, log2): (usize, usize, u32),
+    smoothing: f32,
+    gradient: impl Fn(usize, f32),
+) -> f32 {
+    let (m, s) = exp_sum(x, len, lane, log2);
+    let valid = label < len;
+    let on = 1.0 - smoothing;
+    let off = smoothing / n as f32;
+    // NaN poisons the row when the label is outside; nothing is read there.
+    let inverse = if valid { 1.0 / s } else { f32::NAN };
+    // What a lane has of the loss beyond ln s: -(1 - e) (x[label] - m) - e / n * (x - m), summed over the row.
+    let mut part = 0.0;
+    let mut j = lane;
+    while j < len {
+        let d = *x.add(j) - m;
+        let target = if j == label { on + off } else { off };
+        // 0 * infinity is NaN: a class without weight must not count, even if its logit is minus infinity.
+        part -= if target == 0.0 { 0.0 } else { target * d };
+        gradient(j, exp(d) * inverse - target);
+        j += 1 << log2;
+    }
+    let log = if lane == 0 && len > 0 {
+        if valid {
+            ln(s)
+        } else {
+            f32::NAN
+        }
+    } else {
+        0.0
+    };
+    part + log
+}
+
 /// Softmax cross-entropy with label smoothing e, as PyTorch defines it: with p = softmax(x), the row's loss is
 /// `-(1 - e) ln p[label] - e / n * sum of ln p`, and the gradient `(p - (1 - e) [j == label] - e / n) * inverse_rows`.
 /// A label of n or more makes the row's loss and gradient NaN.
@@ -50,41 +94,77 @@ pub unsafe fn cross_entropy_rows(
 ) {
     let (row, lane, len) = my_row(rows, n, log2);
     let at = row * n as usize;
-    let (m, s) = exp_sum(x.wrapping_add(at), len, lane, log2);
     let label = if len > 0 { *labels.add(row) as usize } else { 0 };
-    let valid = label < len;
-    let on = 1.0 - smoothing;
-    let off = smoothing / n as f32;
-    // NaN poisons the row when the label is outside; nothing is read there.
-    let inverse = if valid { 1.0 / s } else { f32::NAN };
-    // What a lane has of the loss beyond ln s: -(1 - e) (x[label] - m) - e / n * (x - m), summed over the row.
-    let mut part = 0.0;
-    let mut j = lane;
-    while j < len {
-        let d = *x.add(at + j) - m;
-        let target = if j == label { on + off } else { off };
-        // 0 * infinity is NaN: a class without weight must not count, even if its logit is minus infinity.
-        part -= if target == 0.0 { 0.0 } else { target * d };
-        *dx.add(at + j) = (exp(d) * inverse - target) * inverse_rows;
-        j += 1 << log2;
-    }
-    let log = if lane == 0 && len > 0 {
-        if valid {
-            ln(s)
-        } else {
-            f32::NAN
-        }
-    } else {
-        0.0
-    };
-    block_sum(part + log, scale, partial);
+    let store = |j, g: f32| *dx.add(at + j) = g * inverse_rows;
+    let loss = cross_entropy_row(x.wrapping_add(at), label, n, (len, lane, log2), smoothing, store);
+    block_sum(loss, scale, partial);
 }
 
-/// The elements of this thread: first, last and step of a grid-stride loop.
+/// Binary cross-entropy with logits of `x` against `t`: the loss and its derivative by x.
 #[inline(always)]
-fn my_elements(n: u32) -> (usize, usize, usize) {
-    let first = thread::block_idx_x() as usize * BLOCK as usize + thread::thread_idx_x() as usize;
-    (first, n as usize, thread::grid_dim_x() as usize * BLOCK as usize)
+pub(crate) fn bce(x: f32, t: f32) -> (f32, f32) {
+    let e = exp(-x.abs());
+    // `x < 0` is false for NaN, which then comes through.
+    let positive = if x < 0.0 { 0.0 } else { x };
+    let sigmoid = (if x < 0.0 { e } else { 1.0 }) / (1.0 + e);
+    ((positive - x * t) + ln_1p(e), sigmoid - t)
+}
+
+/// Squared error: the loss and its derivative by x.
+#[inline(always)]
+pub(crate) fn mse(x: f32, t: f32) -> (f32, f32) {
+    let d = x - t;
+    (d * d, 2.0 * d)
+}
+
+/// Absolute error: the loss and its derivative by x, 0 at 0.
+#[inline(always)]
+pub(crate) fn mae(x: f32, t: f32) -> (f32, f32) {
+    let d = x - t;
+    // A difference of zero or NaN stays what it is.
+    let sign = if d > 0.0 {
+        1.0
+    } else if d < 0.0 {
+        -1.0
+    } else {
+        d
+    };
+    (d.abs(), sign)
+}
+
+/// Huber's loss, quadratic up to `delta`: the loss and its derivative by x.
+#[inline(always)]
+pub(crate) fn huber(delta: f32, x: f32, t: f32) -> (f32, f32) {
+    let d = x - t;
+    let a = d.abs();
+    let clamped = if d > delta { delta } else { d };
+    let clamped = if clamped < -delta { -delta } else { clamped };
+    (if a < delta { 0.5 * d * d } else { delta * (a - 0.5 * delta) }, clamped)
+}
+
+/// Applies `f(prediction, target) -> (loss, derivative)` to this thread's elements, in a grid-stride loop.
+///
+/// # Safety
+/// - `x`, `t` and `dx` have `n` elements, `partial` one a block; all threads of the block arrive.
+#[inline(always)]
+unsafe fn pointwise(
+    n: u32,
+    (inverse, scale): (f32, f32),
+    x: *const f32,
+    t: *const f32,
+    dx: *mut f32,
+    partial: *mut f32,
+    f: impl Fn(f32, f32) -> (f32, f32),
+) {
+    let mut i = thread::block_idx_x() as usize * BLOCK as usize + thread::thread_idx_x() as usize;
+    let mut sum = 0.0;
+    while i < n as usize {
+        let (loss, slope) = f(*x.add(i), *t.add(i));
+        sum += loss;
+        *dx.add(i) = slope * inverse;
+        i += thread::grid_dim_x() as usize * BLOCK as usize;
+    }
+    block_sum(sum, scale, partial);
 }
 
 /// Binary cross-entropy with logits: `max(x, 0) - x t + ln(1 + e^-|x|)`, gradient `(sigmoid(x) - t) * inverse`.
@@ -102,19 +182,7 @@ pub unsafe fn bce_with_logits_loss(
     dx: *mut f32,
     partial: *mut f32,
 ) {
-    let (mut i, end, step) = my_elements(n);
-    let mut loss = 0.0;
-    while i < end {
-        let (x, t) = (*x.add(i), *t.add(i));
-        let e = exp(-x.abs());
-        // `x < 0` is false for NaN, which then comes through.
-        let positive = if x < 0.0 { 0.0 } else { x };
-        loss += (positive - x * t) + ln_1p(e);
-        let sigmoid = (if x < 0.0 { e } else { 1.0 }) / (1.0 + e);
-        *dx.add(i) = (sigmoid - t) * inverse;
-        i += step;
-    }
-    block_sum(loss, scale, partial);
+    pointwise(n, (inverse, scale), x, t, dx, partial, bce);
 }
 
 /// Squared error `(x - t)^2`, gradient `2 (x - t) * inverse`.
@@ -132,15 +200,7 @@ pub unsafe fn mse_loss(
     dx: *mut f32,
     partial: *mut f32,
 ) {
-    let (mut i, end, step) = my_elements(n);
-    let mut loss = 0.0;
-    while i < end {
-        let d = *x.add(i) - *t.add(i);
-        loss += d * d;
-        *dx.add(i) = 2.0 * d * inverse;
-        i += step;
-    }
-    block_sum(loss, scale, partial);
+    pointwise(n, (inverse, scale), x, t, dx, partial, mse);
 }
 
 /// Absolute error `|x - t|`, gradient `sign(x - t) * inverse` with sign(0) = 0.
@@ -158,22 +218,7 @@ pub unsafe fn mae_loss(
     dx: *mut f32,
     partial: *mut f32,
 ) {
-    let (mut i, end, step) = my_elements(n);
-    let mut loss = 0.0;
-    while i < end {
-        let d = *x.add(i) - *t.add(i);
-        loss += d.abs();
-        // A difference of zero or NaN stays what it is.
-        *dx.add(i) = if d > 0.0 {
-            inverse
-        } else if d < 0.0 {
-            -inverse
-        } else {
-            d
-        };
-        i += step;
-    }
-    block_sum(loss, scale, partial);
+    pointwise(n, (inverse, scale), x, t, dx, partial, mae);
 }
 
 /// Huber's loss: `d^2 / 2` for `|d| < delta`, else `delta (|d| - delta / 2)`, with d = x - t; gradient d clamped to
@@ -193,16 +238,5 @@ pub unsafe fn huber_loss(
     dx: *mut f32,
     partial: *mut f32,
 ) {
-    let (mut i, end, step) = my_elements(n);
-    let mut loss = 0.0;
-    while i < end {
-        let d = *x.add(i) - *t.add(i);
-        let a = d.abs();
-        loss += if a < delta { 0.5 * d * d } else { delta * (a - 0.5 * delta) };
-        let clamped = if d > delta { delta } else { d };
-        let clamped = if clamped < -delta { -delta } else { clamped };
-        *dx.add(i) = clamped * inverse;
-        i += step;
-    }
-    block_sum(loss, scale, partial);
+    pointwise(n, (inverse, scale), x, t, dx, partial, |x, t| huber(delta, x, t));
 }

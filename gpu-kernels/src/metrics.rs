@@ -10,8 +10,11 @@ use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
 /// The position of the largest of the `n` elements at `x`, in every thread of the group.
+///
+/// # Safety
+/// - As [`group_all`]; `x` has `n` elements.
 #[inline(always)]
-unsafe fn predict(x: *const f32, n: usize, lane: usize, log2: u32) -> u32 {
+pub(crate) unsafe fn predict(x: *const f32, n: usize, lane: usize, log2: u32) -> u32 {
     let mut acc = ArgMax::identity();
     let mut j = lane;
     while j < n {

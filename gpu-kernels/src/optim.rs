@@ -44,8 +44,10 @@ pub const DECAY: usize = 3;
 /// Weight of the gradient in SGD's momentum buffer.
 pub const GRAD_WEIGHT: usize = 4;
 
-/// Runs `rule(parameter, gradient, first, second) -> (parameter, first, second)` over this block's chunk, with `MOMENTS`
-/// of the two moments in memory.
+/// The tensors of a chunk: addresses of parameter, gradient, first and second moment, and the number of elements.
+pub(crate) type Chunk = ([u64; 4], u32);
+
+/// Runs `rule` over this block's chunk of `table`; see [`update_chunk`].
 ///
 /// # Safety
 /// - `table` covers [`UPDATE_WORDS`] words a block; each chunk's tensors cover its length and do not overlap.
@@ -56,11 +58,25 @@ unsafe fn update<const MOMENTS: u32>(
     rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32),
 ) {
     // SAFETY: table covers this block's words; scale is null or one number (the kernel's contract).
-    let (p, g, m, v, len, scale) = unsafe {
-        let chunk = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
+    unsafe {
+        let w = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
         let scale = if scale.is_null() { 1.0 } else { *scale };
-        (*chunk, *chunk.add(1), *chunk.add(2), *chunk.add(3), *chunk.add(4) as u32, scale)
-    };
+        let chunk = ([*w, *w.add(1), *w.add(2), *w.add(3)], *w.add(4) as u32);
+        update_chunk::<MOMENTS>(chunk, scale, rule);
+    }
+}
+
+/// Runs `rule(parameter, gradient * scale, first, second) -> (parameter, first, second)` over a chunk by a block of
+/// [`OPTIM_BLOCK`], with `MOMENTS` of the two moments in memory.
+///
+/// # Safety
+/// - The chunk's tensors cover its length and do not overlap; no other block has them.
+#[inline(always)]
+pub(crate) unsafe fn update_chunk<const MOMENTS: u32>(
+    ([p, g, m, v], len): Chunk,
+    scale: f32,
+    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32),
+) {
     // Quads where all tensors are aligned, the rest one by one.
     let quads = if (p | g | m | v) & 15 == 0 { len / 4 } else { 0 };
     let (p, g, m, v) = (p as *mut f32, g as *const f32, m as *mut f32, v as *mut f32);
@@ -108,6 +124,63 @@ unsafe fn update<const MOMENTS: u32>(
     }
 }
 
+/// The rules: (parameter, gradient, moments) and the step's numbers in, (parameter, moments) out. The kernels below and those
+/// of [`grouped`](crate::grouped) share them.
+pub(crate) mod rules {
+    #[cfg(target_arch = "nvptx64")]
+    use cuda_std::GpuFloat;
+
+    /// SGD without momentum.
+    #[inline(always)]
+    pub(crate) fn sgd(p: f32, g: f32, lr: f32, weight_decay: f32) -> f32 {
+        let g = weight_decay.mul_add(p, g);
+        (-lr).mul_add(g, p)
+    }
+
+    /// SGD with momentum: (p, b). `weight` is the gradient's in the buffer.
+    #[inline(always)]
+    pub(crate) fn momentum(
+        (p, g, b): (f32, f32, f32),
+        (lr, weight): (f32, f32),
+        weight_decay: f32,
+        momentum: f32,
+        nesterov: bool,
+    ) -> (f32, f32) {
+        let g = weight_decay.mul_add(p, g);
+        let b = momentum.mul_add(b, weight * g);
+        let d = if nesterov { momentum.mul_add(b, g) } else { b };
+        ((-lr).mul_add(d, p), b)
+    }
+
+    /// RMSprop's mean square and the direction g / (sqrt(v) + eps): (v, d).
+    #[inline(always)]
+    pub(crate) fn rmsprop(
+        (p, g, v): (f32, f32, f32),
+        weight_decay: f32,
+        (alpha, one_minus_alpha, eps): (f32, f32, f32),
+    ) -> (f32, f32) {
+        let g = weight_decay.mul_add(p, g);
+        let v = alpha.mul_add(v, one_minus_alpha * g * g);
+        (v, g / (v.sqrt() + eps))
+    }
+
+    /// Adam and AdamW: (p, m, v). `step` is (step size, 1 / sqrt(1 - beta2^t), decay).
+    #[inline(always)]
+    pub(crate) fn adam(
+        (p, g, m, v): (f32, f32, f32, f32),
+        step: (f32, f32, f32),
+        weight_decay: f32,
+        (one_minus_beta1, beta2, one_minus_beta2, eps): (f32, f32, f32, f32),
+    ) -> (f32, f32, f32) {
+        let (step_size, inv_sqrt_bias2, decay) = step;
+        let g = weight_decay.mul_add(p, g);
+        let m = one_minus_beta1.mul_add(g - m, m);
+        let v = beta2.mul_add(v, one_minus_beta2 * g * g);
+        let d = m / v.sqrt().mul_add(inv_sqrt_bias2, eps);
+        ((-step_size).mul_add(d, decay * p), m, v)
+    }
+}
+
 /// SGD without momentum: `p -= lr (g + weight_decay p)`.
 ///
 /// # Safety
@@ -119,10 +192,7 @@ pub unsafe fn sgd_step(table: *const u64, hyper: *const f32, scale: *const f32, 
     // SAFETY: the kernel's contract.
     unsafe {
         let lr = *hyper.add(LR);
-        update::<0>(table, scale, |p, g, _, _| {
-            let g = weight_decay.mul_add(p, g);
-            ((-lr).mul_add(g, p), 0.0, 0.0)
-        });
+        update::<0>(table, scale, |p, g, _, _| (rules::sgd(p, g, lr, weight_decay), 0.0, 0.0));
     }
 }
 
@@ -145,10 +215,8 @@ pub unsafe fn sgd_momentum_step(
         let lr = *hyper.add(LR);
         let weight = *hyper.add(GRAD_WEIGHT);
         update::<1>(table, scale, |p, g, b, _| {
-            let g = weight_decay.mul_add(p, g);
-            let b = momentum.mul_add(b, weight * g);
-            let d = if nesterov != 0 { momentum.mul_add(b, g) } else { b };
-            ((-lr).mul_add(d, p), b, 0.0)
+            let (p, b) = rules::momentum((p, g, b), (lr, weight), weight_decay, momentum, nesterov != 0);
+            (p, b, 0.0)
         });
     }
 }
@@ -172,9 +240,7 @@ pub unsafe fn rmsprop_step(
     unsafe {
         let lr = *hyper.add(LR);
         update::<1>(table, scale, |p, g, v, _| {
-            let g = weight_decay.mul_add(p, g);
-            let v = alpha.mul_add(v, one_minus_alpha * g * g);
-            let d = g / (v.sqrt() + eps);
+            let (v, d) = rules::rmsprop((p, g, v), weight_decay, (alpha, one_minus_alpha, eps));
             ((-lr).mul_add(d, p), v, 0.0)
         });
     }
@@ -200,9 +266,8 @@ pub unsafe fn rmsprop_momentum_step(
     unsafe {
         let lr = *hyper.add(LR);
         update::<2>(table, scale, |p, g, v, b| {
-            let g = weight_decay.mul_add(p, g);
-            let v = alpha.mul_add(v, one_minus_alpha * g * g);
-            let b = momentum.mul_add(b, g / (v.sqrt() + eps));
+            let (v, d) = rules::rmsprop((p, g, v), weight_decay, (alpha, one_minus_alpha, eps));
+            let b = momentum.mul_add(b, d);
             ((-lr).mul_add(b, p), v, b)
         });
     }
@@ -230,13 +295,9 @@ pub unsafe fn adam_step(
         let step_size = *hyper.add(STEP_SIZE);
         let inv_sqrt_bias2 = *hyper.add(INV_SQRT_BIAS2);
         let decay = *hyper.add(DECAY);
-        update::<2>(table, scale, |p, g, m, v| {
-            let g = weight_decay.mul_add(p, g);
-            let m = one_minus_beta1.mul_add(g - m, m);
-            let v = beta2.mul_add(v, one_minus_beta2 * g * g);
-            let d = m / v.sqrt().mul_add(inv_sqrt_bias2, eps);
-            ((-step_size).mul_add(d, decay * p), m, v)
-        });
+        let (step, betas) =
+            ((step_size, inv_sqrt_bias2, decay), (one_minus_beta1, beta2, one_minus_beta2, eps));
+        update::<2>(table, scale, |p, g, m, v| rules::adam((p, g, m, v), step, weight_decay, betas));
     }
 }
 
@@ -305,6 +366,27 @@ pub unsafe fn global_norm_partial(table: *const u64, partial: *mut f32) {
     }
 }
 
+/// The norm and the scale of a list of gradients from the partial sums of squares of its chunks, in thread 0:
+/// `norm = sqrt(sum)` and `scale = min(1, max_norm / (norm + 1e-6))`.
+///
+/// # Safety
+/// - Every thread of the block of [`OPTIM_BLOCK`] calls it; `partial` covers `count` numbers.
+#[inline(always)]
+pub(crate) unsafe fn norm_and_scale(count: u32, partial: *const f32, max_norm: f32) -> (f32, f32) {
+    let mut sum = 0.0;
+    let mut i = thread::thread_idx_x() as usize;
+    while i < count as usize {
+        // SAFETY: i < count.
+        sum += unsafe { *partial.add(i) };
+        i += OPTIM_BLOCK as usize;
+    }
+    // SAFETY: every thread reaches this.
+    let length = unsafe { block_sum(sum) }.sqrt();
+    let factor = max_norm / (length + 1e-6);
+    // Written so that NaN stays: a diverged step must not look like a clipped one.
+    (length, if factor > 1.0 { 1.0 } else { factor })
+}
+
 /// From the partial sums of squares: `norm = sqrt(sum)` and `scale = min(1, max_norm / (norm + 1e-6))`. One block.
 ///
 /// # Safety
@@ -318,22 +400,12 @@ pub unsafe fn global_norm_finish(
     scale: *mut f32,
     norm: *mut f32,
 ) {
-    let mut sum = 0.0;
-    let mut i = thread::thread_idx_x() as usize;
-    while i < count as usize {
-        // SAFETY: i < count.
-        sum += unsafe { *partial.add(i) };
-        i += OPTIM_BLOCK as usize;
-    }
     // SAFETY: every thread reaches this; scale and norm are one number each.
     unsafe {
-        let sum = block_sum(sum);
+        let (length, factor) = norm_and_scale(count, partial, max_norm);
         if thread::thread_idx_x() == 0 {
-            let length = sum.sqrt();
-            let factor = max_norm / (length + 1e-6);
             *norm = length;
-            // Written so that NaN stays: a diverged step must not look like a clipped one.
-            *scale = if factor > 1.0 { 1.0 } else { factor };
+            *scale = factor;
         }
     }
 }

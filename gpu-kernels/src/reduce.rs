@@ -20,10 +20,13 @@ use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
 /// Where a reduction reads and writes.
-trait Source: Fold {
+pub(crate) trait Source: Fold {
     /// What the accumulators are made from.
     type From: Copy;
     /// Element `at`, at position `j` of its row.
+    ///
+    /// # Safety
+    /// - `from` has the element.
     unsafe fn load(from: Self::From, at: usize, j: usize) -> Self::Acc;
 }
 impl Source for Sum {
@@ -53,8 +56,11 @@ impl Source for ArgMax {
 }
 
 /// Elements `start + k * step` below `end` of the row at `base`, whose elements are `stride` apart.
+///
+/// # Safety
+/// - Every such element can be loaded.
 #[inline(always)]
-unsafe fn fold<S: Source>(
+pub(crate) unsafe fn fold<S: Source>(
     from: S::From,
     base: usize,
     stride: usize,

@@ -80,7 +80,7 @@ pub(crate) use zip4;
 /// switch over a launch's operation is taken once, outside the arithmetic of four elements.
 macro_rules! switch {
     ($value:expr, $const:ident in [$($name:ident)*; $last:ident] => $body:expr) => {
-        switch!(@ $value, $const, $body, $last, $($name)*)
+        $crate::vector::switch!(@ $value, $const, $body, $last, $($name)*)
     };
     (@ $value:expr, $const:ident, $body:expr, $last:ident, $($name:ident)*) => {
         match $value {

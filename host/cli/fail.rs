@@ -78,7 +78,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// The first paragraphs of clap's message, and where the help is.
-fn clap_line(text: &str) -> String {
+pub fn clap_line(text: &str) -> String {
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     let said =
         text[..end.unwrap_or(text.len())].trim_start_matches("error: ").replace("\n\n  tip:", "; tip:");
@@ -119,18 +119,17 @@ fn cause_code(cause: &(dyn Error + 'static)) -> Option<u8> {
     if cause.is::<Interrupted>() {
         return Some(130);
     }
-    if let Some(SearchError::Space(_) | SearchError::Options(_)) = cause.downcast_ref::<SearchError>() {
-        return Some(2);
-    }
-    if let Some(error) = cause.downcast_ref::<TrainError>() {
+    if let Some(error) = cause.downcast_ref::<SearchError>() {
         return Some(match error {
-            TrainError::Options(_) => 2,
-            TrainError::Interrupted { .. } => 130,
-            TrainError::Device(error) => device_code(error),
-            TrainError::Op(error) => op_code(error),
-            TrainError::Data(error) => data_code(error),
+            SearchError::Space(_) | SearchError::Options(_) => 2,
+            SearchError::Train(error) => train_code(error),
+            SearchError::Device(error) => device_code(error),
+            SearchError::Data(error) => data_code(error),
             _ => 1,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<TrainError>() {
+        return Some(train_code(error));
     }
     if let Some(error) = cause.downcast_ref::<DataError>() {
         return Some(data_code(error));
@@ -139,6 +138,17 @@ fn cause_code(cause: &(dyn Error + 'static)) -> Option<u8> {
         return Some(device_code(error));
     }
     cause.downcast_ref::<OpError>().map(op_code)
+}
+
+fn train_code(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Options(_) => 2,
+        TrainError::Interrupted { .. } => 130,
+        TrainError::Device(error) => device_code(error),
+        TrainError::Op(error) => op_code(error),
+        TrainError::Data(error) => data_code(error),
+        _ => 1,
+    }
 }
 
 fn data_code(error: &DataError) -> u8 {

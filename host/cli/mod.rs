@@ -22,10 +22,12 @@ mod run_dir;
 mod sample;
 mod score;
 mod search;
+mod study;
 mod train;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -38,6 +40,7 @@ Examples:
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
   ironwarp score digits --train 30               rank random networks without training; is that any good here?
+  ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
 
 Built-in data sets: digits, iris, wine, breast_cancer, diabetes.
@@ -62,6 +65,7 @@ enum Command {
     Kernels(kernels::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    Study(study::Args),
     Completions(completions::Args),
 }
 
@@ -73,7 +77,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return fail::usage(&error),
     };
-    let done = match cli.command {
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail::report(&error),
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Search(args) => search::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Train(args) => train::run(&args),
@@ -83,12 +94,16 @@ pub fn main() -> ExitCode {
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Study(args) => study::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail::report(&error),
     }
+}
+
+/// Runs a command line, given without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let program = "ironwarp".to_owned();
+    let cli = Cli::try_parse_from(std::iter::once(&program).chain(words));
+    run(cli.map_err(|e| fail::usage_error(fail::clap_line(&e.to_string())))?.command)
 }
 
 #[cfg(test)]

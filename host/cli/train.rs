@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ironwarp::data::{Dataset, Split, Task};
 use ironwarp::graph::Plan;
-use ironwarp::nn::{self, Mlp};
+use ironwarp::nn::Mlp;
 use ironwarp::train::{self, Control, Evaluation, Loss, Model, Trainer};
 use serde_json::{Map, Value, json};
 
@@ -35,11 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
     let raw = source.load(&args.reading.options())?.scaled(args.scale.into());
     options.loss = args.loss(raw.task())?;
     let split = split(&raw, args.test_fraction, args.seed)?;
-    let outputs = split.train.outputs();
-    let hidden = &args.hidden.0;
-    let net = nn::mlp(split.train.features().cols, hidden, args.activation, outputs);
-    let net = net.dropout(args.dropout).init(args.init.into());
-    net.validate().map_err(train::TrainError::from)?;
+    let net = args.network(split.train.features().cols, split.train.outputs())?;
     if let Some(format) = args.print_graph {
         return print_graph(format, &net, &options, &split.train);
     }

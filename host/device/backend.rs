@@ -38,6 +38,8 @@ pub(crate) trait Backend: Send + Sync {
     fn take_profiles(&self) -> Vec<ptx_sim::profile::Profile> {
         Vec::new()
     }
+    /// Most shared memory of a block, static and dynamic, in bytes.
+    fn shared_limit(&self) -> u32;
     /// Whether tensors of a plan share one arena here (`false`: each its own allocation, so that the sanitizer sees
     /// an access from one tensor into the next).
     fn arena(&self) -> bool {

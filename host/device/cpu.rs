@@ -128,6 +128,10 @@ impl Backend for Cpu {
         result
     }
 
+    fn shared_limit(&self) -> u32 {
+        SimOptions::default().target.shared_limit()
+    }
+
     fn synchronize(&self) -> Result<(), DeviceError> {
         Ok(())
     }

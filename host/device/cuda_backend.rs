@@ -135,6 +135,10 @@ impl Backend for CudaBackend {
         }
     }
 
+    fn shared_limit(&self) -> u32 {
+        self.context.shared_limit()
+    }
+
     fn capture(
         &self,
         body: &mut dyn FnMut() -> Result<(), DeviceError>,

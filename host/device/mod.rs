@@ -229,6 +229,12 @@ impl Device {
         self.0.take_profiles()
     }
 
+    /// Most shared memory that a block of a launch may have, static and dynamic, in bytes: what the GPU offers to who asks
+    /// for it; on `sim` that of the A100 or the H100, by the PTX it runs.
+    pub fn shared_memory_limit(&self) -> u32 {
+        self.0.shared_limit()
+    }
+
     /// Counters.
     pub fn stats(&self) -> DeviceStats {
         self.0.stats()

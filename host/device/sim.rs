@@ -21,6 +21,16 @@ pub enum Target {
     Sm90a,
 }
 
+impl Target {
+    /// Most shared memory of a block: 163 KiB on the A100, 227 KiB on the H100.
+    pub(super) fn shared_limit(self) -> u32 {
+        match self {
+            Target::Sm80 => 163 << 10,
+            Target::Sm90a => 227 << 10,
+        }
+    }
+}
+
 /// How the simulator runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SimOptions {
@@ -163,6 +173,10 @@ impl Backend for SimDevice {
 
     fn take_profiles(&self) -> Vec<Profile> {
         std::mem::take(&mut self.lock().profiles)
+    }
+
+    fn shared_limit(&self) -> u32 {
+        self.lock().target.shared_limit()
     }
 
     fn arena(&self) -> bool {

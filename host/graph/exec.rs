@@ -107,6 +107,12 @@ impl States {
         Ok(())
     }
 
+    /// Where a state's elements are, for as long as one of its sets of states lives. Error: no such state.
+    pub(crate) fn slot(&self, name: &str) -> Result<Slot, DeviceError> {
+        let entry = self.entry(name)?;
+        Ok(Slot { address: entry.buffer.address(), len: entry.ty.len(), dtype: entry.ty.dtype })
+    }
+
     /// A state's elements. Errors: no such state, another element size.
     pub fn read<E: Element>(&self, name: &str) -> Result<Vec<E>, DeviceError> {
         let entry = self.entry(name)?;

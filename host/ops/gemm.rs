@@ -98,7 +98,7 @@ pub(super) fn check(
 }
 
 /// Multiprocessors that a tile should fill before a larger one is better: those of an H100.
-const FILL: usize = 132;
+pub(super) const FILL: usize = 132;
 
 /// The largest tile whose blocks still fill a GPU, else the smallest.
 pub(super) fn tile(d: Dims) -> Tile {

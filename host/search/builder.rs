@@ -30,25 +30,33 @@
 //! search part = folds                                     the finalists are compared by cross-validation over all of it
 //! ```
 //!
-//! The winner is the finalist with the best cross-validated metric; [`Found::test`] trains it on the whole search part and
-//! measures it on rows that nothing was selected on.
+//! The default network ([`baseline`]) is trial 0 where the space has it, and always a finalist. The finalists are
+//! compared in rounds, the better half going on; the winner has the best cross-validated metric in the end. [`Found::test`]
+//! trains it on the whole search part and measures it on rows that nothing was selected on.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::architecture::Architecture;
 use super::assess::{self, CrossValidation, Tested};
+use super::estimate::Estimate;
 use super::metric::Metric;
 use super::networks::Networks;
 use super::pruner::{Hyperband, Pruner};
-use super::sampler::{Nsga2, Sampler, Tpe};
+use super::sampler::{Known, Nsga2, Sampler, Screened, Tpe};
+use super::score::Minibatch;
+use super::space::Point;
 use super::space::network::{LinearLatency, NetworkSpace};
 use super::study::{Budget, Event, Identity, Study, Summary};
 use super::trial::{State, Trial};
 use super::{SearchError, Setting};
 use crate::data::{Dataset, Task};
 use crate::device::{Device, DeviceKind};
+use crate::ops::optim::Optimizer;
 use crate::train::{Options, SharedData};
+
+/// Samples that screening looks at.
+const SCREEN_SAMPLES: usize = 64;
 
 /// Folds that the finalists are compared on.
 const FOLDS: usize = 5;
@@ -64,6 +72,16 @@ pub fn baseline(inputs: usize, outputs: usize, rows: usize) -> Architecture {
         Ok(architecture) => architecture,
         Err(e) => unreachable!("'{text}' is an architecture: {e}"),
     }
+}
+
+/// The point that is nearest to the [`baseline`] where a space has one: its network with AdamW and next to no decay.
+fn default_in(space: &NetworkSpace, rows: usize) -> Option<Point> {
+    let mut near = baseline(space.inputs(), space.outputs(), rows);
+    space.encode(&near).or_else(|| {
+        let least = space.ranges().weight_decay.as_ref()?.least();
+        near.recipe.optimizer = Optimizer::adamw().with_weight_decay(least);
+        space.encode(&near)
+    })
 }
 
 /// How long the [`baseline`] is trained.
@@ -106,6 +124,7 @@ pub struct Search<'a> {
     workers: Option<usize>,
     lag: Option<u64>,
     seed: u64,
+    screen: u64,
     study: Option<PathBuf>,
     about: serde_json::Value,
     observer: Option<Observer<'a>>,
@@ -129,6 +148,7 @@ impl<'a> Search<'a> {
             workers: None,
             lag: None,
             seed: 1,
+            screen: 1,
             study: None,
             about: serde_json::Value::Null,
             observer: None,
@@ -204,6 +224,11 @@ impl<'a> Search<'a> {
         self.seed = seed;
         self
     }
+    /// Of so many proposals the one is trained that scores best ([`Screened`]); 1, as unless set: no screening.
+    pub fn screen(mut self, proposals: u64) -> Self {
+        self.screen = proposals.max(1);
+        self
+    }
     /// The study's file, made or gone on with; in memory unless set.
     pub fn study(mut self, path: impl Into<PathBuf>) -> Self {
         self.study = Some(path.into());
@@ -255,12 +280,23 @@ impl<'a> Search<'a> {
             None if self.metrics.len() > 1 => Box::new(Nsga2::default()),
             None => Box::new(Tpe::default()),
         };
+        let rows = train.rows();
+        let known = default_in(&self.space, rows).into_iter().collect();
+        let sampler = if self.screen > 1 {
+            let batch = Minibatch::draw(&train, SCREEN_SAMPLES, self.seed);
+            Box::new(Screened::new(sampler, self.space.clone(), batch, self.screen))
+        } else {
+            sampler
+        };
+        let sampler: Box<dyn Sampler> = Box::new(Known::new(known, sampler));
         let kind = match device.kind() {
             DeviceKind::Cuda(_) => "cuda".into(),
             kind => kind.to_string(),
         };
+        let screened =
+            if self.screen > 1 { format!(", best of {} by score", self.screen) } else { String::new() };
         let identity = Identity {
-            sampler: sampler.name().into(),
+            sampler: format!("{}{screened}", sampler.name()),
             pruner: self.pruner.name().into(),
             data: data.name().into(),
             data_hash: data.hash(),
@@ -310,8 +346,8 @@ impl<'a> Search<'a> {
             space: networks.space.clone(),
             final_epochs: self.final_epochs,
             seed: self.seed,
+            rows,
             finalists: vec![],
-            baseline: None,
             best: None,
         };
         if summary.stopped {
@@ -330,12 +366,27 @@ pub const DEFAULT_TRIALS: u64 = 600;
 /// A network that cross-validation measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finalist {
-    /// The trial that it was; `None`: the baseline.
-    pub trial: Option<u64>,
+    /// The trial that it was.
+    pub trial: u64,
     /// The network and its recipe.
     pub architecture: Architecture,
-    /// Its figures over the folds of the search part.
+    /// Its figures over the folds of the search part, for each round one after the other.
     pub cross: CrossValidation,
+    /// Rounds that it was in: times that each fold was trained on, each from another seed.
+    pub rounds: usize,
+}
+
+impl Finalist {
+    /// Adds a round.
+    fn add(&mut self, cross: CrossValidation) {
+        let join = |a: &Estimate, b: Estimate| Estimate::of([a.values.clone(), b.values].concat());
+        let metric = join(&self.cross.metric, cross.metric);
+        let loss = join(&self.cross.loss, cross.loss);
+        if let (Some(metric), Some(loss)) = (metric, loss) {
+            self.cross = CrossValidation { metric, loss };
+            self.rounds += 1;
+        }
+    }
 }
 
 /// What a search found.
@@ -353,10 +404,10 @@ pub struct Found {
     pub final_epochs: usize,
     /// Key of every random number.
     pub seed: u64,
+    /// Rows that trials were trained on.
+    pub rows: usize,
     /// The best trials' networks, best first; none when the search was stopped.
     pub finalists: Vec<Finalist>,
-    /// The [`baseline`] on the same folds; `None` when the search was stopped or it failed there.
-    pub baseline: Option<Finalist>,
     /// The first finalist.
     pub best: Option<Finalist>,
 }
@@ -393,9 +444,17 @@ impl Found {
                 }
             }
         }
+        let default = trials
+            .iter()
+            .find(|t| t.number == 0)
+            .filter(|t| default_in(&self.space, self.rows).is_some_and(|point| point == t.point));
+        if let Some(trial) = default.filter(|_| chosen.iter().all(|(number, _)| *number != 0)) {
+            chosen.push((0, self.space.decode(&trial.point)));
+        }
         Ok(chosen)
     }
 
+    /// Cross-validates the candidates in rounds: each adds a seed, and the better half goes on to the next.
     fn compare(
         &mut self,
         device: &Device,
@@ -408,31 +467,40 @@ impl Found {
         }
         let folds = data.folds(FOLDS.min(data.rows()), self.seed)?;
         let metric = self.metrics[0];
-        let baseline = baseline(data.features().cols, data.outputs(), data.rows());
-        let architectures: Vec<Architecture> = candidates.iter().map(|(_, a)| a.clone()).collect();
-        let measure = |architectures: &[Architecture], epochs| {
-            assess::cross_validate(device, architectures, &folds, metric, epochs, self.seed, stop)
-        };
-        let Some(outcomes) = measure(&architectures, self.final_epochs)? else { return Ok(()) };
-        let Some(mut base) = measure(std::slice::from_ref(&baseline), baseline_epochs())? else {
-            return Ok(());
-        };
-        let mut finalists: Vec<Finalist> = candidates
-            .into_iter()
-            .zip(outcomes)
-            .filter_map(|((trial, architecture), cross)| {
-                Some(Finalist { trial: Some(trial), architecture, cross: cross.ok()? })
-            })
-            .collect();
         let direction = metric.direction();
-        finalists.sort_by(|a, b| {
-            let loss = |f: &Finalist| direction.loss(f.cross.metric.mean);
-            loss(a).total_cmp(&loss(b)).then(a.cross.loss.mean.total_cmp(&b.cross.loss.mean))
-        });
+        let mut finalists: Vec<Finalist> = vec![];
+        let mut going: Vec<(u64, Architecture)> = candidates;
+        for round in 0.. {
+            let architectures: Vec<Architecture> = going.iter().map(|(_, a)| a.clone()).collect();
+            let seed = self.seed.wrapping_add(round * folds.len() as u64);
+            let epochs = self.final_epochs;
+            let measured =
+                assess::cross_validate(device, &architectures, &folds, metric, epochs, seed, stop)?;
+            let Some(outcomes) = measured else { return Ok(()) };
+            for ((trial, architecture), outcome) in going.into_iter().zip(outcomes) {
+                let known = finalists.iter().position(|f| f.trial == trial);
+                match (known, outcome) {
+                    (None, Ok(cross)) => finalists.push(Finalist { trial, architecture, cross, rounds: 1 }),
+                    (Some(i), Ok(cross)) => finalists[i].add(cross),
+                    // A network that fails from one seed is not to be relied on.
+                    (Some(i), Err(_)) => drop(finalists.remove(i)),
+                    (None, Err(_)) => {}
+                }
+            }
+            let key = |f: &Finalist| (direction.loss(f.cross.metric.mean), f.cross.loss.mean);
+            finalists.sort_by(|a, b| {
+                let ((a0, a1), (b0, b1)) = (key(a), key(b));
+                b.rounds.cmp(&a.rounds).then(a0.total_cmp(&b0)).then(a1.total_cmp(&b1))
+            });
+            let last = finalists.iter().filter(|f| f.rounds == round as usize + 1).count();
+            if last < 2 {
+                break;
+            }
+            let half = last.div_ceil(2);
+            going = finalists.iter().take(half).map(|f| (f.trial, f.architecture.clone())).collect();
+        }
         self.best = finalists.first().cloned();
         self.finalists = finalists;
-        let cross = base.pop().and_then(Result::ok);
-        self.baseline = cross.map(|cross| Finalist { trial: None, architecture: baseline, cross });
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod architecture;
 pub mod assess;
 pub mod builder;
 pub mod estimate;
+pub mod importance;
 pub mod metric;
 pub mod names;
 pub mod networks;

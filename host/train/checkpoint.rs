@@ -167,11 +167,11 @@ pub(crate) fn load<I: DeserializeOwned>(
     Ok((saved, info))
 }
 
-/// Checks that `tensors` are exactly the network's parameters. Error: the first that is missing or has another shape.
+/// Checks that `tensors` hold the network's parameters and running statistics. Error: the first that is missing or has another shape.
 pub(crate) fn check_parameters(path: &Path, net: &Mlp, tensors: &[SavedTensor]) -> Result<(), TrainError> {
     let bad = |reason: String| TrainError::File { path: path.into(), reason };
     net.validate().map_err(|e| bad(e.to_string()))?;
-    for p in net.parameters() {
+    for p in net.tensors() {
         let want = TensorType::f32(p.shape);
         match tensors.iter().find(|t| t.name == p.name) {
             Some(t) if t.ty == want => {}

@@ -120,6 +120,7 @@ impl Run<'_, '_> {
     /// What a checkpoint holds: everything that changes but the order of the rows, which follows from the seed.
     fn kept(name: &str) -> bool {
         name.starts_with("layers.")
+            || name.starts_with("norms.")
             || name.starts_with("optim.")
             || name.starts_with("best.")
             || name == "train.loss_sum"
@@ -223,7 +224,7 @@ impl Run<'_, '_> {
 
     fn copy_parameters(&self, from: &str, to: &str) -> Result<(), TrainError> {
         let states = self.session.states();
-        for p in self.session.net().parameters() {
+        for p in self.session.net().tensors() {
             let value: Vec<f32> = states.read(&format!("{from}{}", p.name))?;
             states.write(&format!("{to}{}", p.name), &TensorType::f32(p.shape), &value)?;
         }

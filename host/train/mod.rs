@@ -89,6 +89,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The learning rate of `step`, from 0, with `per_epoch` steps an epoch.
+    pub(crate) fn rate(&self, step: u64, per_epoch: u64) -> f64 {
+        let warmup = (self.warmup_epochs * per_epoch as f64).round() as u64;
+        self.learning_rate * self.schedule.factor(step, self.epochs as u64 * per_epoch, per_epoch, warmup)
+    }
+
     /// Checks ranges. Errors name the option and the range.
     pub fn validate(&self) -> Result<(), TrainError> {
         let bad = |text: String| Err(TrainError::Options(text));

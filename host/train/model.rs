@@ -83,7 +83,7 @@ impl Model {
         &self.options
     }
 
-    /// A parameter by name (`layers.0.weight`), row-major. Error: no such parameter.
+    /// A parameter (or running statistic) by name (`layers.0.weight`), row-major. Error: no such parameter.
     pub fn parameter(&self, name: &str) -> Result<Vec<f32>, TrainError> {
         Ok(self.states.read(name)?)
     }
@@ -108,7 +108,7 @@ impl Model {
     }
 
     pub(crate) fn tensors(&self) -> Result<Vec<SavedTensor>, TrainError> {
-        let names: Vec<String> = self.net.parameters().into_iter().map(|p| p.name).collect();
+        let names: Vec<String> = self.net.tensors().into_iter().map(|p| p.name).collect();
         checkpoint::take_states(&self.states, |name| names.iter().any(|n| n == name))
     }
 

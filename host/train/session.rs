@@ -76,6 +76,11 @@ impl SharedData {
         &self.train
     }
 
+    /// Where a part's tensor (`train.x`, `train.y`, `val.x`, `val.y`) lies, for as long as this lives.
+    pub(crate) fn slot(&self, name: &str) -> Result<crate::ops::Slot, crate::device::DeviceError> {
+        self.states.slot(name)
+    }
+
     /// The validation part, prepared.
     pub fn validation(&self) -> Option<&Dataset> {
         self.validation.as_deref()
@@ -320,9 +325,7 @@ impl Session {
 
     /// The learning rate of a step, from 0.
     pub(super) fn learning_rate(&self, step: u64) -> f64 {
-        let total = self.options.epochs as u64 * self.per_epoch;
-        let warmup = (self.options.warmup_epochs * self.per_epoch as f64).round() as u64;
-        self.options.learning_rate * self.options.schedule.factor(step, total, self.per_epoch, warmup)
+        self.options.rate(step, self.per_epoch)
     }
 
     pub(super) fn diverged(&self, step: u64, loss: f32) -> TrainError {
@@ -332,7 +335,7 @@ impl Session {
 
     /// Error: the parameters are no longer numbers, which the next loss would show.
     pub(super) fn check_finite(&self) -> Result<(), TrainError> {
-        for p in self.net.parameters() {
+        for p in self.net.tensors() {
             if self.states.read::<f32>(&p.name)?.iter().any(|x| !x.is_finite()) {
                 return Err(self.diverged(self.steps_done(), f32::NAN));
             }
@@ -363,6 +366,29 @@ impl Session {
             states,
             history: self.history.clone(),
         }
+    }
+}
+
+impl Model {
+    /// A network of these parameters, in order of definition, that was trained on `data`.
+    pub(crate) fn of(
+        data: &SharedData,
+        net: Mlp,
+        options: Options,
+        values: impl IntoIterator<Item = Vec<f32>>,
+    ) -> Result<Model, TrainError> {
+        let states = States::new(data.device());
+        for (p, values) in net.parameters().into_iter().zip(values) {
+            states.write(&p.name, &TensorType::f32(p.shape), &values)?;
+        }
+        Ok(Model {
+            loss: resolved_loss(&options, &data.train),
+            net,
+            options,
+            preprocessing: data.train.preprocessing().cloned(),
+            states,
+            history: History::default(),
+        })
     }
 }
 

@@ -98,18 +98,19 @@ pub fn training_step(
 ) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
     let g = &mut graph;
-    let parameters = net.states(g)?;
+    let states = net.states(g)?;
+    let parameters = &states[..net.parameters().len()];
     let step = g.input("step", TensorType::u32([4]))?;
     let hyper = g.input("hyper", TensorType::f32([8]))?;
     let (x, y) = minibatch(g, net, loss, "train", rows, batch, step)?;
-    let logits = net.forward(g, x, &parameters, Mode::Training { seed: options.seed, step })?;
+    let logits = net.forward(g, x, &states, Mode::Training { seed: options.seed, step })?;
     let value = loss.append(g, logits, y)?;
-    let gradients = g.gradients(value, &parameters)?;
+    let gradients = g.gradients(value, parameters)?;
     let scale = match options.clip_norm {
         Some(max) => Some(g.global_norm(&gradients, max)?.0),
         None => None,
     };
-    g.optimizer_step(&options.optimizer, &parameters, &gradients, hyper, scale)?;
+    g.optimizer_step(&options.optimizer, parameters, &gradients, hyper, scale)?;
     g.output("loss", value);
     if metrics {
         let sum = g.state("train.loss_sum", TensorType::f32([1]))?;
@@ -135,10 +136,10 @@ fn count(g: &mut Graph, part: &str, logits: Value, labels: Value, classes: usize
 pub fn evaluation(net: &Mlp, loss: Loss, part: &str, rows: usize, batch: usize) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
     let g = &mut graph;
-    let parameters = net.states(g)?;
+    let states = net.states(g)?;
     let step = g.input("step", TensorType::u32([4]))?;
     let (x, y) = minibatch(g, net, loss, part, rows, batch, step)?;
-    let outputs = net.forward(g, x, &parameters, Mode::Inference)?;
+    let outputs = net.forward(g, x, &states, Mode::Inference)?;
     let value = loss.append(g, outputs, y)?;
     let sum = g.state(&format!("{part}.loss_sum"), TensorType::f32([1]))?;
     let weighted = g.scale(value, batch as f32)?;
@@ -154,9 +155,9 @@ pub fn evaluation(net: &Mlp, loss: Loss, part: &str, rows: usize, batch: usize) 
 /// The forward pass alone: input `x` `[batch, inputs]`, output `outputs`.
 pub fn inference(net: &Mlp, batch: usize) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
-    let parameters = net.states(&mut graph)?;
+    let states = net.states(&mut graph)?;
     let x = graph.input("x", TensorType::f32([batch, net.inputs]))?;
-    let outputs = net.forward(&mut graph, x, &parameters, Mode::Inference)?;
+    let outputs = net.forward(&mut graph, x, &states, Mode::Inference)?;
     graph.output("outputs", outputs);
     Ok(graph)
 }

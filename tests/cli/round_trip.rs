@@ -2,7 +2,7 @@
 
 use ironwarp::data;
 
-use crate::{SHORT, cli, read, temp, trained};
+use crate::{SHORT, cli, read, run, temp, trained};
 
 #[test]
 fn the_seed_decides_every_bit() {
@@ -14,6 +14,22 @@ fn the_seed_decides_every_bit() {
     let first = model("--seed 3", "a");
     assert!(first == model("--seed 3", "b"), "the same seed gives the same bytes");
     assert!(first != model("--seed 4", "c"), "another seed gives other bytes");
+}
+
+#[test]
+fn an_architecture_means_the_options_that_it_names() {
+    let dir = temp();
+    let flags = "--hidden 8,8 --activation gelu --dropout 0.1 --norm layer --skip --optimizer adamw --lr 0.01 --weight-decay 0.1 \
+                 --batch 32 --smoothing 0 --schedule cosine";
+    cli(dir.path(), &format!("train iris --device cpu --epochs 3 --quiet {flags} --out a")).ok();
+    let text = "4 > 8 gelu drop=0.1 norm=layer > 8 gelu drop=0.1 norm=layer skip > 3 | adamw lr=0.01 wd=0.1 batch=32 \
+                schedule=cosine";
+    let mut words =
+        "train iris --device cpu --epochs 3 --quiet --out b --architecture".split(' ').collect::<Vec<_>>();
+    words.push(text);
+    run(dir.path(), words).ok();
+    let model = |out: &str| read(&dir.path().join(out).join("model.safetensors"));
+    assert!(model("a") == model("b"), "the same network and recipe give the same bytes");
 }
 
 #[test]
@@ -113,6 +129,14 @@ fn every_optimiser_activation_schedule_and_initialiser_trains() {
     }
     for activation in ["identity", "leaky_relu(0.2)", "gelu_tanh", "hard-swish", "mish"] {
         cli(dir.path(), &format!("train iris {SHORT} --activation {activation}")).ok();
+    }
+    for network in ["--hidden 8 --norm layer", "--hidden 8 --norm batch", "--hidden 8,8 --skip --norm batch"]
+    {
+        let line = format!("train iris --device cpu --epochs 3 --quiet {network} --json");
+        let trained = cli(dir.path(), &line).ok().json();
+        let model = trained["model"].as_str().expect("a path");
+        let json = cli(dir.path(), &format!("eval {model} iris --device cpu --part test --json")).ok().json();
+        assert_eq!(json["loss"], trained["test_loss"], "{network}");
     }
     for loss in ["mse", "mae", "huber:0.5"] {
         cli(dir.path(), &format!("train diabetes {SHORT} --loss {loss}")).ok();

@@ -1,5 +1,6 @@
 //! Ask and tell: what may run at once, what happens to trials that nobody ends.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -169,6 +170,31 @@ fn a_sampler_that_leaves_the_space_is_named() {
     let error = worker.ask(&Budget::unlimited()).expect_err("not allowed").to_string();
     assert!(error.contains("'outside'") && error.contains("'depth' has no value"), "{error}");
     assert_eq!(study.trials().expect("trials"), []);
+}
+
+#[test]
+fn a_panic_of_the_sampler_ends_all_threads() {
+    struct Broken;
+    impl Sampler for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+        fn tell(&mut self, _: &Setting, _: &Trial) {}
+        fn ask(&mut self, setting: &Setting, number: u64) -> Result<Point, SearchError> {
+            assert!(number < 5, "number {number}");
+            Random.ask(setting, number)
+        }
+    }
+    let study = memory(4);
+    let mut broken = study.worker(Box::new(Broken), Box::new(Never));
+    let run = AssertUnwindSafe(|| broken.run(&objective, 3, &Budget::trials(50), &|_| {}));
+    assert!(catch_unwind(run).is_err());
+    // The study is whole, and another sampler can go on.
+    study
+        .worker(Box::new(Random), Box::new(Never))
+        .run(&objective, 2, &Budget::trials(9), &|_| {})
+        .expect("a run");
+    assert_eq!(study.finished().expect("a number"), 9);
 }
 
 #[test]

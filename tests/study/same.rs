@@ -45,6 +45,7 @@ fn any_number_of_threads_makes_the_same_study() {
 fn all_states_occur_and_are_explained() {
     let study = Study::in_memory(setting(3, 4)).expect("a study");
     worker(&study).run(&objective, 2, &Budget::trials(TRIALS), &|_| {}).expect("a run");
+    assert_eq!(study.finished().expect("a number"), TRIALS);
     let counts = study.counts().expect("counts");
     assert_eq!((counts.running, counts.finished()), (0, TRIALS));
     assert!(counts.complete > 5 && counts.pruned > 5 && counts.failed > 5, "{counts:?}");

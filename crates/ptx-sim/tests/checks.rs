@@ -404,6 +404,32 @@ fn destinations_are_registers_or_the_sink() {
 }
 
 #[test]
+fn negation_and_predicates_keep_to_themselves() {
+    let set = "setp.eq.u32 %p1, %r1, 0;";
+    for op in ["mov.pred %p2, !%p1;", "setp.eq.and.u32 %p2, %r1, 0, !%p1;", "selp.u32 %r3, 1, 2, %p1;"] {
+        clean(&format!("{set} {op}"), 32, 256, 1);
+    }
+    for op in [
+        "mov.u32 %r3, !%tid.x;",
+        "mov.u32 %r3, !%p1;",
+        "add.u32 %r3, %r1, !%r1;",
+        "mov.b64 {%r3, %r4}, {!%p1, %r1};",
+        "setp.eq.and.u32 %p2, %r1, 0, %tid.x;",
+        "setp.eq.and.u32 %p2, %r1, 0, !%laneid;",
+        "selp.u32 %r3, 1, 2, !%clock64;",
+        "@%tid.x mov.u32 %r3, 1;",
+        "st.global.u32 [%d0], !%p1;",
+        "shfl.sync.idx.b32 %r3, !%p1, 0, 31, -1;",
+    ] {
+        assert_eq!(
+            finding(&format!("{set} {op}"), 32, 256, 1).kind,
+            ErrorKind::UnsupportedInstruction,
+            "{op}"
+        );
+    }
+}
+
+#[test]
 fn traps_and_read_only_memory() {
     assert_eq!(finding("trap;", 1, 0, 0).kind, ErrorKind::Trap);
     let ptx = ".version 7.0\n.target sm_80\n.const .align 4 .b32 c[2] = {7, 9};\n.visible .entry k()\n{\n.reg .b32 %r<2>;\n\

@@ -1,9 +1,14 @@
-//! `bench`: time of a training step, of one operation, or of training or scoring a population of networks.
+//! `bench`: time of a training step, of one operation, of training or scoring a population of networks, of a suggestion;
+//! samplers and the generator on a table.
 
+mod generator;
 mod mlp;
 mod op;
 mod population;
 mod score;
+mod search;
+mod study;
+mod suggest;
 
 use std::time::Instant;
 
@@ -18,9 +23,12 @@ Examples:
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
-  ironwarp bench score --scores naswot,swap,synflow";
+  ironwarp bench score --scores naswot,swap,synflow
+  ironwarp bench search --table nasbench201
+  ironwarp bench suggest
+  ironwarp bench generator --table nasbench201";
 
-/// Measure a training step, an operation or a population.
+/// Measure a training step, an operation, a population or a search.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, subcommand_required = true)]
 pub struct Args {
@@ -34,6 +42,11 @@ enum What {
     Op(op::Args),
     Population(population::Args),
     Score(score::Args),
+    #[command(hide = true)]
+    Study(study::Args),
+    Search(search::Args),
+    Suggest(suggest::Args),
+    Generator(generator::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -42,6 +55,10 @@ pub fn run(args: &Args) -> Result<()> {
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
         What::Score(args) => score::run(args),
+        What::Study(args) => study::run(args),
+        What::Search(args) => search::run(args),
+        What::Suggest(args) => suggest::run(args),
+        What::Generator(args) => generator::run(args),
     }
 }
 

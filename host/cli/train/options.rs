@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueEnum;
 use ironwarp::data::Task;
-use ironwarp::nn::WeightInit;
+use ironwarp::nn::{self, Mlp, Norm, WeightInit};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
-use ironwarp::train::{Loss, Options, Schedule};
+use ironwarp::search::SearchError;
+use ironwarp::search::architecture::Architecture;
+use ironwarp::train::{Loss, Options, Schedule, TrainError};
 
 use crate::cli::args::{DataArgs, DeviceArg, READING, ScaleArg, Widths, widths};
 use crate::cli::fail::usage_error;
@@ -47,6 +49,18 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = READING)]
     pub scale: ScaleArg,
 
+    /// Network and recipe as one text, as `search` prints them, such as "64 > 32 relu > 10 | adam lr=0.01 batch=32".
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = architecture,
+        conflicts_with_all = [
+            "hidden", "activation", "dropout", "norm", "skip", "init", "batch", "lr", "optimizer", "weight_decay",
+            "momentum", "schedule", "warmup", "smoothing", "clip_norm",
+        ],
+        help_heading = "Network"
+    )]
+    architecture: Option<Architecture>,
     /// Widths of the hidden layers; 'none' for a linear model.
     #[arg(long, value_name = "N,N,...", default_value = "128,64", value_parser = widths, help_heading = "Network")]
     pub hidden: Widths,
@@ -62,6 +76,12 @@ pub struct Args {
         help_heading = "Network"
     )]
     pub dropout: f32,
+    /// Normalisation in each hidden layer, before the activation.
+    #[arg(long, value_enum, default_value_t = NormArg::None, help_heading = "Network")]
+    pub norm: NormArg,
+    /// Add the input of each hidden layer to its output where both are as wide.
+    #[arg(long, help_heading = "Network")]
+    pub skip: bool,
     /// Initialiser of the weights.
     #[arg(long, value_enum, default_value_t = InitArg::Torch, help_heading = "Network")]
     pub init: InitArg,
@@ -156,6 +176,27 @@ pub enum GraphFormat {
     Text,
     /// Graphviz.
     Dot,
+}
+
+/// `--norm`.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum NormArg {
+    /// None.
+    None,
+    /// Over the features of a sample.
+    Layer,
+    /// Over the samples of a minibatch.
+    Batch,
+}
+
+impl From<NormArg> for Norm {
+    fn from(norm: NormArg) -> Norm {
+        match norm {
+            NormArg::None => Norm::None,
+            NormArg::Layer => Norm::Layer,
+            NormArg::Batch => Norm::Batch,
+        }
+    }
 }
 
 /// `--init`.
@@ -254,6 +295,10 @@ fn activation(text: &str) -> Result<Activation, String> {
     text.parse().map_err(|e: <Activation as std::str::FromStr>::Err| e.to_string())
 }
 
+fn architecture(text: &str) -> Result<Architecture, String> {
+    text.parse().map_err(|e: SearchError| e.to_string())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.0..=1e9).contains(&s) => Ok(s),
@@ -264,6 +309,15 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Args {
     /// The options of the run but for the loss, in range. Errors: usage.
     pub fn options(&self) -> Result<Options> {
+        if let Some(architecture) = &self.architecture {
+            let options = Options {
+                validation: self.validation,
+                patience: self.patience,
+                ..architecture.options(self.epochs, self.seed)
+            };
+            options.validate()?;
+            return Ok(options);
+        }
         let options = Options {
             epochs: self.epochs,
             batch: self.batch,
@@ -288,8 +342,36 @@ impl Args {
         Ok(options)
     }
 
+    /// The network for data of these inputs and outputs. Errors: widths out of range; no layer for `--skip`.
+    pub fn network(&self, inputs: usize, outputs: usize) -> Result<Mlp> {
+        if let Some(Architecture { net, .. }) = &self.architecture {
+            if (net.inputs, net.outputs()) != (inputs, outputs) {
+                return Err(usage_error(format!(
+                    "--architecture goes from {} inputs to {} outputs, and the data from {inputs} to {outputs}; give one for \
+                     this data",
+                    net.inputs,
+                    net.outputs()
+                )));
+            }
+            return Ok(net.clone());
+        }
+        let net = nn::mlp(inputs, &self.hidden.0, self.activation, outputs);
+        let mut net = net.dropout(self.dropout).norm(self.norm.into()).init(self.init.into());
+        if self.skip {
+            net = net.skips();
+            if !net.layers.iter().any(|layer| layer.skip) {
+                return Err(usage_error(
+                    "--skip: no hidden layer has as many inputs as outputs; give some the same width, as in --hidden 64,64",
+                ));
+            }
+        }
+        net.validate().map_err(TrainError::from)?;
+        Ok(net)
+    }
+
     /// The loss asked for. Error: it does not fit the task.
     pub fn loss(&self, task: Option<Task>) -> Result<Option<Loss>> {
+        let smoothing = self.architecture.as_ref().map_or(self.smoothing, |a| a.recipe.smoothing);
         match (self.loss, task) {
             (None, _) => Ok(None),
             (Some(LossArg::CrossEntropy), Some(Task::Regression)) => Err(usage_error(
@@ -299,7 +381,7 @@ impl Args {
                 let text = "this --loss is for numbers, and the target is classes; use cross-entropy, or --task regression";
                 Err(usage_error(text))
             }
-            (Some(LossArg::CrossEntropy), _) => Ok(Some(Loss::CrossEntropy { smoothing: self.smoothing })),
+            (Some(LossArg::CrossEntropy), _) => Ok(Some(Loss::CrossEntropy { smoothing })),
             (Some(LossArg::Values(loss)), _) => Ok(Some(loss)),
         }
     }

@@ -146,6 +146,11 @@ impl CudaContext {
         self.shared.ordinal
     }
 
+    /// Most shared memory of a block, static and dynamic, in bytes.
+    pub fn shared_limit(&self) -> u32 {
+        self.shared.limits.shared_bytes.max(self.shared.limits.shared_bytes_optin)
+    }
+
     /// Waits until everything enqueued so far, by any thread, is done.
     ///
     /// # Errors

@@ -149,7 +149,7 @@ impl Optimizer {
     }
 
     /// The weight decay that is added to the gradient.
-    pub(super) fn coupled_weight_decay(&self) -> f64 {
+    pub(in crate::ops) fn coupled_weight_decay(&self) -> f64 {
         match *self {
             Optimizer::Sgd { weight_decay, .. }
             | Optimizer::RmsProp { weight_decay, .. }

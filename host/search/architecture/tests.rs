@@ -124,13 +124,12 @@ proptest! {
 
     #[test]
     fn counts_are_those_of_the_network(a in architectures()) {
-        let mut plain = a.net.clone();
-        plain.layers.iter_mut().for_each(|l| l.norm = Norm::None);
-        let gains: usize = a.net.layers.iter().filter(|l| l.norm != Norm::None).map(|l| 2 * l.units).sum();
-        prop_assert_eq!(a.parameters(), (plain.parameter_count() + gains) as u64);
+        let tensors = a.net.parameters();
+        let scalars: usize = tensors.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        prop_assert_eq!(a.parameters(), scalars as u64);
+        prop_assert_eq!(a.net.parameter_count(), scalars);
         // A multiplication and an addition for each weight.
-        let weights: usize =
-            plain.parameters().iter().filter(|p| p.name.ends_with("weight")).map(|p| p.shape.iter().product::<usize>()).sum();
+        let weights: usize = tensors.iter().filter(|p| p.shape.len() == 2).map(|p| p.shape.iter().product::<usize>()).sum();
         prop_assert_eq!(a.flop(), 2 * weights as u64);
         prop_assert!(a.memory() >= 4 * (a.parameters() * (2 + a.recipe.optimizer.moments() as u64)));
     }
@@ -144,6 +143,29 @@ fn memory_is_the_stated_sum() {
     let sample = 8 + 3 * 16 + 3 + (8 + 16);
     assert_eq!(a.memory(), 4 * (4 * parameters + 32 * sample));
     assert!(read("8 > 16 relu norm=batch > 3 | sgd lr=1 batch=32").memory() > 0);
+}
+
+#[test]
+fn memory_is_near_what_a_training_step_plans() {
+    use crate::train::{Loss, step::training_step};
+    for text in [
+        "64 > 128 relu drop=0.2 > 64 relu > 10 | adam lr=0.01 batch=64",
+        "64 > 32 gelu norm=layer > 32 gelu norm=batch skip > 10 | sgd lr=0.1 momentum=0.9 batch=256",
+        "13 > 16 tanh > 3 | rmsprop lr=0.01 batch=16",
+        "64 > 256 silu > 256 silu skip > 256 silu > 10 | adamw lr=0.01 wd=0.01 batch=32",
+    ] {
+        let a = read(text);
+        let (rows, batch) = (a.recipe.batch, a.recipe.batch);
+        let loss = Loss::CrossEntropy { smoothing: 0.0 };
+        let graph = training_step(&a.net, &a.options(1, 1), loss, rows, batch, true).expect("a graph");
+        let plan = crate::graph::Plan::new(&graph.fuse()).expect("plans").summary();
+        // Parameters and moments are states; the data set is one too.
+        let data = 4 * rows * (a.net.inputs + 2);
+        let planned = (plan.arena_bytes + plan.state_bytes - data) as f64;
+        let ratio = a.memory() as f64 / planned;
+        println!("{text}: {} of {planned}, {ratio}", a.memory());
+        assert!((0.5..2.0).contains(&ratio), "{text}: {} of {planned}, {ratio}", a.memory());
+    }
 }
 
 #[test]

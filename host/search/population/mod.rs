@@ -18,17 +18,21 @@
 //!
 //! The data is prepared and copied to the device once. How the networks share the device depends on its kind:
 //!
-//! | device        | network                              | how                                                          |
-//! |---------------|--------------------------------------|--------------------------------------------------------------|
-//! | `cpu`         | every one                            | one network a core ([`cores`]), by the graph, as `Trainer` does |
-//! | `sim`, `cuda` | every one                            | one after another, by the graph                              |
+//! | device        | network                                          | how                                            |
+//! |---------------|--------------------------------------------------|------------------------------------------------|
+//! | `cpu`         | every one                                        | one a core ([`cores`]), by the graph           |
+//! | `sim`, `cuda` | no normalisation, fits a block's shared memory   | one a block, all in one launch ([`chip`])      |
+//! | `sim`, `cuda` | no normalisation, larger                         | all at once, by grouped launches ([`Grouped`]) |
+//! | `sim`, `cuda` | the others                                       | one after another, by the graph                |
 //!
 //! A network's numbers depend on itself, its options, the data and the kind of device alone: they are the same bits
 //! whatever else is in the population, in which order, and on how many threads. On `cpu` they are those of
 //! [`Trainer::fit`](crate::train::Trainer::fit). A network that fails (its loss is no number, it is too large) leaves the
 //! others alone.
 
+mod chip;
 mod cores;
+mod grouped;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +43,10 @@ use crate::device::{Device, DeviceError, DeviceKind};
 use crate::nn::Mlp;
 use crate::train::{self, Options, Session, SharedData, TrainError};
 
+use chip::OnChip;
 use cores::Cores;
+
+pub use grouped::Grouped;
 
 /// A network to train. `options.epochs` is the whole length of its schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +152,8 @@ pub struct Tensor {
 enum Trained {
     /// The graph of a session, made when the network first advances.
     Graph(Option<Box<Session>>),
+    /// A block of a launch that trains many.
+    Chip(Box<OnChip>),
 }
 
 /// A network of the population.
@@ -179,9 +188,16 @@ impl Network {
         self.candidate.net.parameter_count()
     }
 
+    /// For a launch, where it is trained by one.
+    fn entry(&mut self) -> Option<chip::Entry<'_>> {
+        let Network { candidate, by, history, failed, seconds } = self;
+        let Trained::Chip(chip) = by else { return None };
+        Some(chip::Entry { candidate, chip, history, failed, seconds })
+    }
+
     /// Trains by a session of its own, `epochs` more or as many as the schedule has left.
     fn advance_graph(&mut self, data: &SharedData, epochs: usize) {
-        let Trained::Graph(session) = &mut self.by;
+        let Trained::Graph(session) = &mut self.by else { return };
         let began = Instant::now();
         let before = self.seconds;
         let mut run = || -> Result<(), TrainError> {
@@ -223,6 +239,10 @@ pub struct Population {
     networks: BTreeMap<Id, Network>,
     next: u64,
     cores: Option<Cores>,
+    /// The data as kernels take it, where networks may train on the chip.
+    parts: Option<chip::Parts>,
+    /// Those that are trained by grouped launches.
+    grouped: Option<Grouped>,
     limit: u64,
 }
 
@@ -230,14 +250,17 @@ impl Population {
     /// An empty population on `device`. Raw data is prepared first, each part with the statistics of its own rows: give
     /// parts of one split. Errors: the data cannot be prepared; no memory on the device.
     pub fn new(device: &Device, train: &Dataset, validation: &Dataset) -> Result<Population, TrainError> {
-        let data = SharedData::new(device, train, Some(validation))?;
-        Ok(Population::on(data))
+        Ok(Population::on(SharedData::new(device, train, Some(validation))?))
     }
 
     /// The same on data that is on the device already; without a validation part, `val_loss` is NaN.
     pub fn on(data: SharedData) -> Population {
         let cores = (data.device().kind() == DeviceKind::Cpu).then(Cores::default);
-        Population { data, networks: BTreeMap::new(), next: 0, cores, limit: memory_of_one() }
+        // Data without a target has no such parts, and no network that could be added.
+        let parts = data.device().runs_kernels().then(|| chip::Parts::of(&data).ok()).flatten();
+        let grouped = Grouped::on(data.clone()).ok();
+        let (networks, limit) = (BTreeMap::new(), memory_of_one());
+        Population { data, networks, next: 0, cores, parts, grouped, limit }
     }
 
     /// The same with `threads` cores on `cpu`, at least 1; unless set, as many as large operations use.
@@ -267,12 +290,12 @@ impl Population {
 
     /// Number of networks.
     pub fn len(&self) -> usize {
-        self.networks.len()
+        self.networks.len() + self.grouped.as_ref().map_or(0, Grouped::len)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.len() == 0
     }
 
     /// Takes a network in. Errors: it is too large, or network, options and data do not fit.
@@ -287,8 +310,15 @@ impl Population {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
         let id = Id(self.next);
+        let on_chip = self.parts.as_ref().and_then(|_| OnChip::place(self.device(), &candidate, loss, batch));
+        let grouped = self.grouped.as_mut().filter(|_| on_chip.is_none() && Grouped::supports(&candidate));
+        if let Some(grouped) = grouped {
+            grouped.insert(id, candidate)?;
+            self.next += 1;
+            return Ok(id);
+        }
         self.next += 1;
-        let by = Trained::Graph(None);
+        let by = on_chip.map_or(Trained::Graph(None), |chip| Trained::Chip(Box::new(chip)));
         self.networks.insert(id, Network { candidate, by, history: vec![], failed: None, seconds: 0.0 });
         Ok(id)
     }
@@ -306,16 +336,40 @@ impl Population {
             .collect();
         networks.sort_by_key(|network| std::cmp::Reverse(network.work()));
         let data = &self.data;
-        match &self.cores {
-            Some(cores) => cores.for_each(networks, |network| network.advance_graph(data, epochs)),
-            None => networks.into_iter().for_each(|network| network.advance_graph(data, epochs)),
+        match (&self.cores, &self.parts) {
+            (Some(cores), _) => cores.for_each(networks, |network| network.advance_graph(data, epochs)),
+            (None, parts) => {
+                let is_chip = |network: &&mut Network| matches!(network.by, Trained::Chip(_));
+                let (together, alone): (Vec<_>, Vec<_>) = networks.into_iter().partition(is_chip);
+                let together = together.into_iter().filter_map(Network::entry).collect();
+                if let Some(parts) = parts {
+                    chip::advance(data.device(), parts, together, epochs);
+                }
+                alone.into_iter().for_each(|network| network.advance_graph(data, epochs));
+            }
         }
-        ids.iter().map(|&id| self.network(id)?.outcome()).collect()
+        if let Some(grouped) = &mut self.grouped {
+            grouped.advance(ids, epochs);
+        }
+        ids.iter()
+            .map(|&id| match self.grouped(id) {
+                Some(grouped) => grouped.outcome(id),
+                None => self.network(id)?.outcome(),
+            })
+            .collect()
+    }
+
+    /// The grouped launches, if they train network `id`.
+    fn grouped(&self, id: Id) -> Option<&Grouped> {
+        self.grouped.as_ref().filter(|grouped| grouped.contains(id))
     }
 
     /// Forgets a network: what it held is free for others.
     pub fn remove(&mut self, id: Id) {
         self.networks.remove(&id);
+        if let Some(grouped) = &mut self.grouped {
+            grouped.remove(id);
+        }
     }
 
     fn network(&self, id: Id) -> Result<&Network, Failure> {
@@ -324,21 +378,34 @@ impl Population {
 
     /// A network's epochs so far.
     pub fn history(&self, id: Id) -> Result<&[Progress], Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.history(id);
+        }
         Ok(&self.network(id)?.history)
     }
 
-    /// A network's trainable numbers as they are now, in order of definition. Errors: no such network; it failed.
+    /// A network's parameters (and running statistics) as they are now, in order of definition. Errors: no such network; it failed.
     pub fn parameters(&self, id: Id) -> Result<Vec<Tensor>, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.parameters(id);
+        }
+        let network = self.network(id)?;
+        if let (Trained::Chip(chip), None) = (&network.by, &network.failed) {
+            return Ok(chip::named(&network.candidate.net, &chip.parameters(&network.candidate)?));
+        }
         let model = self.model(id)?;
         let tensor = |p: crate::nn::Parameter| -> Result<Tensor, Failure> {
             let values = model.parameter(&p.name)?;
             Ok(Tensor { name: p.name, shape: p.shape, values })
         };
-        model.net().parameters().into_iter().map(tensor).collect()
+        model.net().tensors().into_iter().map(tensor).collect()
     }
 
     /// A network as it is now. Errors: no such network; it failed.
     pub fn model(&self, id: Id) -> Result<train::Model, Failure> {
+        if let Some(grouped) = self.grouped(id) {
+            return grouped.model(id);
+        }
         let network = self.network(id)?;
         if let Some(failure) = &network.failed {
             return Err(failure.clone());
@@ -347,6 +414,11 @@ impl Population {
         match &network.by {
             Trained::Graph(Some(session)) => Ok(session.model()?),
             Trained::Graph(None) => Ok(Session::on(&self.data, net.clone(), options.clone())?.model()?),
+            Trained::Chip(chip) => {
+                let tensors = chip::named(net, &chip.parameters(&network.candidate)?);
+                let values = tensors.into_iter().map(|t| t.values);
+                Ok(train::Model::of(&self.data, net.clone(), options.clone(), values)?)
+            }
         }
     }
 }

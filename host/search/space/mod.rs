@@ -20,6 +20,7 @@
 //! ```
 
 mod domain;
+mod file;
 pub mod network;
 
 use std::fmt::Write;

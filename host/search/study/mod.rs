@@ -18,7 +18,7 @@
 //! # Your own objective and sampler
 //!
 //! ```
-//! use ironwarp::search::sampler::{Random, Sampler};
+//! use ironwarp::search::sampler::Sampler;
 //! use ironwarp::search::space::{Domain, Parameter, Point, Space, Value};
 //! use ironwarp::search::study::{Budget, Failure, Running, Study};
 //! use ironwarp::search::{Goal, SearchError, Setting, pruner::Never, rng::Rng, trial::Trial};
@@ -58,7 +58,6 @@
 //! worker.run(&objective, 2, &Budget::trials(100), &|_| {})?;
 //! let best = study.best()?.expect("a trial that is complete");
 //! assert!(best.values[0] < 0.01);
-//! # let _ = Random;
 //! # Ok::<(), SearchError>(())
 //! ```
 
@@ -190,6 +189,11 @@ impl Study {
                 _heart: None,
             }),
         })
+    }
+
+    /// Whether the file is a study, of any format.
+    pub fn is_study(path: impl AsRef<Path>) -> bool {
+        store::is_study(path.as_ref())
     }
 
     /// Joins the study.

@@ -48,8 +48,10 @@ pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// The boot and the namespace, where process ids can be looked up.
+/// The boot and the namespace, where process ids can be looked up. Not where the processes of other users are hidden
+/// (`hidepid`), as that of root then is: a hidden one would seem dead.
 fn place(started: i64) -> Option<String> {
+    stat(1)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
     (started > 0).then(|| format!("{} {}", boot.trim(), namespace.display()))

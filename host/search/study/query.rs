@@ -47,6 +47,11 @@ impl Study {
         })
     }
 
+    /// How many trials have ended. Costs the same for any size of the study.
+    pub fn finished(&self) -> Result<u64, SearchError> {
+        self.shared.read(|conn| Ok(rows::look(conn)?.next - rows::open(conn)?))
+    }
+
     /// The trials with numbers in `range` that there are, in order.
     pub fn trials_in(&self, range: Range<u64>) -> Result<Vec<Trial>, SearchError> {
         let space = &self.setting().space;
@@ -65,6 +70,11 @@ impl Study {
             self.trials_in(from..end.min(from + CHUNK))?.into_iter().try_for_each(&mut body)?;
         }
         Ok(())
+    }
+
+    /// The names of the attributes that any trial has, in order.
+    pub fn attribute_names(&self) -> Result<Vec<String>, SearchError> {
+        self.shared.read(rows::attribute_names)
     }
 
     /// The complete trial with the best value of the first goal; the earliest of equals.

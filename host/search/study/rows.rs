@@ -191,9 +191,22 @@ pub(super) fn count(conn: &Connection) -> Stored<Vec<(State, u64)>> {
     Ok(counts)
 }
 
+/// The names of all attributes.
+pub(super) fn attribute_names(conn: &Connection) -> Stored<Vec<String>> {
+    let mut query = conn.prepare_cached("SELECT DISTINCT name FROM attributes ORDER BY name")?;
+    let names = query.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}
+
 /// How many trials wait to be tried again.
 pub(super) fn waiting(conn: &Connection) -> Stored<u64> {
     let query = "SELECT count(*) FROM trials INDEXED BY running WHERE state = 'running' AND worker IS NULL";
+    Ok(conn.query_row(query, [], |row| number(row, 0))?.unwrap_or(0))
+}
+
+/// How many trials have not ended.
+pub(super) fn open(conn: &Connection) -> Stored<u64> {
+    let query = "SELECT count(*) FROM trials INDEXED BY running WHERE state = 'running'";
     Ok(conn.query_row(query, [], |row| number(row, 0))?.unwrap_or(0))
 }
 

@@ -157,6 +157,7 @@ impl Worker {
         std::thread::scope(|scope| {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
+                    let _leave = Leave { left: &left, stop: &stop, watch: &watch };
                     loop {
                         let asked = worker.lock().unwrap_or_else(PoisonError::into_inner).ask(budget);
                         let done = match asked {
@@ -172,8 +173,6 @@ impl Worker {
                             }
                         }
                     }
-                    left.fetch_sub(1, Ordering::Release);
-                    watch.unpark();
                 });
             }
             while left.load(Ordering::Acquire) > 0 {
@@ -232,6 +231,23 @@ impl Worker {
         }
         let recorded = self.study().counts()?.finished().saturating_sub(before);
         Ok(summary(recorded, began, budget))
+    }
+}
+
+/// A thread's end, by a panic of the sampler or the observer too: then the other threads must end as well.
+struct Leave<'a> {
+    left: &'a AtomicUsize,
+    stop: &'a AtomicBool,
+    watch: &'a std::thread::Thread,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.left.fetch_sub(1, Ordering::Release);
+        self.watch.unpark();
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) const FORMAT: u32 = 1;
 /// SQLite's `application_id`: "IWST".
 const APPLICATION: u32 = 0x4957_5354;
 
+/// How every SQLite file begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE trials(
@@ -257,26 +260,38 @@ fn wait(tries: i32) -> bool {
     tries < 22_000 // Two minutes.
 }
 
+/// Whether the file is a study, of any format, as its first bytes say.
+pub(super) fn is_study(path: &Path) -> bool {
+    let head = head(path).unwrap_or_default();
+    head.starts_with(SQLITE) && word(&head, 68) == Some(APPLICATION)
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = vec![];
+    fs::File::open(path)?.take(100).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// The big-endian number at a place of SQLite's header.
+fn word(head: &[u8], at: usize) -> Option<u32> {
+    head.get(at..at + 4).map(|b| b.iter().fold(0, |word, &byte| word << 8 | u32::from(byte)))
+}
+
 /// What the first bytes of the file say, before SQLite may touch it.
 fn check_header(path: &Path) -> Result<(), SearchError> {
     let bad = |reason: String| Err(study_error(path, reason));
-    let mut head = vec![];
-    let read = fs::File::open(path).and_then(|file| file.take(100).read_to_end(&mut head));
-    match read {
-        Ok(_) => {}
+    let head = match head(path) {
+        Ok(head) => head,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            return bad(
-                "there is no such study: check the name ('ironwarp study list' shows those here)".into()
-            );
+            return bad("there is no such file: check the name".into());
         }
-        Err(e) if e.kind() == ErrorKind::IsADirectory => return bad("is a directory, not a study".into()),
+        Err(e) if e.kind() == ErrorKind::IsADirectory => {
+            return bad("is a directory, not a study: give a file".into());
+        }
         Err(e) => return bad(format!("cannot be read ({}): check the permissions", e.kind())),
-    }
-    let word = |at: usize| {
-        head.get(at..at + 4).map(|b| b.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)))
     };
-    let sqlite = head.starts_with(b"SQLite format 3\0");
-    match (sqlite, word(60), word(68)) {
+    match (head.starts_with(SQLITE), word(&head, 60), word(&head, 68)) {
         (true, Some(FORMAT), Some(APPLICATION)) => Ok(()),
         (true, Some(format), Some(APPLICATION)) => bad(format!(
             "the study has format {format}, and this program reads format {FORMAT}: use the version that wrote it"

@@ -394,6 +394,9 @@ impl<'a> Decoder<'a, '_> {
                 Const::Value((f64::from_bits(*v) as f32).to_bits() as u64)
             }
             Operand::F64(v) => Const::Value(*v),
+            Operand::Not(_) if file != File::Pred => {
+                return Err(format!("`{o}` cannot be an operand here: `!` is for predicates"));
+            }
             Operand::Not(n) => return Ok(self.src(&Operand::Name(n), File::Pred)? ^ NEGATED),
             Operand::Name("WARP_SZ") => Const::Value(32),
             Operand::Name(n) => return self.named(n, 0, file),
@@ -420,6 +423,9 @@ impl<'a> Decoder<'a, '_> {
             None if name.starts_with('%') => {
                 let special =
                     instruction::special(name).ok_or_else(|| format!("`{name}` is not declared"))?;
+                if file == File::Pred {
+                    return Err(format!("`{name}` is no predicate"));
+                }
                 // 64-bit special registers are few; their low half serves 32-bit readers.
                 let t = self.fresh(file, 1)?;
                 self.push(Op::Special(special, t | if file == File::R64 { WIDE } else { 0 }), Class::Move);

@@ -214,6 +214,16 @@ fn the_default_space_holds_the_networks_of_the_issue() {
 }
 
 #[test]
+fn batches_are_no_larger_than_the_data() {
+    let networks = NetworkSpace::mlp(4, 2).depth(1..=2).batch([16, 64, 256]).rows(100);
+    let space = networks.space().expect("a space");
+    assert!(points(&space, 50).iter().all(|p| networks.decode(p).recipe.batch <= 64));
+    let none = NetworkSpace::mlp(4, 2).depth(1..=2).batch(64).rows(40).space().expect("a space");
+    let error = none.draw(&mut Rng::new(1, 0, 0)).expect_err("no batch fits").to_string();
+    assert!(error.contains("a batch of 64 exceeds the 40 rows"), "{error}");
+}
+
+#[test]
 fn an_impossible_limit_is_one_clear_error() {
     let space = NetworkSpace::default_for(64, 10, 1000).max_params(100).space().expect("a space");
     let error = space.draw(&mut Rng::new(1, 0, 0)).expect_err("nothing fits").to_string();
@@ -287,4 +297,110 @@ fn calibration_measures_something() {
     let model = LinearLatency::calibrate(&crate::Device::cpu(), 8, 3).expect("measured");
     let a: Architecture = "8 > 64 relu > 3".parse().expect("well-formed");
     assert!(model.seconds(&a) > 0.0);
+}
+
+/// The commented example of the documentation.
+const EXAMPLE: &str = include_str!("../../../../examples/space.toml");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn files_round_trip(
+        ranges in ranges(), skips: bool,
+        params in proptest::option::of(any::<u32>()), flop in proptest::option::of(any::<u32>()),
+        memory in proptest::option::of(any::<u32>()), latency in proptest::option::of(1e-9..10f64), model: bool,
+    ) {
+        let limits = Limits {
+            params: params.map(u64::from),
+            flop: flop.map(u64::from),
+            memory: memory.map(u64::from),
+            latency,
+        };
+        let model = model.then_some(LinearLatency { fixed: 1e-6, per_layer: 2.5e-7, per_flop: 3e-11 });
+        let networks =
+            NetworkSpace::new(5, 3, Ranges { skip: skips, limits, latency_model: model, ..ranges });
+        let text = networks.to_toml();
+        let back = NetworkSpace::from_toml(&text, 5, 3).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
+        prop_assert_eq!(back.ranges(), networks.ranges(), "{}", text);
+        prop_assert_eq!(back.to_toml(), text);
+    }
+}
+
+#[test]
+fn the_example_names_every_setting() {
+    let networks = NetworkSpace::from_toml(EXAMPLE, 64, 10).expect("the example reads");
+    let space = networks.space().expect("a space");
+    let point = space.draw(&mut Rng::new(3, 0, 0)).expect("a point");
+    let a = networks.decode(&point);
+    a.validate().expect("valid");
+    assert!(a.parameters() <= 100_000 && a.flop() <= 200_000 && a.memory() <= 4 << 20);
+    assert_eq!(networks.ranges().limits.latency, Some(1e-4));
+    // Every field that the reader knows is in the example.
+    let error = NetworkSpace::from_toml("nothing_like_it = 1", 64, 10).expect_err("unknown").to_string();
+    let known = error.split("one of ").nth(1).expect("names").trim_end_matches(')').to_string();
+    for field in known.split(", ") {
+        assert!(EXAMPLE.lines().any(|l| l.starts_with(&format!("{field} ="))), "{field}");
+    }
+    assert_eq!(
+        NetworkSpace::from_toml(&networks.to_toml(), 64, 10).expect("reads").ranges(),
+        networks.ranges()
+    );
+}
+
+#[test]
+fn an_empty_file_is_the_default_network() {
+    let networks = NetworkSpace::from_toml("# nothing\n", 64, 10).expect("reads");
+    assert_eq!(networks.ranges(), &Ranges::default());
+    assert_eq!(networks.to_toml(), "");
+    assert!(networks.space().is_err());
+}
+
+#[test]
+fn wrong_files_name_the_field() {
+    let cases = [
+        ("depht = 3", vec!["line 1", "'depht'", "did you mean 'depth'?"]),
+        ("depth = 2\nwidth = \"wide\"", vec!["line 2, width", "a number, a list"]),
+        ("\n\nwidth = { low = 1, top = 4 }", vec!["line 3, width", "'top'"]),
+        ("width = -3", vec!["line 1, width", "-3"]),
+        ("width = [16, 32.5]", vec!["line 1, width", "32.5"]),
+        ("depth = { low = 1 }", vec!["line 1, depth", "high"]),
+        ("width = { low = 16, high = 64, step = 0 }", vec!["width", "step of 0"]),
+        ("skip = 1", vec!["line 1, skip", "bool"]),
+        ("activation = \"reluu\"", vec!["activation", "did you mean 'relu'?"]),
+        ("activation = 3", vec!["line 1, activation", "a name or a list of names"]),
+        ("norm = [\"layer\", \"bath\"]", vec!["norm", "did you mean 'batch'?"]),
+        ("init = \"touch\"", vec!["init", "did you mean 'torch'?"]),
+        ("optimizer = \"adamww\"", vec!["optimizer", "did you mean 'adamw'?"]),
+        ("optimizer = \"adam lr=1\"", vec!["optimizer", "'lr=1'", "beta1"]),
+        ("schedule = \"linear\"", vec!["schedule", "one-cycle"]),
+        ("lr = { low = 0.1, high = 1, step = 0.1 }", vec!["lr", "no step"]),
+        ("lr = { low = 0, high = 1 }", vec!["lr of 0"]),
+        ("dropout = [0.5, 1.5]", vec!["dropout of 1.5"]),
+        ("max_memory = \"4 pages\"", vec!["line 1, max_memory", "'4 pages'", "MiB"]),
+        ("max_memory = -4", vec!["max_memory of -4"]),
+        ("max_latency = \"fast\"", vec!["line 1, max_latency", "ms"]),
+        ("max_latency = 0", vec!["max_latency of 0"]),
+        ("latency_model = { fixed = 1 }", vec!["line 1, latency_model", "per_layer"]),
+        ("depth = 1\ndepth = 2", vec!["line 2, depth", "duplicate"]),
+        ("depth 3", vec!["line 1"]),
+    ];
+    let mut wrong = vec![];
+    for (text, parts) in cases {
+        let error =
+            NetworkSpace::from_toml(text, 64, 10).map_or_else(|e| e.to_string(), |_| "nothing".into());
+        if error.contains('\n') || !parts.iter().all(|p| error.contains(p)) {
+            wrong.push(format!("{text}: {error}, not {parts:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn quantities_have_units() {
+    let limits = |text: &str| NetworkSpace::from_toml(text, 4, 2).expect("reads").ranges().limits.clone();
+    assert_eq!(limits("max_memory = \"1.5 KiB\"").memory, Some(1536));
+    assert_eq!(limits("max_memory = \"2_000kB\"").memory, Some(2_000_000));
+    assert_eq!(limits("max_memory = 77").memory, Some(77));
+    assert_eq!(limits("max_latency = \"2ms\"").latency, Some(0.002));
+    assert_eq!(limits("max_latency = 0.5").latency, Some(0.5));
 }

@@ -115,6 +115,14 @@ impl Numbers {
         Numbers::Range { low, high, log: Some(false) }
     }
 
+    /// The least of them.
+    pub fn least(&self) -> f64 {
+        match self {
+            Numbers::Of(values) => values.iter().copied().fold(f64::INFINITY, f64::min),
+            Numbers::Range { low, .. } => *low,
+        }
+    }
+
     /// The range with its prior settled: logarithmic where `log`.
     pub(super) fn settled(self, log: bool) -> Numbers {
         match self {
