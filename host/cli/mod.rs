@@ -39,8 +39,8 @@ Examples:
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
-  ironwarp study show digits.db                   what a search has found so far
   ironwarp score digits --train 30               rank random networks without training; is that any good here?
+  ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
 
 Built-in data sets: digits, iris, wine, breast_cancer, diabetes.

@@ -6,6 +6,7 @@ mod contract;
 mod files;
 mod resume;
 mod round_trip;
+mod search;
 mod study;
 
 use std::ffi::OsStr;

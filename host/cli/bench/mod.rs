@@ -1,5 +1,5 @@
-//! `bench`: time of a training step, of one operation, of training or scoring a population, of a suggestion; samplers and the
-//! generator on a table.
+//! `bench`: time of a training step, of one operation, of training or scoring a population of networks, of a suggestion;
+//! samplers and the generator on a table.
 
 mod generator;
 mod mlp;
@@ -23,10 +23,10 @@ Examples:
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
+  ironwarp bench score --scores naswot,swap,synflow
   ironwarp bench search --table nasbench201
   ironwarp bench suggest
-  ironwarp bench generator --table nasbench201
-  ironwarp bench score --scores naswot,swap,synflow";
+  ironwarp bench generator --table nasbench201";
 
 /// Measure a training step, an operation, a population or a search.
 #[derive(clap::Args)]
@@ -41,12 +41,12 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    Score(score::Args),
     #[command(hide = true)]
     Study(study::Args),
     Search(search::Args),
     Suggest(suggest::Args),
     Generator(generator::Args),
-    Score(score::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -54,11 +54,11 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Score(args) => score::run(args),
         What::Study(args) => study::run(args),
         What::Search(args) => search::run(args),
         What::Suggest(args) => suggest::run(args),
         What::Generator(args) => generator::run(args),
-        What::Score(args) => score::run(args),
     }
 }
 

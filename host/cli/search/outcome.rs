@@ -91,6 +91,14 @@ impl Outcome<'_> {
             });
             map.insert("pareto".into(), json!(entry.into_iter().collect::<Vec<_>>()));
         }
+        let space = &chosen.found.study.setting().space;
+        if let Some(Value::Array(front)) = map.get_mut("pareto") {
+            for entry in front {
+                let point = entry["point"].as_str().and_then(|text| space.read(text).ok());
+                let architecture = point.map(|p| chosen.found.space.decode(&p).to_string());
+                entry["architecture"] = json!(architecture);
+            }
+        }
         if let Some(best) = &chosen.found.best {
             map.insert("parameters".into(), json!(best.architecture.parameters()));
         }

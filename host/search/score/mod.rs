@@ -331,7 +331,10 @@ pub fn score(
     seed: u64,
     scores: &[Score],
 ) -> Result<Vec<Scores>, SearchError> {
-    let parameters: Vec<Vec<f32>> = nets.par_iter().map(|net| initial_parameters(net, seed)).collect();
+    // Sizes need no weights, and zen brings its own.
+    let weighed = |s: &Score| *s == Score::AzNas || s.place().is_some_and(|(group, _)| group != Group::Zen);
+    let start = |net: &Mlp| if scores.iter().any(weighed) { initial_parameters(net, seed) } else { vec![] };
+    let parameters: Vec<Vec<f32>> = nets.par_iter().map(start).collect();
     score_with(device, nets, &parameters, batch, seed, scores)
 }
 
