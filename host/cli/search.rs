@@ -43,7 +43,8 @@ pub fn run(args: &Args) -> Result<()> {
     let parts = parts(&raw, args)?;
     // What is wrong with options shows before anything is made.
     let space = space(args, &parts[0].train)?;
-    space.space()?;
+    let named = || args.space.as_ref().map_or("the search space".into(), |path| path.display().to_string());
+    space.space().with_context(named)?;
     search(args, &device, &metrics, space)?;
     if !args.quiet {
         raw.report().lines.iter().chain(&parts[0].preprocessing.notes).for_each(|text| fail::line(text));

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::{cli, finish, program, read, temp, words, write};
 
 /// A search of a second.
-const QUICK: &str = "--device cpu --trials 24 --epochs 3 --final-epochs 4 --finalists 3 --repeats 2 --quiet --json";
+const QUICK: &str =
+    "--device cpu --trials 24 --epochs 3 --final-epochs 4 --finalists 3 --repeats 2 --quiet --json";
 
 #[test]
 fn search_says_what_the_contract_names() {
@@ -13,10 +14,15 @@ fn search_says_what_the_contract_names() {
     let run = cli(dir.path(), &format!("search iris {QUICK} --seed 5 --objectives accuracy,params")).ok();
     assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
     let json = run.json();
-    for key in ["val_accuracy", "test_accuracy", "trials", "seconds", "trials_per_second", "parameters", "seed"] {
+    for key in
+        ["val_accuracy", "test_accuracy", "trials", "seconds", "trials_per_second", "parameters", "seed"]
+    {
         assert!(json[key].is_number(), "{key} in {json}");
     }
-    assert_eq!((&json["command"], &json["data"], &json["trials"]), (&"search".into(), &"iris".into(), &24.into()));
+    assert_eq!(
+        (&json["command"], &json["data"], &json["trials"]),
+        (&"search".into(), &"iris".into(), &24.into())
+    );
     let best = json["best_architecture"].as_str().expect("a text");
     let read_back: ironwarp::search::architecture::Architecture = best.parse().expect("an architecture");
     assert_eq!((read_back.net.inputs, read_back.net.outputs()), (4, 3));
@@ -37,11 +43,15 @@ fn search_says_what_the_contract_names() {
         assert!(dir.path().join(path).is_file(), "{key}: {path}");
     }
     let page = String::from_utf8(read(&dir.path().join("runs/search-iris/report.html"))).expect("UTF-8");
-    assert!(page.contains("ironwarp search iris") && page.contains("params"), "the command and a goal are on the page");
+    assert!(
+        page.contains("ironwarp search iris") && page.contains("params"),
+        "the command and a goal are on the page"
+    );
     let figures = std::fs::read_dir(dir.path().join("runs/search-iris/report-figures")).expect("figures");
     assert!(figures.count() >= 5);
     // The model is what the report says.
-    let json = cli(dir.path(), "eval runs/search-iris iris --part test --device cpu --json --seed 5").ok().json();
+    let json =
+        cli(dir.path(), "eval runs/search-iris iris --part test --device cpu --json --seed 5").ok().json();
     assert!(json["accuracy"].as_f64().is_some_and(|a| a > 0.5), "{json}");
 }
 
@@ -112,7 +122,8 @@ fn regression_is_searched_by_r2() {
 #[test]
 fn populations_are_searched_in_the_simulator() {
     let dir = temp();
-    let space = "depth = 1\nwidth = [3, 5]\nactivation = [\"relu\", \"tanh\"]\nbatch = 30\nlr = [0.01, 0.03]\n";
+    let space =
+        "depth = 1\nwidth = [3, 5]\nactivation = [\"relu\", \"tanh\"]\nbatch = 30\nlr = [0.01, 0.03]\n";
     write(&dir.path().join("small.toml"), space);
     let line = "search iris --device sim --space small.toml --trials 4 --epochs 1 --final-epochs 1 --finalists 1 \
                 --repeats 1 --sampler random --quiet --json --study s.db";
@@ -173,7 +184,10 @@ fn ctrl_c_ends_cleanly_and_the_search_goes_on() {
     let output = child.wait_with_output().expect("it ends");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.lines().last().is_some_and(|l| l.contains("interrupted after") && l.contains("s.db")), "{stderr}");
+    assert!(
+        stderr.lines().last().is_some_and(|l| l.contains("interrupted after") && l.contains("s.db")),
+        "{stderr}"
+    );
     let done = rows();
     assert!(done >= 5);
     let shown = finish(program(dir.path()).args(words("study show s.db --json"))).ok().json();
