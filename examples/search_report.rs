@@ -14,6 +14,7 @@ use ironwarp::report::{self, SearchReport};
 use ironwarp::search::estimate::Estimate;
 use ironwarp::search::importance::importance;
 use ironwarp::search::metric::Metric;
+use ironwarp::search::pareto;
 use ironwarp::search::rng::Rng;
 use ironwarp::search::space::{Domain, Parameter, Point, Space, Value};
 use ironwarp::search::trial::{Report, State, Trial};
@@ -117,15 +118,11 @@ fn trial(setting: &Setting, number: u64, good: &[Trial]) -> Result<Trial, Search
     Ok(trial)
 }
 
-/// Trials that no other beats in both goals.
+/// Indices of the complete trials that no other beats in both goals.
 fn front(setting: &Setting, trials: &[Trial]) -> Vec<usize> {
-    let complete = |t: &&Trial| t.state == State::Complete;
-    let beats = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(x, y)| x <= y) && a != b;
-    let losses: Vec<Vec<f64>> = trials.iter().filter(complete).map(|t| setting.losses(t)).collect();
-    (0..trials.len())
-        .filter(|i| complete(&&trials[*i]))
-        .filter(|i| !losses.iter().any(|l| beats(l, &setting.losses(&trials[*i]))))
-        .collect()
+    let complete: Vec<usize> = (0..trials.len()).filter(|i| trials[*i].state == State::Complete).collect();
+    let losses: Vec<Vec<f64>> = complete.iter().map(|i| setting.losses(&trials[*i])).collect();
+    pareto::front(&losses).into_iter().map(|k| complete[k]).collect()
 }
 
 /// A report of so many made-up trials.

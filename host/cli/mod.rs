@@ -20,6 +20,7 @@ mod ptxas;
 mod report;
 mod run_dir;
 mod sample;
+mod score;
 mod search;
 mod study;
 mod train;
@@ -38,6 +39,7 @@ Examples:
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
+  ironwarp score digits --train 30               rank random networks without training; is that any good here?
   ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
 
@@ -55,6 +57,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Search(Box<search::Args>),
+    Score(score::Args),
     Train(Box<train::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Search(args) => search::run(&args),
+        Command::Score(args) => score::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),

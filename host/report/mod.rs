@@ -1,11 +1,12 @@
 //! Reports: what a search found, as one HTML page, as SVG files, and as text for a terminal.
 //!
-//! The command fills a [`SearchReport`](search::SearchReport), plain data that nothing here computes from a device. Each
+//! A [`SearchReport`](search::SearchReport) is plain data: made from a search ([`SearchReport::of`]), or filled by hand. Each
 //! [`figure`] is a function from such data to a drawing made with the chart kit in [`svg`]; [`html`] puts them on a page that
 //! needs no network, [`svg_files`] writes them to a directory, [`terminal`] tells the same in a few lines of text.
 //! The same data always gives the same bytes.
 
 pub mod figure;
+mod found;
 pub mod html;
 pub mod search;
 pub mod stats;

@@ -82,7 +82,7 @@ pub struct BestModel {
     pub validation: Option<Estimate>,
     /// Test value over the final trainings; the search has not seen this part.
     pub test: Option<Estimate>,
-    /// Samples of true class `i` that were given class `j`, summed over the trainings; empty for regression.
+    /// Samples of the test part of true class `i` that were given class `j`; empty for regression.
     pub confusion: Vec<Vec<u32>>,
     /// Epochs of one final training.
     #[serde(skip)]
@@ -126,11 +126,11 @@ pub struct SearchReport {
     pub title: String,
     /// The data.
     pub data: DataSummary,
-    /// The command that gives this result again.
+    /// The command that gives this result again; empty when it is not known.
     pub command: String,
     /// `cpu`, `sim`, `cuda:0 (NVIDIA ...)`.
     pub device: String,
-    /// Trials at once.
+    /// Trials at once; 0 when it is not known.
     pub workers: usize,
     /// Seeds of the final trainings.
     pub seeds: Vec<u64>,
@@ -158,7 +158,7 @@ pub struct SearchReport {
     pub scores: Vec<ScoreRow>,
     /// Seconds of the search.
     pub seconds: f64,
-    /// Seconds of the final trainings.
+    /// Seconds of the final trainings; NaN when they are not known.
     pub final_seconds: f64,
     /// The study's file, for `study export`.
     pub study: Option<String>,

@@ -163,7 +163,10 @@ fn importance(report: &SearchReport, paint: &Paint, width: usize) -> String {
     let names = named.iter().map(|(n, _)| n.chars().count()).max().unwrap_or(0).min(24);
     let most = named.iter().map(|(_, share)| *share).fold(0.0, f64::max);
     let columns = (width - names - 14).min(40);
-    let mut text = format!("\n{}\n", paint.bold(&format!("what mattered for {}", report.measure().name)));
+    let mut text = format!(
+        "\n{}\n",
+        paint.bold(&one_line(&format!("what mattered for {}", report.measure().name), width))
+    );
     for (name, share) in named {
         let filled = ((share / most * columns as f64).round() as usize).max(1);
         let bar = paint.with("36", &"█".repeat(filled));

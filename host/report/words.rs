@@ -97,8 +97,19 @@ pub fn states(report: &SearchReport) -> String {
     let c = report.counts();
     let parts =
         [(c.complete, "complete"), (c.pruned, "pruned"), (c.failed, "failed"), (c.running, "unfinished")];
+    if parts.iter().all(|p| p.0 == 0) {
+        return "no trial".into();
+    }
     let some = parts.iter().filter(|p| p.0 > 0);
     some.map(|(n, name)| format!("{} {name}", grouped(*n as u64))).collect::<Vec<_>>().join(", ")
+}
+
+/// `cpu, 2 workers`.
+pub fn place(report: &SearchReport) -> String {
+    match report.workers {
+        0 => report.device.clone(),
+        n => format!("{}, {}", report.device, count(n, "worker")),
+    }
 }
 
 /// `8.1 trials/s`.
@@ -112,16 +123,25 @@ pub fn rate(report: &SearchReport) -> String {
 pub fn measured(report: &SearchReport) -> Vec<String> {
     let (data, mut out) = (&report.data, vec![]);
     let rows = |n: usize| count(n, "row");
-    out.push(format!(
-        "The search saw {} of {}: it trained every trial on {} and chose by {}.",
-        rows(data.train + data.validation),
-        data.name,
-        rows(data.train),
-        rows(data.validation),
-    ));
+    out.push(if data.validation > 0 {
+        format!(
+            "The search saw {} of {}: it trained every trial on {} and chose by {}.",
+            rows(data.train + data.validation),
+            data.name,
+            rows(data.train),
+            rows(data.validation),
+        )
+    } else {
+        format!(
+            "The search saw {} of {}: it trained trials on a part of them and chose by the rest.",
+            rows(data.train),
+            data.name
+        )
+    });
     if data.folds > 1 {
         out.push(format!(
-            "Each of the {} was in the test part of exactly one of {} outer folds.",
+            "Each of the {} was in the test part of exactly one of {} outer folds. Each fold has a search of its own, which \
+             never saw its test part.",
             rows(data.rows),
             data.folds
         ));
@@ -185,4 +205,14 @@ pub fn failures(report: &SearchReport) -> Vec<(usize, String, Vec<u64>)> {
     }
     out.sort_by_key(|(n, _, numbers)| (std::cmp::Reverse(*n), numbers[0]));
     out
+}
+
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,~".contains(c);
+    if word.chars().all(plain) && !word.is_empty() {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

@@ -43,7 +43,8 @@ use super::estimate::Estimate;
 use super::metric::Metric;
 use super::networks::Networks;
 use super::pruner::{Hyperband, Pruner};
-use super::sampler::{Known, Nsga2, Sampler, Tpe};
+use super::sampler::{Known, Nsga2, Sampler, Screened, Tpe};
+use super::score::Minibatch;
 use super::space::Point;
 use super::space::network::{LinearLatency, NetworkSpace};
 use super::study::{Budget, Event, Identity, Study, Summary};
@@ -53,6 +54,9 @@ use crate::data::{Dataset, Task};
 use crate::device::{Device, DeviceKind};
 use crate::ops::optim::Optimizer;
 use crate::train::{Options, SharedData};
+
+/// Samples that screening looks at.
+const SCREEN_SAMPLES: usize = 64;
 
 /// Folds that the finalists are compared on.
 const FOLDS: usize = 5;
@@ -120,6 +124,7 @@ pub struct Search<'a> {
     workers: Option<usize>,
     lag: Option<u64>,
     seed: u64,
+    screen: u64,
     study: Option<PathBuf>,
     about: serde_json::Value,
     observer: Option<Observer<'a>>,
@@ -143,6 +148,7 @@ impl<'a> Search<'a> {
             workers: None,
             lag: None,
             seed: 1,
+            screen: 1,
             study: None,
             about: serde_json::Value::Null,
             observer: None,
@@ -218,6 +224,11 @@ impl<'a> Search<'a> {
         self.seed = seed;
         self
     }
+    /// Of so many proposals the one is trained that scores best ([`Screened`]); 1, as unless set: no screening.
+    pub fn screen(mut self, proposals: u64) -> Self {
+        self.screen = proposals.max(1);
+        self
+    }
     /// The study's file, made or gone on with; in memory unless set.
     pub fn study(mut self, path: impl Into<PathBuf>) -> Self {
         self.study = Some(path.into());
@@ -271,13 +282,21 @@ impl<'a> Search<'a> {
         };
         let rows = train.rows();
         let known = default_in(&self.space, rows).into_iter().collect();
+        let sampler = if self.screen > 1 {
+            let batch = Minibatch::draw(&train, SCREEN_SAMPLES, self.seed);
+            Box::new(Screened::new(sampler, self.space.clone(), batch, self.screen))
+        } else {
+            sampler
+        };
         let sampler: Box<dyn Sampler> = Box::new(Known::new(known, sampler));
         let kind = match device.kind() {
             DeviceKind::Cuda(_) => "cuda".into(),
             kind => kind.to_string(),
         };
+        let screened =
+            if self.screen > 1 { format!(", best of {} by score", self.screen) } else { String::new() };
         let identity = Identity {
-            sampler: sampler.name().into(),
+            sampler: format!("{}{screened}", sampler.name()),
             pruner: self.pruner.name().into(),
             data: data.name().into(),
             data_hash: data.hash(),

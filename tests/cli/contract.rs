@@ -112,6 +112,28 @@ fn eval_predict_devices_and_bench_end_with_an_object() {
 }
 
 #[test]
+fn score_ranks_networks_and_says_what_ranks() {
+    let dir = temp();
+    let line = "score iris --networks 24 --batch 32 --train 10 --epochs 2 --device cpu --json";
+    let json = cli(dir.path(), line).ok().json();
+    has(&json, &["seconds", "networks_per_second", "batch", "seed"]);
+    let networks = json["networks"].as_array().expect("networks");
+    assert_eq!(networks.len(), 24);
+    assert_eq!(networks.iter().filter(|n| n["val_accuracy"].is_number()).count(), 10);
+    has(&networks[0]["scores"], &["params", "synflow", "naswot", "grasp", "az_nas"]);
+    let rows = json["correlations"].as_array().expect("correlations");
+    assert_eq!(rows.len(), 16);
+    assert!(rows.iter().all(|row| row["used"].is_boolean() && row["n"] == 10 && row["why"].is_string()));
+    let again = cli(dir.path(), line).ok().json();
+    assert_eq!((&again["networks"], &again["correlations"]), (&json["networks"], &json["correlations"]));
+    let table =
+        cli(dir.path(), "score iris --networks 9 --top 3 --scores naswot,swap --device cpu").ok().stdout;
+    assert!(table.contains("ranked by naswot, swap"), "{table}");
+    let json = cli(dir.path(), "bench score --networks 20 --scores swap --device cpu --json").ok().json();
+    has(&json["networks_per_second"], &["swap"]);
+}
+
+#[test]
 fn kernels_lists_every_kernel_of_the_registry() {
     let dir = temp();
     let json = cli(dir.path(), "kernels --json").ok().json();
@@ -259,6 +281,9 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --dropout 1", &["--dropout", "[0, 1)"]),
         ("train iris --norm group", &["--norm", "group", "layer, batch"]),
         ("train iris --hidden 16,8 --skip", &["--skip", "same width", "--hidden 64,64"]),
+        ("train iris --architecture 4>3 --hidden 8", &["--architecture", "--hidden"]),
+        ("train iris --architecture 5>3", &["--architecture", "5 inputs", "from 4 to 3"]),
+        ("train iris --architecture 4>x", &["--architecture", "'x'"]),
         ("train iris --smoothing 1", &["smoothing 1", "[0, 1)"]),
         ("train iris --validation 1", &["validation", "[0, 1)"]),
         ("train iris --patience 3", &["patience", "validation"]),
@@ -282,6 +307,10 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("bench mlp --dims 64,0,10", &["--dims", "width 0"]),
         ("bench mlp --batch 0", &["--batch is 0"]),
         ("bench mlp --steps 0", &["--steps is 0"]),
+        ("score iris --scores synflw", &["'synflw'", "did you mean 'synflow'"]),
+        ("score iris --networks 0", &["--networks is 0"]),
+        ("score iris --networks 5 --train 6", &["--train 6", "5 networks"]),
+        ("bench score --batch 0", &["--batch is 0"]),
     ];
     for (line, parts) in cases {
         let run = cli(dir.path(), line);

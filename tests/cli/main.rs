@@ -1,10 +1,12 @@
 //! The whole program: contract for scripts, bad input, files, interruption.
 
 mod bad_input;
+mod bench_search;
 mod contract;
 mod files;
 mod resume;
 mod round_trip;
+mod search;
 mod study;
 
 use std::ffi::OsStr;

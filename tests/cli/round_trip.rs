@@ -2,7 +2,7 @@
 
 use ironwarp::data;
 
-use crate::{SHORT, cli, read, temp, trained};
+use crate::{SHORT, cli, read, run, temp, trained};
 
 #[test]
 fn the_seed_decides_every_bit() {
@@ -14,6 +14,22 @@ fn the_seed_decides_every_bit() {
     let first = model("--seed 3", "a");
     assert!(first == model("--seed 3", "b"), "the same seed gives the same bytes");
     assert!(first != model("--seed 4", "c"), "another seed gives other bytes");
+}
+
+#[test]
+fn an_architecture_means_the_options_that_it_names() {
+    let dir = temp();
+    let flags = "--hidden 8,8 --activation gelu --dropout 0.1 --norm layer --skip --optimizer adamw --lr 0.01 --weight-decay 0.1 \
+                 --batch 32 --smoothing 0 --schedule cosine";
+    cli(dir.path(), &format!("train iris --device cpu --epochs 3 --quiet {flags} --out a")).ok();
+    let text = "4 > 8 gelu drop=0.1 norm=layer > 8 gelu drop=0.1 norm=layer skip > 3 | adamw lr=0.01 wd=0.1 batch=32 \
+                schedule=cosine";
+    let mut words =
+        "train iris --device cpu --epochs 3 --quiet --out b --architecture".split(' ').collect::<Vec<_>>();
+    words.push(text);
+    run(dir.path(), words).ok();
+    let model = |out: &str| read(&dir.path().join(out).join("model.safetensors"));
+    assert!(model("a") == model("b"), "the same network and recipe give the same bytes");
 }
 
 #[test]

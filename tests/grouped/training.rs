@@ -45,10 +45,19 @@ fn candidates(count: u64, inputs: usize, outputs: usize) -> Vec<Candidate> {
     let all = Activation::ALL;
     (0..count)
         .map(|seed| {
-            let widths: Vec<usize> =
-                (0..1 + seed % 3).map(|k| 5 + (7 * seed + 11 * k) as usize % 40).collect();
+            // Some skip: over the first layer, over others, over the last.
+            let widths: Vec<usize> = match seed % 7 {
+                3 => vec![inputs, inputs, 9],
+                4 => vec![20, 20],
+                6 => vec![7, outputs],
+                _ => (0..1 + seed % 3).map(|k| 5 + (7 * seed + 11 * k) as usize % 40).collect(),
+            };
             let mut net = nn::mlp(inputs, widths, all[(3 * seed) as usize % all.len()], outputs);
             net = net.dropout(if seed % 3 == 1 { 0.2 } else { 0.0 });
+            net = if (3..5).contains(&(seed % 7)) { net.skips() } else { net };
+            if seed % 7 == 6 {
+                net.layers[2].skip = true;
+            }
             if seed % 4 == 2 {
                 net = net.output_activation(Activation::Tanh);
             }
@@ -225,6 +234,25 @@ fn numbers_are_predicted_with_every_loss() {
         assert!(close(progress.val_r2.expect("numbers"), record.val_r2.expect("numbers")), "{candidate:?}");
         assert_eq!(progress.val_accuracy, None);
     }
+}
+
+#[test]
+fn evaluations_go_through_all_rows() {
+    // More rows than a step of an evaluation takes; the first layer skips.
+    let parts = parts("digits", 24);
+    let device = Device::sim();
+    let mut population = population(&device, &parts);
+    let net = nn::mlp(64, [64], Activation::Relu, 10).dropout(0.3).skips();
+    assert!(net.layers[0].skip && parts.1.rows() > 256 && !parts.1.rows().is_multiple_of(256));
+    let candidate = Candidate { net, options: Options { epochs: 1, ..options(1) } };
+    let id = population.add(candidate.clone()).expect("fits");
+    let progress = population.advance(&[id], 1).remove(0).expect("trains");
+    let session = by_graph(&device, &candidate, &parts);
+    assert_eq!(result(&population, id).1, parameter_bits(&session));
+    let record = &session.history().epochs[0];
+    let val_loss = record.val_loss.expect("measured");
+    assert!((progress.val_loss - val_loss).abs() <= 50.0 * f64::from(f32::EPSILON) * (1.0 + val_loss));
+    assert_eq!(progress.val_accuracy, record.val_accuracy);
 }
 
 #[test]

@@ -229,6 +229,48 @@ fn the_history_marks_every_state() {
     }
 }
 
+/// A search itself, on real data.
+#[test]
+fn a_search_reports_what_it_found() {
+    use ironwarp::search::builder::Search;
+    use ironwarp::search::metric::Metric;
+    use ironwarp::search::space::network::NetworkSpace;
+    let device = ironwarp::Device::cpu();
+    let parts = ironwarp::data::builtin("iris").expect("iris").standardized().stratified_split(0.7, 3);
+    let parts = parts.expect("two parts");
+    let space = NetworkSpace::default_for(4, 3, parts.train.rows());
+    let search = Search::new(space).objectives([Metric::Accuracy, Metric::Parameters]).trials(14).epochs(4);
+    let about = serde_json::json!({"command": ["search", "iris", "--out", "my run"]});
+    let dir = tempfile::tempdir().expect("a directory");
+    let search = search.final_epochs(5).finalists(2).seed(5).about(about).study(dir.path().join("iris.db"));
+    let found = search.run(&device, &parts.train);
+    let found = found.expect("a search");
+    let best = found.best.as_ref().expect("a winner");
+    let pair = (&parts.train, &parts.test);
+    let tested = found.test(&device, &best.architecture, pair, 2).expect("tested");
+    let baseline = found.baseline(&device, pair, 2).expect("tested");
+    let report = SearchReport::of(&found, Some(&tested), Some(&baseline), pair, &device).expect("a report");
+    let page = report::html(&report);
+    check_markup(&page, true);
+    let expected = [
+        "ironwarp search iris --out &#39;my run&#39;".to_owned(),
+        format!("{:.2} %", 100.0 * tested.metric.mean),
+        "default network (128-64)".to_owned(),
+        "cross-validation over all rows that the search saw".to_owned(),
+        "iris.db csv".to_owned(),
+        "id=\"figure-confusion\"".to_owned(),
+        "id=\"figure-pareto\"".to_owned(),
+    ];
+    for part in expected {
+        assert!(page.contains(&part), "the page lacks '{part}'");
+    }
+    assert_eq!(report.trials.len(), 14);
+    assert!(!report.front.is_empty());
+    for figure in figure::all(&report) {
+        check_no_overlap(&figure);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 

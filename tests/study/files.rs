@@ -88,12 +88,13 @@ fn a_space_keeps_every_bit() {
 fn another_study_is_refused_and_left_alone() {
     let (dir, path) = filled();
     let before = fs::read(&path).expect("a file");
-    let with = |change: &dyn Fn(&mut Setting, &mut Identity)| {
+    type Change<'a> = &'a dyn Fn(&mut Setting, &mut Identity);
+    let with = |change: Change<'_>| {
         let (mut setting, mut identity) = (setting(3, 2), identity());
         change(&mut setting, &mut identity);
         refused(Study::create_or_resume(&path, setting, identity))
     };
-    let cases: [(&dyn Fn(&mut Setting, &mut Identity), &str); 10] = [
+    let cases: [(Change<'_>, &str); 10] = [
         (&|s, _| s.seed = 4, "with seed 3, not 4"),
         (&|s, _| s.lag = 3, "with lag 2, not 3"),
         (&|s, _| s.steps = 9, "with steps 4, not 9"),

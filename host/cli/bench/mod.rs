@@ -1,10 +1,11 @@
-//! `bench`: time of a training step, of one operation, of a population of networks, of a suggestion; samplers and the generator on a
-//! table.
+//! `bench`: time of a training step, of one operation, of training or scoring a population of networks, of a suggestion;
+//! samplers and the generator on a table.
 
 mod generator;
 mod mlp;
 mod op;
 mod population;
+mod score;
 mod search;
 mod study;
 mod suggest;
@@ -22,6 +23,7 @@ Examples:
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
   ironwarp bench population --networks 256 --epochs 5
+  ironwarp bench score --scores naswot,swap,synflow
   ironwarp bench search --table nasbench201
   ironwarp bench suggest
   ironwarp bench generator --table nasbench201";
@@ -39,6 +41,7 @@ enum What {
     Mlp(mlp::Args),
     Op(op::Args),
     Population(population::Args),
+    Score(score::Args),
     #[command(hide = true)]
     Study(study::Args),
     Search(search::Args),
@@ -51,6 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
         What::Population(args) => population::run(args),
+        What::Score(args) => score::run(args),
         What::Study(args) => study::run(args),
         What::Search(args) => search::run(args),
         What::Suggest(args) => suggest::run(args),

@@ -156,7 +156,7 @@ fn runs(
 ) -> Result<Line> {
     let run = |seed: u64| -> Result<Vec<f64>, SearchError> {
         let setting = problem.table.setting(goals, seed)?;
-        let mut sampler: Box<dyn Sampler> = sampler::by_name(name)?;
+        let mut sampler: Box<dyn Sampler> = sampler::by_name(name, &ironwarp::Device::cpu())?;
         let trials = problem.table.search(&setting, sampler.as_mut(), args.evaluations)?;
         looks.iter().map(|n| measure(&trials[..*n as usize])).collect()
     };
@@ -219,7 +219,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(usage_error("--evaluations and --seeds: give at least 1"));
     }
     for name in &args.sampler {
-        sampler::by_name(name)?;
+        sampler::by_name(name, &ironwarp::Device::cpu())?;
     }
     let problems = problems(args)?;
     let mut looks: Vec<u64> = LOOKS.into_iter().filter(|n| *n < args.evaluations).collect();

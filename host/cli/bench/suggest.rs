@@ -29,6 +29,9 @@ const LOOKS: [u64; 4] = [100, 1_000, 10_000, 100_000];
 /// Trials before each of them that are timed.
 const TIMED: u64 = 100;
 
+/// Rows of digits.
+const ROWS: usize = 1797;
+
 /// Steps of a trial.
 const STEPS: u64 = 20;
 
@@ -77,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let goals = [Goal::maximize("accuracy"), Goal::minimize("params")];
     let setting = Setting {
-        space: NetworkSpace::mlp(64, 10).space()?,
+        space: NetworkSpace::default_for(64, 10, ROWS).space()?,
         goals: goals[..usize::from(args.goals)].to_vec(),
         seed: 1,
         steps: STEPS,
@@ -85,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut samplers = vec![];
     for name in &args.sampler {
-        let mut sampler: Box<dyn Sampler> = sampler::by_name(name)?;
+        let mut sampler: Box<dyn Sampler> = sampler::by_name(name, &ironwarp::Device::cpu())?;
         samplers.push(time(name, &looks, |number| {
             let trial = finished(&setting, number, sampler.ask(&setting, number)?);
             sampler.tell(&setting, &trial);

@@ -69,6 +69,10 @@ pub struct Args {
     /// What stops hopeless trials: none, median, percentile, halving, asha or hyperband.
     #[arg(long, value_name = "NAME", default_value = "hyperband", help_heading = METHOD)]
     pub pruner: String,
+    /// Of how many proposals for a trial the one is trained that scores best without training; scores that do not rank
+    /// better than the parameter count on this data have no say [1: no screening].
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = METHOD)]
+    pub screen: u64,
     /// Epochs of a trial that is not stopped.
     #[arg(long, value_name = "N", default_value_t = 27, help_heading = METHOD)]
     pub epochs: usize,

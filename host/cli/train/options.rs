@@ -8,6 +8,8 @@ use ironwarp::data::Task;
 use ironwarp::nn::{self, Mlp, Norm, WeightInit};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
+use ironwarp::search::SearchError;
+use ironwarp::search::architecture::Architecture;
 use ironwarp::train::{Loss, Options, Schedule, TrainError};
 
 use crate::cli::args::{DataArgs, DeviceArg, READING, ScaleArg, Widths, widths};
@@ -47,6 +49,18 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = READING)]
     pub scale: ScaleArg,
 
+    /// Network and recipe as one text, as `search` prints them, such as "64 > 32 relu > 10 | adam lr=0.01 batch=32".
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = architecture,
+        conflicts_with_all = [
+            "hidden", "activation", "dropout", "norm", "skip", "init", "batch", "lr", "optimizer", "weight_decay",
+            "momentum", "schedule", "warmup", "smoothing", "clip_norm",
+        ],
+        help_heading = "Network"
+    )]
+    architecture: Option<Architecture>,
     /// Widths of the hidden layers; 'none' for a linear model.
     #[arg(long, value_name = "N,N,...", default_value = "128,64", value_parser = widths, help_heading = "Network")]
     pub hidden: Widths,
@@ -281,6 +295,10 @@ fn activation(text: &str) -> Result<Activation, String> {
     text.parse().map_err(|e: <Activation as std::str::FromStr>::Err| e.to_string())
 }
 
+fn architecture(text: &str) -> Result<Architecture, String> {
+    text.parse().map_err(|e: SearchError| e.to_string())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.0..=1e9).contains(&s) => Ok(s),
@@ -291,6 +309,15 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Args {
     /// The options of the run but for the loss, in range. Errors: usage.
     pub fn options(&self) -> Result<Options> {
+        if let Some(architecture) = &self.architecture {
+            let options = Options {
+                validation: self.validation,
+                patience: self.patience,
+                ..architecture.options(self.epochs, self.seed)
+            };
+            options.validate()?;
+            return Ok(options);
+        }
         let options = Options {
             epochs: self.epochs,
             batch: self.batch,
@@ -317,6 +344,17 @@ impl Args {
 
     /// The network for data of these inputs and outputs. Errors: widths out of range; no layer for `--skip`.
     pub fn network(&self, inputs: usize, outputs: usize) -> Result<Mlp> {
+        if let Some(Architecture { net, .. }) = &self.architecture {
+            if (net.inputs, net.outputs()) != (inputs, outputs) {
+                return Err(usage_error(format!(
+                    "--architecture goes from {} inputs to {} outputs, and the data from {inputs} to {outputs}; give one for \
+                     this data",
+                    net.inputs,
+                    net.outputs()
+                )));
+            }
+            return Ok(net.clone());
+        }
         let net = nn::mlp(inputs, &self.hidden.0, self.activation, outputs);
         let mut net = net.dropout(self.dropout).norm(self.norm.into()).init(self.init.into());
         if self.skip {
@@ -333,6 +371,7 @@ impl Args {
 
     /// The loss asked for. Error: it does not fit the task.
     pub fn loss(&self, task: Option<Task>) -> Result<Option<Loss>> {
+        let smoothing = self.architecture.as_ref().map_or(self.smoothing, |a| a.recipe.smoothing);
         match (self.loss, task) {
             (None, _) => Ok(None),
             (Some(LossArg::CrossEntropy), Some(Task::Regression)) => Err(usage_error(
@@ -342,7 +381,7 @@ impl Args {
                 let text = "this --loss is for numbers, and the target is classes; use cross-entropy, or --task regression";
                 Err(usage_error(text))
             }
-            (Some(LossArg::CrossEntropy), _) => Ok(Some(Loss::CrossEntropy { smoothing: self.smoothing })),
+            (Some(LossArg::CrossEntropy), _) => Ok(Some(Loss::CrossEntropy { smoothing })),
             (Some(LossArg::Values(loss)), _) => Ok(Some(loss)),
         }
     }

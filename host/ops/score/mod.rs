@@ -31,7 +31,7 @@
 //! * NASWOT and SWAP depend on signs. Where a z is so near zero that `f32` may have its sign wrong, both are computed in
 //!   `f64`, on the host, for every device: the codes are those of exact arithmetic.
 //!
-//! [`run`] computes a [`Group`] of scores for a population: on `cpu` natively ([`cpu`]), networks spread over the cores; elsewhere
+//! [`run`] computes a [`Group`] of scores for a population: on `cpu` natively, networks spread over the cores; elsewhere
 //! by one launch of a kernel of `gpu_kernels::score`, a block a network. A network's values have the same bits in every
 //! population and for every number of threads. [`mod@reference`] has the same formulas as plain loops in any float type: the
 //! oracle of the tests, and the referee of signs.
@@ -42,6 +42,7 @@ mod cpu;
 mod curvature;
 mod dense;
 mod kernels;
+mod loops;
 pub mod reference;
 
 pub use curvature::curvature;
@@ -282,5 +283,43 @@ fn decided(net: &Network<'_>, batch: &Batch<'_>, found: [f64; 2], margin: f64) -
         padded(&reference::codes(&reference::Model::<f64>::new(net), batch))
     } else {
         padded(&found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::random::{Distribution, Init};
+
+    #[test]
+    fn signs_that_count_as_certain_are() {
+        let mut worst = 0.0f64;
+        for (case, activation) in Activation::ALL.into_iter().enumerate() {
+            let widths = [64, 128, 32, 128, 16];
+            let layer = |l: usize| Layer { inputs: widths[l], units: widths[l + 1], activation, skip: false };
+            let layers: Vec<Layer> = (0..4).map(layer).collect();
+            let mut parameters = vec![];
+            for (l, layer) in layers.iter().enumerate() {
+                let at = parameters.len();
+                parameters.resize(at + layer.parameters(), 0.0);
+                let init = [Init::Torch, Init::KaimingNormal][case % 2];
+                init.distribution(layer.inputs, layer.units).fill(&mut parameters[at..], 5, l as u32);
+            }
+            let net = Network { layers, parameters: &parameters };
+            let mut x = vec![0.0; 32 * 64];
+            Distribution::Normal(0.0, 1.0).fill(&mut x, 6, case as u32);
+            let (single, double) = (reference::Model::<f32>::new(&net), reference::Model::<f64>::new(&net));
+            for x in x.chunks(64) {
+                let (a, b) = (single.trace(x.to_vec()), double.trace(x.iter().map(|&v| v.into()).collect()));
+                for (a, b) in a.z.iter().zip(&b.z) {
+                    let greatest = b.iter().fold(0.0f64, |m, z| m.max(z.abs()));
+                    let off = a.iter().zip(b).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+                    worst = worst.max(off / greatest);
+                }
+            }
+        }
+        // In the order of one chain of additions, which loses more than the devices' orders do.
+        println!("f32 loses {worst:.1e} of a layer's greatest z");
+        assert!(worst < CERTAIN, "f32 loses {worst:e}");
     }
 }

@@ -3,6 +3,8 @@
 //! Where there is a choice this takes another road than `cpu` and the kernels do: gradients are added up sample by sample,
 //! determinants come from Gaussian elimination, eigenvalues from Jacobi's rotations one after the other.
 
+#![allow(clippy::needless_range_loop)] // indices as in the formulas
+
 use gpu_kernels::score as layout;
 
 use super::{Batch, Group, Layer, Network, Target, Values, curvature, padded};

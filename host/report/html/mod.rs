@@ -117,7 +117,7 @@ fn header(report: &SearchReport) -> String {
     let rate = report.rate();
     if rate.is_finite() {
         let rate = number((rate * 10.0).round() / 10.0);
-        stat("trials per second", &rate, &format!("{}, {}", report.device, count(report.workers, "worker")));
+        stat("trials per second", &rate, &words::place(report));
     }
     stat(
         "search",
@@ -168,13 +168,19 @@ fn measured(report: &SearchReport) -> String {
     for sentence in words::measured(report) {
         let _ = writeln!(text, "<li>{}</li>", escape(&sentence));
     }
-    let _ = write!(
-        text,
-        "</ul>\n<h3>To get this result again</h3>\n<div class=\"command\"><pre>{}</pre></div>\n<dl class=\"facts\">\n",
-        escape(&report.command)
-    );
+    text += "</ul>\n";
+    if !report.command.is_empty() {
+        let command = escape(&report.command);
+        let _ = write!(
+            text,
+            "<h3>To get this result again</h3>\n<div class=\"command\"><pre>{command}</pre></div>\n"
+        );
+    }
+    text += "<dl class=\"facts\">\n";
     let mut fact = |name: &str, value: String| {
-        let _ = writeln!(text, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+        if !value.is_empty() {
+            let _ = writeln!(text, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+        }
     };
     let data = &report.data;
     let classes = if data.classes.is_empty() {
@@ -208,18 +214,14 @@ fn measured(report: &SearchReport) -> String {
         let seeds: Vec<String> = report.seeds.iter().take(40).map(u64::to_string).collect();
         fact("Seeds of the final trainings", seeds.join(", "));
     }
-    fact("Device", format!("{}, {}", report.device, count(report.workers, "worker")));
+    fact("Device", words::place(report));
     let finished = report.trials.len() - report.counts().running;
-    fact(
-        "Time",
-        format!(
-            "{} for {} ({}), {} for the final trainings",
-            duration(report.seconds),
-            count(finished, "trial"),
-            words::rate(report),
-            duration(report.final_seconds)
-        ),
-    );
+    let mut time =
+        format!("{} for {} ({})", duration(report.seconds), count(finished, "trial"), words::rate(report));
+    if report.final_seconds.is_finite() {
+        let _ = write!(time, ", {} for the final trainings", duration(report.final_seconds));
+    }
+    fact("Time", time);
     if let Some(study) = &report.study {
         fact("Study", study.clone());
     }

@@ -81,19 +81,12 @@ fn point(report: &SearchReport, trial: &Trial) -> String {
 fn export(report: &SearchReport) -> String {
     match &report.study {
         Some(study) => {
-            format!(" <code>ironwarp study export {} csv</code> writes all of them.", escape(&quoted(study)))
+            format!(
+                " <code>ironwarp study export {} csv</code> writes all of them.",
+                escape(&words::quoted(study))
+            )
         }
         None => String::new(),
-    }
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,~".contains(c);
-    if path.chars().all(plain) && !path.is_empty() {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', "'\\''"))
     }
 }
 

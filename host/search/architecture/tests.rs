@@ -146,6 +146,29 @@ fn memory_is_the_stated_sum() {
 }
 
 #[test]
+fn memory_is_near_what_a_training_step_plans() {
+    use crate::train::{Loss, step::training_step};
+    for text in [
+        "64 > 128 relu drop=0.2 > 64 relu > 10 | adam lr=0.01 batch=64",
+        "64 > 32 gelu norm=layer > 32 gelu norm=batch skip > 10 | sgd lr=0.1 momentum=0.9 batch=256",
+        "13 > 16 tanh > 3 | rmsprop lr=0.01 batch=16",
+        "64 > 256 silu > 256 silu skip > 256 silu > 10 | adamw lr=0.01 wd=0.01 batch=32",
+    ] {
+        let a = read(text);
+        let (rows, batch) = (a.recipe.batch, a.recipe.batch);
+        let loss = Loss::CrossEntropy { smoothing: 0.0 };
+        let graph = training_step(&a.net, &a.options(1, 1), loss, rows, batch, true).expect("a graph");
+        let plan = crate::graph::Plan::new(&graph.fuse()).expect("plans").summary();
+        // Parameters and moments are states; the data set is one too.
+        let data = 4 * rows * (a.net.inputs + 2);
+        let planned = (plan.arena_bytes + plan.state_bytes - data) as f64;
+        let ratio = a.memory() as f64 / planned;
+        println!("{text}: {} of {planned}, {ratio}", a.memory());
+        assert!((0.5..2.0).contains(&ratio), "{text}: {} of {planned}, {ratio}", a.memory());
+    }
+}
+
+#[test]
 fn the_same_training_has_one_hash() {
     for (a, b) in [
         ("8 > 16 relu drop=0 > 3 | adamw lr=0.01 wd=0 batch=32", "8 > 16 relu > 3 | adam lr=1e-2 batch=32"),

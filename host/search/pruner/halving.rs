@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use super::ordered::Ordered;
-use super::{Cutoff, Cutoffs, Pruner, worth};
+use super::{Cutoff, Cutoffs, Pruner, direction, worth};
 use crate::search::Setting;
 use crate::search::trial::Trial;
 
@@ -45,12 +45,11 @@ impl Bracket {
     }
 
     pub(super) fn tell(&mut self, setting: &Setting, trial: &Trial) {
-        let direction = setting.goals[0].direction;
         let steps: Vec<u64> = self.steps(setting.steps).collect();
         self.rungs.resize(steps.len(), Rung::default());
         for (rung, step) in self.rungs.iter_mut().zip(steps) {
             let Some(value) = trial.at(step).filter(|v| !v.is_nan()) else { continue };
-            let loss = direction.loss(value);
+            let loss = direction(setting).loss(value);
             rung.losses.insert(loss);
             if let Some(cohort) = self.cohort {
                 rung.newest.push_back(loss);
@@ -64,11 +63,10 @@ impl Bracket {
     }
 
     pub(super) fn cutoffs(&self, setting: &Setting) -> Cutoffs {
-        let direction = setting.goals[0].direction;
         let bar = |(rung, step): (&Rung, u64)| {
             let go_on = (rung.losses.len() + 1) / self.reduction as usize;
             let loss = rung.losses.nth(go_on.checked_sub(1)?)?;
-            Some(Cutoff { step, value: worth(direction, loss), best: false })
+            Some(Cutoff { step, value: worth(direction(setting), loss), best: false })
         };
         Cutoffs(self.rungs.iter().zip(self.steps(setting.steps)).filter_map(bar).collect())
     }

@@ -1,15 +1,18 @@
 //! Hyperband (Li et al. 2018, Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization): several brackets of
 //! asynchronous successive halving, because nobody knows beforehand how early values may be trusted.
 //!
-//! Bracket `i` has its first rung after `first * reduction^i` steps; there is one for each such number up to a trial's steps,
-//! so the last prunes nothing or at its one rung alone. Of `b` brackets, one with `r` rungs below it in the paper's
-//! table (the last has none) gets `ceil(b / (r + 1) * reduction^r)` trials of each cycle, so that every bracket spends about
-//! as many steps. A trial's bracket follows from its number; the turns of a cycle are spread evenly.
+//! Bracket `i` has its first rung after `first * reduction^i` steps. There is one bracket for each such number up to a trial's
+//! steps, at most 6; the last one prunes nothing, or at one rung. Of `b` brackets, bracket `i` gets
+//! `ceil(b / (r + 1) * reduction^r)` trials of each cycle with `r = b - 1 - i`, the numbers of the paper, so that
+//! every bracket spends about as many steps. A trial's bracket follows from its number; the turns of a cycle are spread evenly.
 
 use super::halving::Bracket;
 use super::{Cutoffs, Pruner};
 use crate::search::Setting;
 use crate::search::trial::Trial;
+
+/// Most brackets: with long trials the later ones would hardly prune.
+const MOST_BRACKETS: usize = 6;
 
 /// Hyperband.
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ impl Hyperband {
             let next = |s: &u64| s.checked_mul(reduction);
             let firsts: Vec<u64> = std::iter::successors(Some(self.first), next)
                 .take_while(|s| *s <= setting.steps.max(1))
+                .take(MOST_BRACKETS)
                 .collect();
             let firsts = if firsts.is_empty() { vec![self.first] } else { firsts };
             let n = firsts.len() as u64;

@@ -105,6 +105,11 @@ pub fn by_name(name: &str) -> Result<Box<dyn Pruner>, SearchError> {
     }
 }
 
+/// Which way is better of what trials report.
+fn direction(setting: &Setting) -> Direction {
+    setting.goals.first().map_or(Direction::Minimize, |goal| goal.direction)
+}
+
 /// The value that has this loss.
 fn worth(direction: Direction, loss: f64) -> f64 {
     if direction == Direction::Maximize { -loss } else { loss }

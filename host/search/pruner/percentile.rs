@@ -5,8 +5,10 @@
 //! trials are complete, up to step `warmup`, and at the last step. NaNs are left out. Median pruning (Golovin et al. 2017,
 //! Google Vizier) is the percentile 50.
 
+use std::collections::BTreeMap;
+
 use super::ordered::Ordered;
-use super::{Cutoff, Cutoffs, Pruner, worth};
+use super::{Cutoff, Cutoffs, Pruner, direction, worth};
 use crate::search::Setting;
 use crate::search::trial::{State, Trial};
 
@@ -18,8 +20,8 @@ pub struct Percentile {
     startup: u64,
     warmup: u64,
     complete: u64,
-    /// By step, from step 1.
-    steps: Vec<Ordered>,
+    /// The losses of complete trials, by step.
+    steps: BTreeMap<u64, Ordered>,
 }
 
 impl Default for Percentile {
@@ -35,7 +37,7 @@ impl Percentile {
     pub fn new(percentile: f64, startup: u64, warmup: u64) -> Percentile {
         let percentile = if percentile.is_nan() { 100.0 } else { percentile.clamp(0.0, 100.0) };
         let name = "percentile";
-        Percentile { name, percentile, startup: startup.max(1), warmup, complete: 0, steps: vec![] }
+        Percentile { name, percentile, startup: startup.max(1), warmup, complete: 0, steps: BTreeMap::new() }
     }
 }
 
@@ -51,11 +53,8 @@ impl Pruner for Percentile {
         self.complete += 1;
         for report in &trial.reports {
             if report.step > self.warmup && report.step < setting.steps && !report.value.is_nan() {
-                let at = report.step as usize - 1;
-                if at >= self.steps.len() {
-                    self.steps.resize(at + 1, Ordered::default());
-                }
-                self.steps[at].insert(setting.goals[0].direction.loss(report.value));
+                let losses = self.steps.entry(report.step).or_default();
+                losses.insert(direction(setting).loss(report.value));
             }
         }
     }
@@ -64,12 +63,11 @@ impl Pruner for Percentile {
         if self.complete < self.startup {
             return Cutoffs::default();
         }
-        let direction = setting.goals[0].direction;
-        let bar = |(at, losses): (usize, &Ordered)| {
-            let value = worth(direction, losses.percentile(self.percentile)?);
-            Some(Cutoff { step: at as u64 + 1, value, best: true })
+        let bar = |(step, losses): (&u64, &Ordered)| {
+            let value = worth(direction(setting), losses.percentile(self.percentile)?);
+            Some(Cutoff { step: *step, value, best: true })
         };
-        Cutoffs(self.steps.iter().enumerate().filter_map(bar).collect())
+        Cutoffs(self.steps.iter().filter_map(bar).collect())
     }
 }
 

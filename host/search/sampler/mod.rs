@@ -21,6 +21,7 @@ mod local;
 mod moves;
 mod nsga2;
 mod random;
+pub mod screened;
 mod tpe;
 
 use std::cmp::Ordering;
@@ -33,6 +34,7 @@ pub use known::Known;
 pub use local::LocalSearch;
 pub use nsga2::Nsga2;
 pub use random::Random;
+pub use screened::Screened;
 pub use tpe::Tpe;
 
 use super::names;
@@ -40,6 +42,7 @@ use super::rng::Rng;
 use super::space::{Point, Value, fnv1a};
 use super::trial::{State, Trial};
 use super::{SearchError, Setting};
+use crate::device::Device;
 
 /// Proposes points. Bring your own by implementing this.
 ///
@@ -60,16 +63,17 @@ pub trait Sampler: Send {
 }
 
 /// Makes a sampler with its defaults.
-type Make = fn() -> Box<dyn Sampler>;
+type Make = fn(&Device) -> Box<dyn Sampler>;
 
 /// The samplers by name.
 const SAMPLERS: &[(&str, Make)] = &[
-    ("random", || Box::new(Random)),
-    ("grid", || Box::new(Grid::default())),
-    ("evolution", || Box::new(Evolution::default())),
-    ("tpe", || Box::new(Tpe::default())),
-    ("nsga2", || Box::new(Nsga2::default())),
-    ("local", || Box::new(LocalSearch::default())),
+    ("random", |_| Box::new(Random)),
+    ("grid", |_| Box::new(Grid::default())),
+    ("evolution", |_| Box::new(Evolution::default())),
+    ("tpe", |_| Box::new(Tpe::default())),
+    ("nsga2", |_| Box::new(Nsga2::default())),
+    ("local", |_| Box::new(LocalSearch::default())),
+    ("generator", |device| Box::new(Generator::new(device))),
 ];
 
 /// The names that [`by_name`] knows.
@@ -77,18 +81,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     SAMPLERS.iter().map(|(name, _)| *name)
 }
 
-/// The sampler of that name, with its defaults. Error: there is none; it says which name is nearest.
+/// The sampler of that name, with its defaults; one that learns a model does so on `device`. Error: there is none; it says
+/// which name is nearest.
 ///
 /// ```
-/// use ironwarp::search::sampler;
-/// assert_eq!(sampler::by_name("tpe")?.name(), "tpe");
-/// let error = sampler::by_name("evolutoin").err().expect("no such sampler").to_string();
+/// use ironwarp::{Device, search::sampler};
+/// assert_eq!(sampler::by_name("tpe", &Device::cpu())?.name(), "tpe");
+/// let error = sampler::by_name("evolutoin", &Device::cpu()).err().expect("no such sampler").to_string();
 /// assert!(error.contains("did you mean 'evolution'?"));
 /// # Ok::<(), ironwarp::search::SearchError>(())
 /// ```
-pub fn by_name(name: &str) -> Result<Box<dyn Sampler>, SearchError> {
+pub fn by_name(name: &str, device: &Device) -> Result<Box<dyn Sampler>, SearchError> {
     match SAMPLERS.iter().find(|(known, _)| *known == name) {
-        Some((_, make)) => Ok(make()),
+        Some((_, make)) => Ok(make(device)),
         None => Err(SearchError::Options(names::unknown("sampler", name, names()))),
     }
 }

@@ -305,13 +305,10 @@ fn gaussian_parameters(net: &Mlp, seed: u64) -> Vec<f32> {
     all
 }
 
-/// Floating-point operations of one sample's forward pass: `2 inputs units` a layer, its biases, activation and skip.
+/// Floating-point operations of one sample's forward pass, as [`Architecture::flop`](super::architecture::Architecture::flop)
+/// counts them: `2 inputs units` a layer.
 pub fn flop(net: &Mlp) -> u64 {
-    let of = |l: &Layer| {
-        let (inputs, units) = (l.inputs as u64, l.units as u64);
-        units * (2 * inputs + 1 + l.activation.flop() + u64::from(l.skip))
-    };
-    layers(net).iter().map(of).sum()
+    layers(net).iter().map(|l| 2 * l.inputs as u64 * l.units as u64).sum()
 }
 
 /// The `scores` of each network, whose weights start from `seed`. Errors: a network that does not fit the samples or is wrong,
@@ -334,7 +331,10 @@ pub fn score(
     seed: u64,
     scores: &[Score],
 ) -> Result<Vec<Scores>, SearchError> {
-    let parameters: Vec<Vec<f32>> = nets.par_iter().map(|net| initial_parameters(net, seed)).collect();
+    // Sizes need no weights, and zen brings its own.
+    let weighed = |s: &Score| *s == Score::AzNas || s.place().is_some_and(|(group, _)| group != Group::Zen);
+    let start = |net: &Mlp| if scores.iter().any(weighed) { initial_parameters(net, seed) } else { vec![] };
+    let parameters: Vec<Vec<f32>> = nets.par_iter().map(start).collect();
     score_with(device, nets, &parameters, batch, seed, scores)
 }
 
@@ -426,6 +426,30 @@ pub fn score_with(
     Ok((0..nets.len()).map(row).collect())
 }
 
+/// What every score is worth on these networks, whose trained `accuracy` (or another value that is better the higher) is
+/// known: [`correlation::table`] of all scores. Scores that need targets are left out where the data has none. Errors: as
+/// [`score`].
+pub fn correlations(
+    device: &Device,
+    nets: &[Mlp],
+    batch: &Minibatch,
+    accuracy: &[f64],
+    seed: u64,
+) -> Result<Vec<correlation::Row>, SearchError> {
+    if accuracy.len() != nets.len() {
+        let (n, given) = (nets.len(), accuracy.len());
+        return Err(SearchError::Options(format!("{n} networks, {given} accuracies")));
+    }
+    let known = batch.target != MinibatchTarget::None;
+    let asked: Vec<Score> = Score::ALL.into_iter().filter(|s| known || !s.needs_targets()).collect();
+    let scored = score(device, nets, batch, seed, &asked)?;
+    let column = |score: &Score| -> Vec<f64> {
+        scored.iter().map(|scores| scores.get(*score).unwrap_or(f64::NAN)).collect()
+    };
+    let columns: Vec<(Score, Vec<f64>)> = asked.iter().map(|s| (*s, column(s))).collect();
+    Ok(correlation::table(&columns, &column(&Score::Params), accuracy, seed))
+}
+
 /// One ranking of several: for each network the sum over the columns of `ln(rank / m)` among the m networks, the worst having
 /// rank 1 (AZ-NAS, Lee and Ham 2024, equation 8). NaN ranks lowest; ties share their mean rank.
 ///
@@ -475,8 +499,7 @@ mod tests {
 
     #[test]
     fn operations_are_counted() {
-        // 2 * 4 * 3 + 3 + 3 (relu), then 2 * 3 * 2 + 2.
-        assert_eq!(flop(&nn::mlp(4, [3], Activation::Relu, 2)), 30 + 14);
+        assert_eq!(flop(&nn::mlp(4, [3], Activation::Relu, 2)), 2 * 4 * 3 + 2 * 3 * 2);
     }
 
     #[test]

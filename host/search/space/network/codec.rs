@@ -2,7 +2,7 @@
 //! that a value's place in a point need not be looked up.
 
 use super::super::{Domain, Parameter, Point, Space, Value};
-use super::{Ints, NetworkSpace, Numbers};
+use super::{Ints, Limits, NetworkSpace, Numbers};
 use crate::nn::{Dense, Mlp, Norm, WeightInit};
 use crate::ops::activation::Activation;
 use crate::ops::optim::Optimizer;
@@ -227,13 +227,22 @@ impl NetworkSpace {
             ));
         }
         let space = Space::new(collect.parameters)?;
-        let limits = &self.ranges.limits;
-        if *limits == Default::default() {
+        let largest = self.ranges.batch.bounds().1;
+        let rows = self.rows.filter(|rows| *rows < largest);
+        if self.ranges.limits == Limits::default() && rows.is_none() {
             return Ok(space);
         }
         let (networks, latency) = (self.clone(), self.latency_in_force());
-        Ok(space
-            .allow(move |_, point| networks.ranges.limits.check(&networks.decode(point), latency.as_ref())))
+        Ok(space.allow(move |_, point| {
+            let architecture = networks.decode(point);
+            let batch = architecture.recipe.batch;
+            match rows {
+                Some(rows) if batch > rows => {
+                    Err(format!("a batch of {batch} exceeds the {rows} rows to train on"))
+                }
+                _ => networks.ranges.limits.check(&architecture, latency.as_ref()),
+            }
+        }))
     }
 
     /// The architecture that a point of [`space`](NetworkSpace::space) stands for, in canonical form. A value that lacks
@@ -262,7 +271,8 @@ impl NetworkSpace {
     /// The same without limits.
     fn plain(&self) -> NetworkSpace {
         let mut plain = self.clone();
-        plain.ranges.limits = Default::default();
+        plain.ranges.limits = Limits::default();
+        plain.rows = None;
         plain
     }
 

@@ -99,7 +99,7 @@ pub struct Ranges {
 }
 
 impl Default for Ranges {
-    /// Everything fixed, as `ironwarp train` has it: two hidden layers of 64 with ReLU and the default [`Recipe`].
+    /// Everything fixed: two hidden layers of 64 with ReLU, no dropout, and the default [`Recipe`].
     fn default() -> Ranges {
         let r = Recipe::default();
         Ranges {
@@ -132,6 +132,7 @@ pub struct NetworkSpace {
     outputs: usize,
     ranges: Ranges,
     latency: Option<Latency>,
+    rows: Option<usize>,
 }
 
 impl NetworkSpace {
@@ -142,12 +143,12 @@ impl NetworkSpace {
 
     /// A space of these ranges.
     pub fn new(inputs: usize, outputs: usize, ranges: Ranges) -> NetworkSpace {
-        NetworkSpace { inputs, outputs, ranges, latency: None }
+        NetworkSpace { inputs, outputs, ranges, latency: None, rows: None }
     }
 
     /// What a search tries unless told otherwise, on `rows` samples to train on: 1 to 4 hidden layers of 16 to 256, one of
-    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay and minibatches of 16 to 256, but at
-    /// most a quarter of the rows.
+    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay, label smoothing and minibatches of 16 to 256, but
+    /// at most a quarter of the rows.
     pub fn default_for(inputs: usize, outputs: usize, rows: usize) -> NetworkSpace {
         let batches: Vec<usize> = [16, 32, 64, 128, 256].into_iter().filter(|b| *b <= rows / 4).collect();
         NetworkSpace::mlp(inputs, outputs)
@@ -161,6 +162,7 @@ impl NetworkSpace {
             .lr(1e-4..=3e-2)
             .weight_decay(1e-6..=1e-1)
             .smoothing(0.0..=0.2)
+            .rows(rows)
             .batch(if batches.is_empty() { vec![rows.clamp(1, 16)] } else { batches })
     }
 
@@ -262,6 +264,11 @@ impl NetworkSpace {
     /// At most so many seconds for a forward pass of one sample, by a model that [`latency`](NetworkSpace::latency) gives.
     pub fn max_latency(mut self, most: f64) -> Self {
         self.ranges.limits.latency = Some(most);
+        self
+    }
+    /// Samples to train on: larger minibatches are not allowed, and no training would take them.
+    pub fn rows(mut self, rows: usize) -> Self {
+        self.rows = Some(rows);
         self
     }
     /// What predicts or measures latencies: a [`LinearLatency`] or any function.

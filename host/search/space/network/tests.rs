@@ -214,6 +214,16 @@ fn the_default_space_holds_the_networks_of_the_issue() {
 }
 
 #[test]
+fn batches_are_no_larger_than_the_data() {
+    let networks = NetworkSpace::mlp(4, 2).depth(1..=2).batch([16, 64, 256]).rows(100);
+    let space = networks.space().expect("a space");
+    assert!(points(&space, 50).iter().all(|p| networks.decode(p).recipe.batch <= 64));
+    let none = NetworkSpace::mlp(4, 2).depth(1..=2).batch(64).rows(40).space().expect("a space");
+    let error = none.draw(&mut Rng::new(1, 0, 0)).expect_err("no batch fits").to_string();
+    assert!(error.contains("a batch of 64 exceeds the 40 rows"), "{error}");
+}
+
+#[test]
 fn an_impossible_limit_is_one_clear_error() {
     let space = NetworkSpace::default_for(64, 10, 1000).max_params(100).space().expect("a space");
     let error = space.draw(&mut Rng::new(1, 0, 0)).expect_err("nothing fits").to_string();
