@@ -319,9 +319,8 @@ fn a_launch_has_the_bits_of_several_and_of_each_network_alone() {
 
     // One that diverges, one that is removed, one that joins late: the others do not notice.
     let mut mixed = new();
-    let mut wild = candidates[2].clone();
-    wild.options =
-        Options { learning_rate: 1e30, optimizer: Optimizer::sgd(), clip_norm: None, ..wild.options };
+    let options = Options { learning_rate: 1e30, optimizer: Optimizer::sgd(), clip_norm: None, ..options(0) };
+    let wild = Candidate { net: nn::mlp(6, [8, 8], Activation::Relu, 3), options };
     let wild = mixed.add(wild).expect("fits");
     let gone = mixed.add(candidates[0].clone()).expect("fits");
     let kept: Vec<_> = candidates[1..].iter().map(|c| mixed.add(c.clone()).expect("fits")).collect();

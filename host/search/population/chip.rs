@@ -233,7 +233,14 @@ fn launch(
                 break;
             }
             let so_far = *e.seconds + share * (k + 1) as f64 / count as f64;
-            e.history.push(parts.progress(e.chip, &record, epoch, so_far));
+            let progress = parts.progress(e.chip, &record, epoch, so_far);
+            let steps = epoch as u64 * rows.div_ceil(e.chip.batch) as u64;
+            if let Some(failure) = progress.diverged(parts.validation.is_some(), steps) {
+                *e.failed = Some(failure);
+                e.chip.state = None;
+                break;
+            }
+            e.history.push(progress);
             e.chip.epoch = epoch;
         }
         *e.seconds += share;

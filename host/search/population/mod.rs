@@ -84,6 +84,16 @@ pub struct Progress {
     pub seconds: f64,
 }
 
+impl Progress {
+    /// The failure of a network whose last step of an epoch, `steps` in all, took it where the validation part's loss is no
+    /// number: the next step would show it.
+    fn diverged(&self, validated: bool, steps: u64) -> Option<Failure> {
+        let loss = self.val_loss as f32;
+        let failure = Failure::Diverged { step: steps, epoch: self.epoch, loss };
+        (validated && !self.val_loss.is_finite()).then_some(failure)
+    }
+}
+
 /// Why a network has no progress. One line each.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -200,7 +210,7 @@ impl Network {
         let Trained::Graph(session) = &mut self.by else { return };
         let began = Instant::now();
         let before = self.seconds;
-        let mut run = || -> Result<(), TrainError> {
+        let mut run = || -> Result<(), Failure> {
             let session = match session {
                 Some(session) => session,
                 None => {
@@ -213,19 +223,23 @@ impl Network {
                     break;
                 }
                 let record = session.epoch()?;
-                self.history.push(Progress {
+                let progress = Progress {
                     epoch: record.epoch,
                     train_loss: record.train_loss,
                     val_loss: record.val_loss.unwrap_or(f64::NAN),
                     val_accuracy: record.val_accuracy,
                     val_r2: record.val_r2,
                     seconds: before + began.elapsed().as_secs_f64(),
-                });
+                };
+                if let Some(failure) = progress.diverged(record.val_loss.is_some(), record.step) {
+                    return Err(failure);
+                }
+                self.history.push(progress);
             }
             Ok(())
         };
         if let Err(error) = run() {
-            self.failed = Some(error.into());
+            self.failed = Some(error);
             // Nothing more is asked of it: its memory is free for others.
             *session = None;
         }
