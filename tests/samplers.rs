@@ -85,8 +85,10 @@ fn sphere(space: &Space, point: &Point) -> f64 {
 
 /// Every sampler, with populations small enough that 60 trials make several generations.
 fn samplers() -> Vec<Box<dyn Sampler>> {
-    let mut all: Vec<Box<dyn Sampler>> =
-        sampler::names().filter(|n| *n != "generator").map(|n| sampler::by_name(n).expect("known")).collect();
+    let mut all: Vec<Box<dyn Sampler>> = sampler::names()
+        .filter(|n| *n != "generator")
+        .map(|n| sampler::by_name(n, &ironwarp::Device::cpu()).expect("known"))
+        .collect();
     all.push(Box::new(Evolution::new(8, 3).without_duplicates()));
     all.push(Box::new(Nsga2::new(6)));
     all.push(Box::new(Tpe::new(4, 5, 0.3)));
@@ -182,7 +184,7 @@ fn samplers_find_more_than_random_search() {
     let seeds = 20;
     let best = |name: &str, seed: u64| {
         let setting = setting(mixed(), 1, seed, 1);
-        let mut sampler = sampler::by_name(name).expect("known");
+        let mut sampler = sampler::by_name(name, &ironwarp::Device::cpu()).expect("known");
         let trials = trials(&setting, sampler.as_mut(), 120, |p| vec![-sphere(&setting.space, p)]);
         trials.iter().map(|t| t.values[0]).fold(f64::NEG_INFINITY, f64::max)
     };
@@ -212,7 +214,8 @@ fn samplers_of_several_goals_find_better_fronts_than_random_search() {
     for name in ["nsga2", "tpe"] {
         let wins = (0..seeds)
             .filter(|&seed| {
-                volume(sampler::by_name(name).expect("known").as_mut(), seed) > volume(&mut Random, seed)
+                volume(sampler::by_name(name, &ironwarp::Device::cpu()).expect("known").as_mut(), seed)
+                    > volume(&mut Random, seed)
             })
             .count();
         assert!(wins >= 10, "{name} wins {wins} of {seeds}");
@@ -226,7 +229,7 @@ fn finite_spaces_are_not_tried_twice() {
     );
     let setting = setting(space.expect("a space"), 1, 3, 1);
     for name in ["grid", "tpe", "nsga2", "local"] {
-        let mut sampler = sampler::by_name(name).expect("known");
+        let mut sampler = sampler::by_name(name, &ironwarp::Device::cpu()).expect("known");
         let trials = trials(&setting, sampler.as_mut(), 60, |p| vec![-sphere(&setting.space, p)]);
         let points: HashSet<String> = trials.iter().map(|t| setting.space.show(&t.point)).collect();
         assert_eq!(points.len(), 60, "{name}");
@@ -269,7 +272,7 @@ fn chosen(name: &str) -> f64 {
     let seeds = 40;
     let one = |seed| {
         let setting = table.setting(&["val_acc"], seed).expect("a setting");
-        let mut sampler = sampler::by_name(name).expect("known");
+        let mut sampler = sampler::by_name(name, &ironwarp::Device::cpu()).expect("known");
         let trials = table.search(&setting, sampler.as_mut(), 200).expect("trials");
         match name {
             "random" => table.best_mean(&trials, "val_acc", Direction::Maximize),

@@ -88,7 +88,7 @@ impl Operand {
     /// The operand stored at `data`, with `ld` elements from one stored row to the next.
     #[inline(always)]
     pub(crate) fn new(data: *const f32, ld: u32, rows: u32, k: u32) -> Operand {
-        Operand { data, ld, rows, k, vector: is_aligned4(data) && ld % 4 == 0 }
+        Operand { data, ld, rows, k, vector: is_aligned4(data) && ld & 3 == 0 }
     }
 
     /// Four consecutive elements of a stored row: along k if `KC` (K-contiguous), else along the rows; 0 outside.

@@ -42,7 +42,9 @@ pub fn cross_validate(
     seed: u64,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<Result<CrossValidation, Failure>>>, TrainError> {
-    let mut outcomes: Vec<Result<(Vec<f64>, Vec<f64>), Failure>> =
+    // Values and losses of each architecture.
+    type Measured = (Vec<f64>, Vec<f64>);
+    let mut outcomes: Vec<Result<Measured, Failure>> =
         architectures.iter().map(|_| Ok((vec![], vec![]))).collect();
     for (number, fold) in folds.iter().enumerate() {
         if stop() {
@@ -61,7 +63,7 @@ pub fn cross_validate(
             }
         }
     }
-    let estimates = |(values, losses): (Vec<f64>, Vec<f64>)| {
+    let estimates = |(values, losses): Measured| {
         let none = || Failure::Invalid("there are no folds to measure on".into());
         Ok(CrossValidation {
             metric: Estimate::of(values).ok_or_else(none)?,

@@ -250,7 +250,7 @@ fn tensor(kernel: &str, what: &str, slot: Slot, dtype: DType, need: usize) -> Re
 
 /// `a * b`, below 2^31. Error: more.
 fn elements(kernel: &str, what: &str, a: usize, b: usize) -> Result<usize, DeviceError> {
-    let n = a.checked_mul(b).unwrap_or(usize::MAX);
+    let n = a.saturating_mul(b);
     half(kernel, what, n).map(|n| n as usize)
 }
 

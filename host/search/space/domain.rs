@@ -115,7 +115,8 @@ impl Domain {
                 }
             }
             Domain::Float { low, high, log } => {
-                if !(low.is_finite() && high.is_finite() && low <= high) || !(high - low).is_finite() {
+                let is_range = low <= high && low.is_finite() && (high - low).is_finite();
+                if !is_range {
                     return Err(format!(
                         "from {low} to {high} is no range: give two numbers, the lower first"
                     ));
