@@ -2,13 +2,13 @@
 //!
 //! | kernel                            | scores                                          | passes                          |
 //! |-----------------------------------|-------------------------------------------------|---------------------------------|
-//! | [`gradients::score_gradients`]    | grad-norm, snip, fisher, ZiCo                   | forward, backward               |
-//! | [`grasp::score_grasp`]            | grasp (after `score_gradients`)                 | R-forward, R-backward           |
-//! | [`codes::score_codes`]            | NASWOT, SWAP                                    | forward                         |
-//! | [`jacobian::score_jacobian`]      | jacob_cov                                       | forward, backward to the input  |
-//! | [`synflow::score_synflow`]        | synflow                                         | one sample forward and backward |
-//! | [`zen::score_zen`]                | zen                                             | two forward                     |
-//! | [`az_nas::score_az_nas`]          | expressivity, progressivity, trainability       | forward, a layer backward each  |
+//! | `gradients::score_gradients`    | grad-norm, snip, fisher, ZiCo                   | forward, backward               |
+//! | `grasp::score_grasp`            | grasp (after `score_gradients`)                 | R-forward, R-backward           |
+//! | `codes::score_codes`            | NASWOT, SWAP                                    | forward                         |
+//! | `jacobian::score_jacobian`      | jacob_cov                                       | forward, backward to the input  |
+//! | `synflow::score_synflow`        | synflow                                         | one sample forward and backward |
+//! | `zen::score_zen`                | zen                                             | two forward                     |
+//! | `az_nas::score_az_nas`          | expressivity, progressivity, trainability       | forward, a layer backward each  |
 //!
 //! The host's `ops::score` has the formulas and launches the kernels. A network is a row of two tables in global memory:
 //! `nets` says where its layers and its workspace are ([`NetEntry`]), `layers` what each layer is ([`LayerEntry`]); `params`

@@ -7,15 +7,15 @@
 //! | score | formula | source |
 //! |-------|---------|--------|
 //! | grad-norm | sum over l of `‖g_l‖` | Abdelfattah et al. 2021 |
-//! | snip | sum over w of `|w g|` | Lee et al. 2019 |
+//! | snip | sum over w of `abs(w g)` | Lee et al. 2019 |
 //! | fisher | sum over l and units k of `1/2 mean_n (z_nk dL/dz_nk)^2` | Theis et al. 2018; Turner et al. 2020 |
-//! | ZiCo | sum over l of `ln sum over w of (|g1| + |g2|) / |g1 - g2|` for minibatches 1 and 2, the halves of the samples | Li et al. 2023 |
+//! | ZiCo | sum over l of `ln sum over w of (abs(g1) + abs(g2)) / abs(g1 - g2)` for minibatches 1 and 2, the halves of the samples | Li et al. 2023 |
 //! | grasp | `- sum over w of w (H g)`, H the Hessian of L in the weights | Wang et al. 2020 |
 //! | NASWOT | `ln det K`, `K_nm` = units of hidden layers with `z > 0` at both n and m, or at neither | Mellor et al. 2021 |
 //! | SWAP | number of distinct codes among hidden units; a code is the signs of z at the first 32 samples | Peng et al. 2024 |
 //! | jacob_cov | `- sum over i of ln(v_i + k) + 1 / (v_i + k)`, k = 1e-5, v the eigenvalues of the correlation of the rows of J; `J_n` = d(sum of outputs)/dx at x_n | Mellor et al. 2020 |
-//! | synflow | `ln sum over w of |w| dR/d|w|`, R = sum of the outputs for an input of ones with weights `|w|` | Tanaka et al. 2020 |
-//! | zen | `ln mean_n sum over outputs of |f(x) - f(x + 0.01 e)|`, with x, e and all weights standard normal, biases 0 | Lin et al. 2021 |
+//! | synflow | `ln sum over v of v dR/dv`, R = sum of the outputs for an input of ones, with weights `v = abs(w)` | Tanaka et al. 2020 |
+//! | zen | `ln mean_n sum over outputs of abs(f(x) - f(x + 0.01 e))`, with x, e and all weights standard normal, biases 0 | Lin et al. 2021 |
 //! | expressivity | sum over hidden l of `H_l = - sum of p ln(p + 1e-8)`, p the normalised eigenvalues of the outputs' covariance | Lee and Ham 2024 (AZ-NAS) |
 //! | progressivity | `min over hidden l of H_l - H_(l-1)`; the input has H_0 | AZ-NAS |
 //! | trainability | mean over hidden l of `2 - s - 1 / (s + 1e-6)`, s the greatest singular value of `mean_n g_in g_outᵀ`, g_out random signs, g_in what layer l makes of them backwards | AZ-NAS |
