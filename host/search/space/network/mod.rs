@@ -147,8 +147,8 @@ impl NetworkSpace {
     }
 
     /// What a search tries unless told otherwise, on `rows` samples to train on: 1 to 4 hidden layers of 16 to 256, one of
-    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay, label smoothing and minibatches of 16 to 256, but
-    /// at most a quarter of the rows.
+    /// four activations, dropout, AdamW or SGD with momentum, learning rate, weight decay, label smoothing, and minibatches
+    /// of 16 to 256, but at most a quarter of the rows.
     pub fn default_for(inputs: usize, outputs: usize, rows: usize) -> NetworkSpace {
         let batches: Vec<usize> = [16, 32, 64, 128, 256].into_iter().filter(|b| *b <= rows / 4).collect();
         NetworkSpace::mlp(inputs, outputs)
