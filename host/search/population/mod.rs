@@ -20,8 +20,8 @@
 //!
 //! | device        | network                                          | how                                            |
 //! |---------------|--------------------------------------------------|------------------------------------------------|
-//! | `cpu`         | every one                                        | one a core ([`cores`]), by the graph           |
-//! | `sim`, `cuda` | no normalisation, fits a block's shared memory   | one a block, all in one launch ([`chip`])      |
+//! | `cpu`         | every one                                        | one a core (`cores.rs`), by the graph          |
+//! | `sim`, `cuda` | no normalisation, fits a block's shared memory   | one a block, all in one launch (`chip.rs`)     |
 //! | `sim`, `cuda` | no normalisation, larger                         | all at once, by grouped launches ([`Grouped`]) |
 //! | `sim`, `cuda` | the others                                       | one after another, by the graph                |
 //!
