@@ -124,7 +124,7 @@ fn space(args: &Args, train: &Dataset) -> Result<NetworkSpace> {
             let text = std::fs::read_to_string(path)
                 .map_err(|e| usage_error(format!("--space {}: {e}; give a TOML file", path.display())))?;
             let read = NetworkSpace::from_toml(&text, inputs, outputs);
-            read.with_context(|| path.display().to_string())?
+            read.with_context(|| path.display().to_string())?.rows(rows)
         }
     };
     if let Some(parameters) = args.max_params {

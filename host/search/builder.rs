@@ -55,6 +55,9 @@ use crate::device::{Device, DeviceKind};
 use crate::ops::optim::Optimizer;
 use crate::train::{Options, SharedData};
 
+/// Where a study keeps its model of the latency.
+const LATENCY: &str = "latency_model";
+
 /// Samples that screening looks at.
 const SCREEN_SAMPLES: usize = 64;
 
@@ -250,6 +253,26 @@ impl<'a> Search<'a> {
         self
     }
 
+    /// The model of the latency that the study was begun with, or else one measured now, which a new study keeps: what is
+    /// allowed must not change from run to run.
+    fn latency(&mut self, device: &Device) -> Result<LinearLatency, SearchError> {
+        let known = self.study.as_ref().filter(|path| path.exists());
+        let kept = known
+            .and_then(|path| Study::open(path).ok()?.about().ok())
+            .and_then(|about| serde_json::from_value(about.get(LATENCY)?.clone()).ok());
+        if let Some(model) = kept {
+            return Ok(model);
+        }
+        let model = LinearLatency::calibrate(device, self.space.inputs(), self.space.outputs())?;
+        if self.about.is_null() {
+            self.about = serde_json::json!({});
+        }
+        if let (Some(about), Ok(value)) = (self.about.as_object_mut(), serde_json::to_value(model)) {
+            about.insert(LATENCY.into(), value);
+        }
+        Ok(model)
+    }
+
     /// Searches on `data`, the search part (raw data is prepared first). Errors: options, space and data do not fit; the
     /// study's file is of another search or damaged; the device fails.
     pub fn run(mut self, device: &Device, data: &Dataset) -> Result<Found, SearchError> {
@@ -264,7 +287,7 @@ impl<'a> Search<'a> {
         }
         let (train, validation) = data.validation_split(self.validation, self.seed)?;
         if self.space.needs_latency() {
-            let model = LinearLatency::calibrate(device, self.space.inputs(), self.space.outputs())?;
+            let model = self.latency(device)?;
             self.space = self.space.latency_model(model);
         }
         let shared = SharedData::new(device, &train, Some(&validation))?;

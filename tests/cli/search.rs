@@ -193,3 +193,16 @@ fn ctrl_c_ends_cleanly_and_the_search_goes_on() {
     let shown = finish(program(dir.path()).args(words("study show s.db --json"))).ok().json();
     assert!(shown.is_object());
 }
+
+#[test]
+fn a_limit_on_latency_is_the_same_when_the_study_is_resumed() {
+    let dir = temp();
+    let line = |trials: u32| {
+        let options = QUICK.replace("24", &trials.to_string());
+        format!("search iris {options} --study s.db --max-latency 2ms")
+    };
+    cli(dir.path(), &line(6)).ok();
+    let json = cli(dir.path(), &line(9)).ok().json();
+    assert_eq!(json["trials"], 9);
+    cli(dir.path(), "search iris --max-latency 1us --trials 3 --quiet").fails(2, &["latency", "loosen"]);
+}

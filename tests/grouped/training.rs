@@ -33,7 +33,7 @@ fn options(seed: u64) -> Options {
         learning_rate: 5e-3,
         schedule: [Schedule::Constant, Schedule::Cosine, Schedule::OneCycle][seed as usize % 3],
         optimizer: optimizers[seed as usize % 6],
-        clip_norm: (seed % 2 == 0).then_some(1.0),
+        clip_norm: seed.is_multiple_of(2).then_some(1.0),
         // Two seeds, so that some networks share their minibatches.
         seed: seed % 2,
         ..Options::default()

@@ -1,6 +1,6 @@
 //! The optimisers of many networks in one launch, each with its own rule, constants and rates.
 //!
-//! Tensors are cut into chunks as in [`optim`], a block a chunk, with a table of [`UPDATE_WORDS`]
+//! Tensors are cut into chunks as in [`optim`](mod@crate::optim), a block a chunk, with a table of [`UPDATE_WORDS`]
 //! words a chunk: addresses of parameter, gradient, first and second moment (0 where the rule has none); elements and slot;
 //! the index of its network's rule. [`RULE_WORDS`] words a rule:
 //!

@@ -7,9 +7,9 @@
 //! | `grouped_nn_*` | `A B`: the gradient of a layer's input, dy w | times an activation's derivative |
 //! | `grouped_tn_*` | `A^T B`: the gradient of a weight, dyᵀ x | |
 //!
-//! Each first adds `beta D` to the sum; D has C's extents and may be C. The tile and its loop are [`gemm::tile`]'s: a sum runs
-//! over k in increasing order in one register. The two tile sizes have the same panel depth, so even the zeros that fill the last
-//! panel are the same: a product has the same bits in either bucket.
+//! Each first adds `beta D` to the sum; D has C's extents and may be C. The tile and its loop are those of
+//! [`gemm`](mod@crate::gemm): a sum runs over k in increasing order in one register. The two tile sizes have the same panel
+//! depth, so even the zeros that fill the last panel are the same: a product has the same bits in either bucket.
 //!
 //! # The table
 //!
