@@ -5,8 +5,8 @@ mod generator;
 mod mlp;
 mod op;
 mod population;
-mod study;
 mod search;
+mod study;
 mod suggest;
 
 use std::time::Instant;
