@@ -32,7 +32,7 @@ fn options(seed: u64) -> Options {
         learning_rate: 5e-3,
         schedule,
         optimizer,
-        clip_norm: (seed % 2 == 0).then_some(1.0),
+        clip_norm: seed.is_multiple_of(2).then_some(1.0),
         seed,
         ..Options::default()
     }
@@ -56,8 +56,11 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
+/// Epoch, losses and metrics of a progress, as bits.
+type Numbers = (usize, u64, u64, Option<u64>, Option<u64>);
+
 /// Everything of a progress but the time.
-fn numbers(p: &Progress) -> (usize, u64, u64, Option<u64>, Option<u64>) {
+fn numbers(p: &Progress) -> Numbers {
     let b = f64::to_bits;
     (p.epoch, b(p.train_loss), b(p.val_loss), p.val_accuracy.map(b), p.val_r2.map(b))
 }
@@ -67,7 +70,7 @@ fn population(
     mut population: Population,
     candidates: &[Candidate],
     epochs: &[usize],
-) -> Vec<(Vec<(usize, u64, u64, Option<u64>, Option<u64>)>, Vec<Vec<u32>>)> {
+) -> Vec<(Vec<Numbers>, Vec<Vec<u32>>)> {
     let ids: Vec<_> = candidates.iter().map(|c| population.add(c.clone()).expect("fits")).collect();
     for &epochs in epochs {
         for outcome in population.advance(&ids, epochs) {

@@ -78,6 +78,12 @@ pub fn run(args: &Args) -> Result<()> {
     if looks.is_empty() {
         return Err(usage_error("--trials: give at least 100"));
     }
+    for name in &args.sampler {
+        sampler::by_name(name)?;
+    }
+    for name in &args.pruner {
+        pruner::by_name(name)?;
+    }
     let goals = [Goal::maximize("accuracy"), Goal::minimize("params")];
     let setting = Setting {
         space: NetworkSpace::default_for(64, 10, ROWS).space()?,

@@ -11,7 +11,7 @@
 //! | `generator` | [`Generator`], encoder-decoder | all | the best and other trials, at most 1024, and a network that it trains |
 //!
 //! So no suggestion takes longer because there are more trials. What grows is a set of 64-bit keys of the points that were
-//! told, and this for finite spaces alone ([`Seen`]).
+//! told, and this for finite spaces alone.
 
 mod evolution;
 pub mod generator;

@@ -1,7 +1,7 @@
 //! The tree-structured Parzen estimator, multivariate (Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization;
 //! the joint kernels of Falkner et al. 2018, BOHB).
 //!
-//! The told trials are split into good and bad. Over each part lies a mixture of kernels ([`kernels`](self)), `l` over
+//! The told trials are split into good and bad. Over each part lies a mixture of kernels, `l` over
 //! the good and `g` over the bad: one kernel a trial, a product over all parameters at once, and one that is the prior.
 //! Candidates are drawn from `l`; the one with the largest `l / g` is proposed, which is the one with the largest expected
 //! improvement.

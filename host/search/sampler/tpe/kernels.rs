@@ -12,7 +12,7 @@
 use std::f64::consts::{SQRT_2, TAU};
 
 use crate::search::rng::Rng;
-use crate::search::space::{Point, Space};
+use crate::search::space::{Parameter, Point, Space};
 
 /// Most discrete ordered values whose cells are integrated.
 const MOST_CELLS: u64 = 64;
@@ -20,30 +20,20 @@ const MOST_CELLS: u64 = 64;
 /// Least weight of an option that the kernel's trial does not have.
 const LEAST: f64 = 0.02;
 
-/// How a parameter is compared.
+/// How a parameter is compared, and where the kernels' trials lie.
 enum Axis {
     /// Log probabilities of the same option, of each other one, and of each under the prior.
-    Choice { same: f64, other: f64, prior: f64, options: usize },
+    Choice { same: f64, other: f64, prior: f64, options: usize, at: Vec<u32> },
     /// `log p(j | i)` at `i * n + j`, and the log of the cells' widths.
-    Cells { n: usize, log: Vec<f64>, prior: Vec<f64> },
-    /// A density over the unit interval.
-    Line,
-}
-
-/// Where a point lies on an axis.
-#[derive(Clone, Copy)]
-enum Place {
-    Absent,
-    At(usize),
-    /// On a line: the place, and for kernels the log of the kernel's peak.
-    Unit(f64, f64),
+    Cells { n: usize, log: Vec<f64>, prior: Vec<f64>, at: Vec<u32> },
+    /// A density over the unit interval: mean, reciprocal of the standard deviation and log of the peak of each kernel; zeros
+    /// where the trial lacks the parameter, which make the prior.
+    Line { kernels: Vec<[f64; 3]> },
 }
 
 /// The mixture over some points.
 pub(super) struct Kernels {
     axes: Vec<Axis>,
-    /// Row-major, a row a point.
-    places: Vec<Place>,
     points: Vec<Point>,
     sigma: f64,
 }
@@ -59,73 +49,74 @@ impl Kernels {
         let n = points.len().max(1) as f64;
         let d = space.parameters().len() as f64;
         let sigma = 0.2 * n.powf(-1.0 / (d + 4.0));
-        let axes: Vec<Axis> = (space.parameters().iter())
-            .map(|p| match p.domain.count() {
-                Some(c) if !p.domain.is_ordered() => {
-                    let (a, c) = ((1.0 / n).max(LEAST), c as f64);
+        let axis = |(i, p): (usize, &Parameter)| {
+            let domain = &p.domain;
+            // The index past the last value stands for a parameter that is not there.
+            let places = |count: u64| -> Vec<u32> {
+                let place = |p: &Point| p.0[i].and_then(|v| domain.position(v)).unwrap_or(count) as u32;
+                points.iter().map(place).collect()
+            };
+            match domain.count() {
+                Some(count) if !domain.is_ordered() => {
+                    let (a, c) = ((1.0 / n).max(LEAST), count as f64);
                     let log = |x: f64| (x / (1.0 + c * a)).ln();
-                    Axis::Choice { same: log(1.0 + a), other: log(a), prior: -c.ln(), options: c as usize }
+                    let (same, other, prior) = (log(1.0 + a), log(a), -c.ln());
+                    Axis::Choice { same, other, prior, options: count as usize, at: places(count) }
                 }
-                Some(c) if c <= MOST_CELLS => {
-                    let units: Vec<f64> = (0..c).map(|i| p.domain.unit(p.domain.nth(i))).collect();
-                    cells(&units, sigma)
+                Some(count) if count <= MOST_CELLS => {
+                    let units: Vec<f64> = (0..count).map(|k| domain.unit(domain.nth(k))).collect();
+                    let (log, prior) = cells(&units, sigma);
+                    Axis::Cells { n: units.len(), log, prior, at: places(count) }
                 }
-                _ => Axis::Line,
-            })
-            .collect();
-        let mut kernels = Kernels { axes, places: vec![], points: vec![], sigma };
-        kernels.places = points.iter().flat_map(|p| kernels.place(space, p, true)).collect();
-        kernels.points = points;
-        kernels
-    }
-
-    fn place(&self, space: &Space, point: &Point, peak: bool) -> Vec<Place> {
-        let place = |i: usize| {
-            let domain = &space.parameters()[i].domain;
-            match (point.0[i], &self.axes[i]) {
-                (None, _) => Place::Absent,
-                (Some(value), Axis::Line) => {
-                    let u = domain.unit(value);
-                    let inside = |s: f64| phi((1.0 - u) / s) - phi(-u / s);
-                    let log = if peak { -(self.sigma * TAU.sqrt() * inside(self.sigma)).ln() } else { 0.0 };
-                    Place::Unit(u, log)
+                _ => {
+                    let kernel = |p: &Point| {
+                        p.0[i].map_or([0.0; 3], |value| {
+                            let u = domain.unit(value);
+                            let inside = phi((1.0 - u) / sigma) - phi(-u / sigma);
+                            [u, 1.0 / sigma, -(sigma * TAU.sqrt() * inside).ln()]
+                        })
+                    };
+                    Axis::Line { kernels: points.iter().map(kernel).collect() }
                 }
-                (Some(value), _) => domain.position(value).map_or(Place::Absent, |at| Place::At(at as usize)),
             }
         };
-        (0..self.axes.len()).map(place).collect()
-    }
-
-    /// The log of one factor of a kernel.
-    fn factor(&self, axis: &Axis, kernel: Place, x: Place) -> f64 {
-        match (axis, kernel, x) {
-            (_, _, Place::Absent) => 0.0,
-            (Axis::Choice { same, other, .. }, Place::At(i), Place::At(j)) => {
-                if i == j {
-                    *same
-                } else {
-                    *other
-                }
-            }
-            (Axis::Choice { prior, .. }, ..) => *prior,
-            (Axis::Cells { n, log, .. }, Place::At(i), Place::At(j)) => log[i * n + j],
-            (Axis::Cells { prior, .. }, _, Place::At(j)) => prior[j],
-            (Axis::Line, Place::Unit(mean, peak), Place::Unit(u, _)) => {
-                peak - 0.5 * ((u - mean) / self.sigma).powi(2)
-            }
-            _ => 0.0,
-        }
+        let axes = space.parameters().iter().enumerate().map(axis).collect();
+        Kernels { axes, points, sigma }
     }
 
     /// The log of the mixture's density at a point.
     pub(super) fn log_density(&self, space: &Space, point: &Point) -> f64 {
-        let x = self.place(space, point, false);
-        let log = |kernel: &[Place]| -> f64 {
-            self.axes.iter().zip(kernel).zip(&x).map(|((axis, k), x)| self.factor(axis, *k, *x)).sum()
-        };
-        let prior = log(&vec![Place::Absent; x.len()]);
-        let logs: Vec<f64> =
-            self.places.chunks(x.len().max(1)).map(log).chain(std::iter::once(prior)).collect();
+        // One sum a kernel; the last is the prior's.
+        let n = self.points.len();
+        let mut logs = vec![0.0; n + 1];
+        for (i, axis) in self.axes.iter().enumerate() {
+            let (Some(value), domain) = (point.0[i], &space.parameters()[i].domain) else { continue };
+            // The factor by the kernel's place, the prior's last.
+            let (at, row) = match axis {
+                Axis::Line { kernels } => {
+                    let u = domain.unit(value);
+                    for (log, [mean, scale, peak]) in logs.iter_mut().zip(kernels) {
+                        let z = (u - mean) * scale;
+                        *log += peak - 0.5 * z * z;
+                    }
+                    continue;
+                }
+                Axis::Choice { same, other, prior, options, at } => {
+                    let mut row = vec![*other; options + 1];
+                    row[*options] = *prior;
+                    if let Some(same_at) = domain.position(value) {
+                        row[same_at as usize] = *same;
+                    }
+                    (at, row)
+                }
+                Axis::Cells { n, log, prior, at } => {
+                    let j = domain.position(value).unwrap_or(0) as usize;
+                    (at, (0..*n).map(|i| log[i * n + j]).chain([prior[j]]).collect())
+                }
+            };
+            logs.iter_mut().zip(at).for_each(|(log, place)| *log += row[*place as usize]);
+            logs[n] += row[row.len() - 1];
+        }
         let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         most + logs.iter().map(|l| (l - most).exp()).sum::<f64>().ln() - (logs.len() as f64).ln()
     }
@@ -153,7 +144,7 @@ impl Kernels {
                     });
                     domain.nth(pick.unwrap_or(n - 1) as u64)
                 }
-                Axis::Line => {
+                Axis::Line { .. } => {
                     let u = domain.unit(value);
                     // At least half of the draws are inside, or nearly.
                     let inside =
@@ -165,8 +156,8 @@ impl Kernels {
     }
 }
 
-/// Probabilities of the cells around the places of discrete values, for a kernel at each of them.
-fn cells(units: &[f64], sigma: f64) -> Axis {
+/// Log probabilities of the cells around the places of discrete values, for a kernel at each of them and for the prior.
+fn cells(units: &[f64], sigma: f64) -> (Vec<f64>, Vec<f64>) {
     let n = units.len();
     let edges: Vec<f64> = (0..=n)
         .map(|j| match j {
@@ -183,13 +174,13 @@ fn cells(units: &[f64], sigma: f64) -> Axis {
         log.extend((0..n).map(|j| ((at[j + 1] - at[j]) / total).max(1e-12).ln()));
     }
     let prior = (0..n).map(|j| (edges[j + 1] - edges[j]).max(1e-12).ln()).collect();
-    Axis::Cells { n, log, prior }
+    (log, prior)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::space::{Domain, Parameter};
+    use crate::search::space::Domain;
 
     fn space() -> Space {
         Space::new(vec![
