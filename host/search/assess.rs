@@ -2,7 +2,7 @@
 //!
 //! The best of many noisy validation numbers flatters itself. So the search's finalists are compared once more by
 //! cross-validation over everything the search may see ([`cross_validate`]), and the winner's number for the world comes
-//! from training it anew, from several seeds, and testing it on rows that nothing was selected on ([`test`]).
+//! from training it anew, from several seeds, and testing it on rows that nothing was selected on ([`test()`]).
 
 use super::architecture::Architecture;
 use super::estimate::Estimate;

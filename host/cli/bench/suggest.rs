@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(usage_error("--trials: give at least 100"));
     }
     for name in &args.sampler {
-        sampler::by_name(name)?;
+        sampler::by_name(name, &ironwarp::Device::cpu())?;
     }
     for name in &args.pruner {
         pruner::by_name(name)?;

@@ -1,6 +1,6 @@
 //! Colours and fonts of figures.
 //!
-//! One table holds every colour, light and dark. A page defines them as custom properties and uses [`RULES`] as they
+//! One table holds every colour, light and dark. A page defines them as custom properties and uses `RULES` as they
 //! are; a file on its own gets the rules with the colours put in, for programs that draw SVG but know no custom properties.
 //! Categorical colours are those of Okabe and Ito (Color Universal Design, 2008), brightened on dark paper; the sequential
 //! ones (`q0`..`q8`) run from the paper's shade to a strong blue, `w0`..`w4` to orange.
