@@ -189,8 +189,9 @@ pub enum ScoreError {
     Device(#[from] DeviceError),
 }
 
-/// Signs of z count as certain from this share of the layer's greatest |z| on: some ten times what `f32` is seen to lose.
-const CERTAIN: f64 = 1e-6;
+/// Signs of z count as certain from this share of the layer's greatest |z| on: more than twice what `f32` is seen to lose in this
+/// file's test (8e-7 of a sample's greatest |z|, with sums in one long chain).
+const CERTAIN: f64 = 2e-6;
 
 /// The values of each group (outer) for each network (inner). `seed` is the key of trainability's signs. Errors: networks
 /// and samples that do not fit each other, what the device says.
@@ -319,7 +320,6 @@ mod tests {
             }
         }
         // In the order of one chain of additions, which loses more than the devices' orders do.
-        println!("f32 loses {worst:.1e} of a layer's greatest z");
-        assert!(worst < CERTAIN, "f32 loses {worst:e}");
+        assert!(worst < CERTAIN / 2.0, "f32 loses {worst:e} of a layer's greatest z");
     }
 }
