@@ -206,6 +206,16 @@ impl SearchReport {
             .filter(|i| value(&self.trials[*i]).is_some())
     }
 
+    /// Indices of the front's trials, each once, by the first goal.
+    pub fn front(&self) -> Vec<usize> {
+        let first =
+            |i: &usize| self.setting.losses(&self.trials[*i]).first().copied().unwrap_or(f64::INFINITY);
+        let mut indices: Vec<usize> = self.front.iter().copied().filter(|i| *i < self.trials.len()).collect();
+        indices.sort_by(|a, b| first(a).total_cmp(&first(b)).then(a.cmp(b)));
+        indices.dedup();
+        indices
+    }
+
     /// Finished trials per second of the search.
     pub fn rate(&self) -> f64 {
         let finished = self.trials.len() - self.counts().running;

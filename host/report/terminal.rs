@@ -107,12 +107,10 @@ fn progress(measure: &Measure, trials: &[Trial], columns: usize) -> Option<Strin
 /// The front, by the first goal.
 fn front(report: &SearchReport, paint: &Paint, width: usize) -> String {
     let measures: Vec<Measure> = report.setting.goals.iter().map(Measure::from).collect();
-    let mut indices: Vec<usize> = report.front.iter().copied().filter(|i| *i < report.trials.len()).collect();
+    let indices = report.front();
     if measures.len() < 2 || indices.is_empty() {
         return String::new();
     }
-    let loss = |i: &usize| report.setting.losses(&report.trials[*i])[0];
-    indices.sort_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.cmp(b)));
     let all = indices.len();
     // The ends and those evenly between.
     let indices: Vec<usize> =
@@ -154,7 +152,7 @@ fn importance(report: &SearchReport, paint: &Paint, width: usize) -> String {
         .importance
         .iter()
         .map(|i| (i.name.as_deref().unwrap_or("combinations"), i.share))
-        .filter(|(_, share)| share.is_finite() && *share >= 0.005)
+        .filter(|(_, share)| (0.005..=1.0).contains(share))
         .take(PARAMETERS)
         .collect();
     if named.is_empty() {

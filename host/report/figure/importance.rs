@@ -12,8 +12,11 @@ const ROW: f64 = 26.0;
 
 /// A bar for each parameter's share of the variance; `None` when nothing is known.
 pub fn importance(measure: &Measure, rows: &[Importance]) -> Option<Figure> {
-    let mut named: Vec<(&str, f64)> =
-        rows.iter().filter_map(|r| Some((r.name.as_deref()?, r.share))).filter(|r| r.1.is_finite()).collect();
+    let mut named: Vec<(&str, f64)> = rows
+        .iter()
+        .filter_map(|r| Some((r.name.as_deref()?, r.share)))
+        .filter(|r| (0.0..=1.0).contains(&r.1))
+        .collect();
     if named.is_empty() {
         return None;
     }
@@ -25,7 +28,7 @@ pub fn importance(measure: &Measure, rows: &[Importance]) -> Option<Figure> {
     if hidden > 0 {
         bars.push((format!("{} more", count(hidden, "parameter")), hidden_share, "c-pale"));
     }
-    if together.is_finite() {
+    if (0.0..=1.0).contains(&together) {
         bars.push(("combinations".into(), together, "c-pale"));
     }
     let names = bars.iter().map(|b| width(&b.0, 12.0)).fold(60.0, f64::max).min(230.0);

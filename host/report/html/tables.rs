@@ -92,12 +92,10 @@ fn export(report: &SearchReport) -> String {
 
 /// The Pareto front, by the first goal.
 pub fn front(report: &SearchReport) -> String {
-    let mut indices: Vec<usize> = report.front.iter().copied().filter(|i| *i < report.trials.len()).collect();
+    let mut indices = report.front();
     if report.setting.goals.len() < 2 || indices.is_empty() {
         return String::new();
     }
-    let loss = |i: &usize| report.setting.losses(&report.trials[*i]);
-    indices.sort_by(|a, b| loss(a)[0].total_cmp(&loss(b)[0]).then(a.cmp(b)));
     let all = indices.len();
     indices.truncate(TABLE_ROWS);
     let note = if all > indices.len() {
