@@ -19,7 +19,7 @@ use ironwarp::search::assess::Tested;
 use ironwarp::search::builder::{self, Found, Search};
 use ironwarp::search::metric::Metric;
 use ironwarp::search::space::network::NetworkSpace;
-use ironwarp::search::{pruner, sampler};
+use ironwarp::search::{pruner, rng::Rng, sampler};
 
 use super::args::Source;
 use super::fail::{self, Interrupted, usage_error};
@@ -44,7 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
     // What is wrong with options shows before anything is made.
     let space = space(args, &parts[0].train)?;
     let named = || args.space.as_ref().map_or("the search space".into(), |path| path.display().to_string());
-    space.space().with_context(named)?;
+    if !space.needs_latency() {
+        let points = space.space().with_context(named)?;
+        points.draw(&mut Rng::new(args.seed, 0, 0)).with_context(named)?;
+    }
     search(args, &device, &metrics, space)?;
     if !args.quiet {
         raw.report().lines.iter().chain(&parts[0].preprocessing.notes).for_each(|text| fail::line(text));

@@ -93,8 +93,8 @@ unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
     let first = thread::thread_idx_x() == 0;
     chip.copy(Copy::In);
     let begin = u64::from(net.step[1]) << 32 | u64::from(net.step[0]);
-    let steps = train.rows.div_ceil(net.batch);
-    let evaluations = validation.rows.div_ceil(net.batch);
+    let steps = train.rows.div_ceil(net.batch.max(1));
+    let evaluations = validation.rows.div_ceil(net.batch.max(1));
     let outputs = net.layers.get_unchecked(net.depth as usize - 1).units;
     let mut step = 0;
     let mut epoch = 0;
@@ -124,7 +124,8 @@ unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
                 loss.of(chip.outputs(), targets, if training { chip.gradient() } else { u32::MAX });
             if training {
                 let mean = sum / rows as f32;
-                if !mean.is_finite() {
+                // The barrier before the backward pass, which also makes it one decision of the block.
+                if thread::sync_threads_or(u32::from(!mean.is_finite())) != 0 {
                     if first {
                         let number = now + 1;
                         *record.add(3) = number as u32;
@@ -134,7 +135,6 @@ unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
                     return;
                 }
                 train_loss += mean * rows as f32;
-                thread::sync_threads();
                 chip.backward(rows, dropout);
                 chip.update(rows, step);
                 step += 1;

@@ -120,8 +120,9 @@ pub unsafe fn jacobi(a: *mut f64, n: usize, rotations: *mut f64) {
             e += BLOCK;
         }
         let (off, all) = (block_sum(off), block_sum(all));
-        // Also left with NaN.
-        if off.is_nan() || off <= 1e-24 * all {
+        // Also left with NaN. One decision of the block.
+        let done = off.is_nan() || off <= 1e-24 * all;
+        if thread::sync_threads_or(u32::from(done)) != 0 {
             break;
         }
         let mut r = 0;

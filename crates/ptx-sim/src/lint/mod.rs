@@ -18,6 +18,7 @@
 
 mod cfg;
 mod flat;
+mod reach;
 mod rules;
 mod taint;
 

@@ -3,11 +3,12 @@
 //!
 //! Three levels: the same in the whole block; the same in each warp (`shfl` from a fixed lane, votes, warp numbers); different
 //! from lane to lane. Numbers of whole warps made from `%tid.x` (`%tid.x / 32`, `%tid.x < 64`) count as the same in a warp,
-//! which holds for blocks of one dimension and for rows of whole warps. A value written under a branch is as different as what decides the branch. The analysis knows registers,
-//! not single assignments, and looks at one function: its parameters count as uniform, what calls return does not.
+//! which holds for blocks of one dimension and for rows of whole warps. A value written under a branch is as different as what decides the branch, and a read is as different as the
+//! writes that reach it ([`Reach`]). The analysis looks at one function: its parameters count as uniform, what calls return does not.
 
 use super::cfg::Cfg;
 use super::flat::{Flat, names};
+use super::reach::Reach;
 use crate::ast::Operand;
 use std::collections::HashMap;
 
@@ -96,9 +97,13 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
     for (i, w) in writes.iter().enumerate() {
         w.iter().for_each(|&r| definitions[r] += 1 + guards[i].is_some() as u32);
     }
-    let copies = tid_copies(flat, &reads, &writes, &definitions);
-    let whole: Vec<bool> = (0..flat.sites.len()).map(|i| whole_warps(flat, i, &reads[i], &copies)).collect();
-    let mut level = vec![Level::Uniform; n];
+    let reach = Reach::new(cfg, n, &reads, &writes, &guards);
+    let copies = tid_copies(flat, &reach);
+    let whole: Vec<bool> =
+        (0..flat.sites.len()).map(|i| whole_warps(flat, i, &reach.reads[i], &copies)).collect();
+    // One level a definition: what a register held before is no matter to who reads it after.
+    let mut level = vec![Level::Uniform; reach.sites.len()];
+    let of = |level: &[Level], seen: &[usize]| seen.iter().map(|&d| level[d]).max().unwrap_or_default();
     let mut branches = vec![Level::Uniform; cfg.blocks.len()];
     let influence: Vec<Vec<usize>> = (0..cfg.blocks.len())
         .map(|b| if cfg.blocks[b].next.len() > 1 { cfg.influence(b) } else { Vec::new() })
@@ -107,16 +112,18 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
     while changed {
         changed = false;
         for (i, s) in flat.sites.iter().enumerate() {
-            let mut l = reads[i].iter().map(|&r| level[r]).fold(fixed[i], Level::max);
+            let mut l = of(&level, &reach.reads[i]).max(fixed[i]);
+            // All threads of a barrier get what it reduced.
+            if matches!(s.base, "bar" | "barrier") {
+                l = Level::Uniform;
+            }
             if whole[i] || evens(s.inst.opcode, &s.inst.operands) {
                 l = l.min(Level::Warp);
             }
-            if let Some(g) = guards[i] {
-                l = l.max(level[g]);
-            }
-            for &w in &writes[i] {
-                changed |= l > level[w];
-                level[w] = level[w].max(l);
+            l = l.max(of(&level, &reach.guards[i]));
+            for &d in &reach.writes[i] {
+                changed |= l > level[d];
+                level[d] = level[d].max(l);
             }
         }
         for (b, block) in cfg.blocks.iter().enumerate() {
@@ -124,8 +131,7 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
                 continue;
             }
             let last = block.end - 1;
-            let decision = guards[last].into_iter().chain(reads[last].iter().copied());
-            let l = decision.map(|r| level[r]).max().unwrap_or(Level::Uniform).max(fixed[last]);
+            let l = of(&level, &reach.guards[last]).max(of(&level, &reach.reads[last])).max(fixed[last]);
             if l <= branches[b] {
                 continue;
             }
@@ -133,15 +139,17 @@ pub(crate) fn analyse(flat: &Flat<'_>, cfg: &Cfg) -> Taint {
             changed = true;
             // A register that has a value from inside and one from elsewhere tells which way a thread went.
             for &x in &influence[b] {
-                for w in writes[cfg.blocks[x].start..cfg.blocks[x].end].iter().flatten() {
-                    if definitions[*w] > 1 {
-                        level[*w] = level[*w].max(l);
+                for i in cfg.blocks[x].start..cfg.blocks[x].end {
+                    for (&w, &d) in writes[i].iter().zip(&reach.writes[i]) {
+                        if definitions[w] > 1 {
+                            level[d] = level[d].max(l);
+                        }
                     }
                 }
             }
         }
     }
-    let guards = guards.iter().map(|g| g.map_or(Level::Uniform, |g| level[g])).collect();
+    let guards = reach.guards.iter().map(|seen| of(&level, seen)).collect();
     Taint { branches, guards }
 }
 
@@ -190,22 +198,17 @@ fn evens(opcode: &str, operands: &[Operand<'_>]) -> bool {
     }
 }
 
-/// The registers that only ever hold `%tid.x`.
-fn tid_copies(
-    flat: &Flat<'_>,
-    reads: &[Vec<usize>],
-    writes: &[Vec<usize>],
-    definitions: &[u32],
-) -> Vec<bool> {
-    let mut copies = vec![false; definitions.len()];
+/// The definitions that are `%tid.x`.
+fn tid_copies(flat: &Flat<'_>, reach: &Reach) -> Vec<bool> {
+    let mut copies = vec![false; reach.sites.len()];
     let mut changed = true;
     while changed {
         changed = false;
         for (i, s) in flat.sites.iter().enumerate() {
-            let ([w], [_, from]) = (&writes[i][..], &s.inst.operands[..]) else { continue };
-            let copied = *from == Operand::Name("%tid.x") || matches!(reads[i][..], [r] if copies[r]);
-            if matches!(s.base, "mov" | "cvt") && copied && definitions[*w] == 1 && !copies[*w] {
-                copies[*w] = true;
+            let ([d], [_, from]) = (&reach.writes[i][..], &s.inst.operands[..]) else { continue };
+            let copied = *from == Operand::Name("%tid.x") || all_copies(&reach.reads[i], &copies);
+            if matches!(s.base, "mov" | "cvt") && copied && s.inst.guard.is_none() && !copies[*d] {
+                copies[*d] = true;
                 changed = true;
             }
         }
@@ -213,12 +216,17 @@ fn tid_copies(
     copies
 }
 
+/// Whether a read sees nothing but `%tid.x`.
+fn all_copies(seen: &[usize], copies: &[bool]) -> bool {
+    !seen.is_empty() && seen.iter().all(|&d| copies[d])
+}
+
 /// Whether an instruction makes of `%tid.x` something that whole warps share.
-fn whole_warps(flat: &Flat<'_>, site: usize, reads: &[usize], copies: &[bool]) -> bool {
+fn whole_warps(flat: &Flat<'_>, site: usize, seen: &[usize], copies: &[bool]) -> bool {
     let s = &flat.sites[site];
     let [_, a, Operand::Int(k)] = &s.inst.operands[..] else { return false };
     let k = *k;
-    let of_tid = *a == Operand::Name("%tid.x") || matches!(reads, [r] if copies[*r]);
+    let of_tid = *a == Operand::Name("%tid.x") || all_copies(seen, copies);
     let compares = |list: [&str; 4]| s.inst.opcode.split('.').nth(1).is_some_and(|m| list.contains(&m));
     of_tid
         && match s.base {
