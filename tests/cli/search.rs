@@ -204,5 +204,5 @@ fn a_limit_on_latency_is_the_same_when_the_study_is_resumed() {
     cli(dir.path(), &line(6)).ok();
     let json = cli(dir.path(), &line(9)).ok().json();
     assert_eq!(json["trials"], 9);
-    cli(dir.path(), "search iris --max-latency 1us --trials 3 --quiet").fails(2, &["latency", "loosen"]);
+    cli(dir.path(), "search iris --max-latency 0.001us --trials 3 --quiet").fails(2, &["latency", "loosen"]);
 }

@@ -275,3 +275,25 @@ fn spills_and_stack_frames() {
     }
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+/// What a barrier reduced is one decision of the block, and a register is what was last written to it.
+#[test]
+fn decisions_follow_what_was_written_last() {
+    let divergent = LintKind::DivergentBarrier;
+    let lane = "mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 7;";
+    silent(&format!("{lane} bar.red.or.pred %p2, 0, %p1;\n@%p2 bra L;\nbar.sync 0;\nL:"));
+    silent(&format!(
+        "{lane} mov.u32 %r2, %r1; mov.u32 %r2, %ctaid.x; setp.eq.u32 %p2, %r2, 0;\n@%p2 bra L;\nbar.sync 0;\nL:"
+    ));
+    // A guarded write leaves what was there before in some threads.
+    let guarded = format!(
+        "{lane} mov.u32 %r2, 0; @%p1 mov.u32 %r2, %ctaid.x; setp.eq.u32 %p2, %r2, 0;\n@%p2 bra L;\nbar.sync 0;\nL:"
+    );
+    assert_eq!(one(&guarded), (divergent, 8));
+    // Around a loop: the first round's value is uniform, the later ones' is not.
+    let around = format!(
+        "{lane} mov.u32 %r2, 0; mov.u32 %r3, 0;\nT: setp.eq.u32 %p2, %r2, 3;\n@%p2 bra L;\nbar.sync 0;\nL: mov.u32 %r2, %r1;\n\
+         add.u32 %r3, %r3, 1; setp.lt.u32 %p3, %r3, 4; @%p3 bra T;"
+    );
+    assert_eq!(one(&around), (divergent, 9));
+}
