@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ironwarp::Device;
 use ironwarp::data::{self, Dataset, LoadOptions, Scaling, TargetSpec, Task};
+use ironwarp::search::space::network::NetworkSpace;
 
 use super::fail::usage_error;
 
@@ -162,6 +163,20 @@ fn file_name(path: &Path) -> String {
     let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or("data");
     let clean = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
     stem.chars().take(80).map(clean).collect()
+}
+
+/// `--space`: the networks that a TOML file describes, or those that fit data of `inputs`, `outputs` and `rows`.
+pub fn network_space(
+    path: Option<&Path>,
+    inputs: usize,
+    outputs: usize,
+    rows: usize,
+) -> Result<NetworkSpace> {
+    let Some(path) = path else { return Ok(NetworkSpace::default_for(inputs, outputs, rows)) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| usage_error(format!("--space {}: {e}; give a TOML file", path.display())))?;
+    let read = NetworkSpace::from_toml(&text, inputs, outputs);
+    Ok(read.with_context(|| path.display().to_string())?.rows(rows))
 }
 
 /// MODEL: the file, or the directory of a run.

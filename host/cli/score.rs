@@ -15,11 +15,10 @@ use ironwarp::search::population::{Candidate, Population};
 use ironwarp::search::rng::Rng;
 use ironwarp::search::score::correlation::{self, Row};
 use ironwarp::search::score::{Minibatch, Score, Scores, rank_aggregate, score};
-use ironwarp::search::space::network::NetworkSpace;
 use ironwarp::train::Options;
 use serde_json::json;
 
-use super::args::{DataArgs, DeviceArg, READING, ScaleArg, Source};
+use super::args::{DataArgs, DeviceArg, READING, ScaleArg, Source, network_space};
 use super::fail::{self, usage_error};
 use super::out;
 
@@ -50,6 +49,9 @@ pub struct Args {
     /// How columns of numbers are scaled, by statistics of the training rows.
     #[arg(long, value_enum, default_value_t = ScaleArg::Standard, help_heading = READING)]
     scale: ScaleArg,
+    /// The space that networks are drawn from, as TOML [default: multi-layer perceptrons fit for the data].
+    #[arg(long, value_name = "FILE")]
+    space: Option<PathBuf>,
     /// Networks to draw.
     #[arg(long, value_name = "N", default_value_t = 200)]
     networks: usize,
@@ -99,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     let source = Source::of(&args.data, &args.reading)?;
     let raw = source.load(&args.reading.options())?.scaled(args.scale.into());
     let split = raw.stratified_split(0.8, args.seed)?;
-    let nets = networks(&split.train, args.networks, args.seed)?;
+    let nets = networks(&split.train, args)?;
     let batch = Minibatch::draw(&split.train, args.batch, args.seed);
 
     let began = Instant::now();
@@ -175,18 +177,18 @@ pub fn run(args: &Args) -> Result<()> {
     out::print(&text)
 }
 
-/// Different networks drawn from the default space for this data. One that differs from another only in how it is trained
+/// Different networks drawn from the space. One that differs from another only in how it is trained
 /// does not count as different.
-fn networks(train: &Dataset, n: usize, seed: u64) -> Result<Vec<Mlp>> {
-    let (inputs, outputs) = (train.features().cols, train.outputs());
-    let networks = NetworkSpace::default_for(inputs, outputs, train.rows());
+fn networks(train: &Dataset, args: &Args) -> Result<Vec<Mlp>> {
+    let (inputs, outputs, n) = (train.features().cols, train.outputs(), args.networks);
+    let networks = network_space(args.space.as_deref(), inputs, outputs, train.rows())?;
     let space = networks.space()?;
     let (mut seen, mut nets) = (HashSet::new(), vec![]);
     for draw in 0..(n * DRAWS) as u64 {
         if nets.len() == n {
             break;
         }
-        let net = networks.decode(&space.draw(&mut Rng::new(seed, PURPOSE, draw))?).net;
+        let net = networks.decode(&space.draw(&mut Rng::new(args.seed, PURPOSE, draw))?).net;
         if seen.insert(describe(&net)) {
             nets.push(net);
         }

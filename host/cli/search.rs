@@ -21,7 +21,7 @@ use ironwarp::search::metric::Metric;
 use ironwarp::search::space::network::NetworkSpace;
 use ironwarp::search::{pruner, rng::Rng, sampler};
 
-use super::args::Source;
+use super::args::{Source, network_space};
 use super::fail::{self, Interrupted, usage_error};
 use super::interrupt::{self, Training};
 use super::run_dir::RunDir;
@@ -121,15 +121,7 @@ fn parts(raw: &Dataset, args: &Args) -> Result<Vec<Split>> {
 fn space(args: &Args, train: &Dataset) -> Result<NetworkSpace> {
     let (inputs, outputs) = (train.features().cols, train.outputs());
     let rows = (train.rows() as f64 * (1.0 - args.validation)) as usize;
-    let mut space = match &args.space {
-        None => NetworkSpace::default_for(inputs, outputs, rows),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| usage_error(format!("--space {}: {e}; give a TOML file", path.display())))?;
-            let read = NetworkSpace::from_toml(&text, inputs, outputs);
-            read.with_context(|| path.display().to_string())?.rows(rows)
-        }
-    };
+    let mut space = network_space(args.space.as_deref(), inputs, outputs, rows)?;
     if let Some(parameters) = args.max_params {
         space = space.max_params(parameters);
     }

@@ -132,6 +132,19 @@ fn populations_are_searched_in_the_simulator() {
 }
 
 #[test]
+fn scores_rank_networks_of_a_given_space() {
+    let dir = temp();
+    write(&dir.path().join("small.toml"), "depth = 1\nwidth = [3, 5, 7]\n");
+    let line = "score iris --space small.toml --networks 3 --scores naswot --device cpu --json";
+    let json = cli(dir.path(), line).ok().json();
+    let listed = json["networks"].as_array().expect("networks");
+    let mut texts: Vec<&str> = listed.iter().map(|n| n["network"].as_str().expect("a text")).collect();
+    texts.sort();
+    assert_eq!(texts, ["3 relu", "5 relu", "7 relu"]);
+    cli(dir.path(), "score iris --space none.toml").fails(2, &["none.toml"]);
+}
+
+#[test]
 fn bad_input_is_one_clear_line() {
     let dir = temp();
     let search = |options: &str| cli(dir.path(), &format!("search iris {QUICK} {options}"));
