@@ -404,7 +404,7 @@ fn destinations_are_registers_or_the_sink() {
 }
 
 #[test]
-fn negation_and_predicates_keep_to_themselves() {
+fn types_and_predicates_keep_to_themselves() {
     let set = "setp.eq.u32 %p1, %r1, 0;";
     for op in ["mov.pred %p2, !%p1;", "setp.eq.and.u32 %p2, %r1, 0, !%p1;", "selp.u32 %r3, 1, 2, %p1;"] {
         clean(&format!("{set} {op}"), 32, 256, 1);
@@ -420,6 +420,8 @@ fn negation_and_predicates_keep_to_themselves() {
         "@%tid.x mov.u32 %r3, 1;",
         "st.global.u32 [%d0], !%p1;",
         "shfl.sync.idx.b32 %r3, !%p1, 0, 31, -1;",
+        "redux.sync.xor.b64 %r3, %r1, -1;",
+        "redux.sync.add.u64 %r3, %d0, -1;",
     ] {
         assert_eq!(
             finding(&format!("{set} {op}"), 32, 256, 1).kind,

@@ -383,14 +383,14 @@ impl<'a> Decoder<'a, '_> {
                 Collective::ReduxFloat { max: op.has("max"), abs: op.has("abs"), nan: op.has("NaN") }
             }
             _ if op.base == "redux" => match (op.mods.get(1).copied().unwrap_or(""), op.ty()) {
-                ("add", _) => Collective::ReduxAdd,
+                ("add", "u32" | "s32") => Collective::ReduxAdd,
                 ("min", "s32") => Collective::ReduxMinS,
                 ("max", "s32") => Collective::ReduxMaxS,
                 ("min", "u32") => Collective::ReduxMinU,
                 ("max", "u32") => Collective::ReduxMaxU,
-                ("and", _) => Collective::ReduxAnd,
-                ("or", _) => Collective::ReduxOr,
-                ("xor", _) => Collective::ReduxXor,
+                ("and", "b32") => Collective::ReduxAnd,
+                ("or", "b32") => Collective::ReduxOr,
+                ("xor", "b32") => Collective::ReduxXor,
                 _ => return Ok(false),
             },
             _ => return Ok(false),
