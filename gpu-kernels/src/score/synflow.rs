@@ -30,8 +30,12 @@ unsafe fn rescale(v: *mut f32, n: usize) -> i32 {
         i += STEP;
     }
     let greatest = group_all::<Max>(greatest, LOG2_BLOCK, shared_array![f32; 8]);
+    // One decision of the block.
+    if thread::sync_threads_or(u32::from(greatest > 0.0)) == 0 {
+        return 0;
+    }
     // Within the exponents whose negative is that of a normal number too.
-    let e = if greatest > 0.0 { (greatest.to_bits() >> 23) as i32 - 127 } else { 0 };
+    let e = (greatest.to_bits() >> 23) as i32 - 127;
     let e = if e > 126 { 126 } else { e };
     let e = if e < -126 { -126 } else { e };
     let factor = f32::from_bits(((127 - e) as u32) << 23);
