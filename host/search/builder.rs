@@ -286,7 +286,9 @@ impl<'a> Search<'a> {
             return Err(SearchError::Options("0 epochs: give at least 1".into()));
         }
         let (train, validation) = data.validation_split(self.validation, self.seed)?;
-        if self.space.needs_latency() {
+        // A measurement in each trial would differ from run to run: a model of it, kept with the study, does not.
+        let wanted = self.metrics.contains(&Metric::Latency) && self.space.latency_in_force().is_none();
+        if wanted || self.space.needs_latency() {
             let model = self.latency(device)?;
             self.space = self.space.latency_model(model);
         }

@@ -21,7 +21,7 @@ pub enum Metric {
     Flop,
     /// Bytes of parameters, gradients, moments and activations while training.
     Memory,
-    /// Seconds of a forward pass of one minibatch, measured on the device.
+    /// Seconds of a forward pass of one sample, by a model fitted to passes measured on the device when the study began.
     Latency,
 }
 

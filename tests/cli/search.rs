@@ -217,5 +217,20 @@ fn a_limit_on_latency_is_the_same_when_the_study_is_resumed() {
     cli(dir.path(), &line(6)).ok();
     let json = cli(dir.path(), &line(9)).ok().json();
     assert_eq!(json["trials"], 9);
+    // As an objective it is the same model: networks of one size have one latency, in the first run and in the second.
+    write(&dir.path().join("lr.toml"), "depth = 1\nwidth = 8\nlr = { low = 0.001, high = 0.1 }\n");
+    let line = |trials: u32| {
+        let options = QUICK.replace("24", &trials.to_string());
+        format!(
+            "search iris {options} --space lr.toml --study t.db --objectives accuracy,latency --pruner none"
+        )
+    };
+    cli(dir.path(), &line(4)).ok();
+    cli(dir.path(), &line(8)).ok();
+    let json = cli(dir.path(), "study export json t.db").ok().json();
+    let trials = json["trials"].as_array().expect("trials");
+    let latency: Vec<f64> = trials.iter().filter_map(|t| t["values"]["latency"].as_f64()).collect();
+    assert_eq!(latency.len(), 8, "{}", trials[0]);
+    assert!(latency.iter().all(|l| *l == latency[0] && *l > 0.0), "{latency:?}");
     cli(dir.path(), "search iris --max-latency 0.001us --trials 3 --quiet").fails(2, &["latency", "loosen"]);
 }

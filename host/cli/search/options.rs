@@ -54,7 +54,7 @@ pub struct Args {
     /// Most bytes of parameters, gradients, moments and activations while training.
     #[arg(long, value_name = "BYTES", help_heading = SPACE)]
     pub max_memory: Option<u64>,
-    /// Longest forward pass of a minibatch, as 200us or 1.5ms, predicted from passes measured on the device.
+    /// Longest forward pass of a sample, as 200us or 1.5ms, predicted from passes measured on the device.
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = SPACE)]
     pub max_latency: Option<Duration>,
 
