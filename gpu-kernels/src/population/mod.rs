@@ -33,7 +33,7 @@ use cuda_std::prelude::*;
 
 pub use crate::collective::BLOCK;
 use loss::{Loss, Targets};
-use network::{Copy, Dropout, OnChip};
+use network::{Dropout, OnChip, Transfer};
 use table::{Network, CROSS_ENTROPY, RECORD_WORDS};
 
 /// Bytes of static shared memory that the kernel needs besides the dynamic, at most.
@@ -91,7 +91,7 @@ pub unsafe fn population_train(
 unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
     let net = chip.net;
     let first = thread::thread_idx_x() == 0;
-    chip.copy(Copy::In);
+    chip.copy(Transfer::In);
     let begin = u64::from(net.step[1]) << 32 | u64::from(net.step[0]);
     let steps = train.rows.div_ceil(net.batch.max(1));
     let evaluations = validation.rows.div_ceil(net.batch.max(1));
@@ -155,5 +155,5 @@ unsafe fn train_network(chip: OnChip<'_>, train: Part, validation: Part) {
         }
         epoch += 1;
     }
-    chip.copy(Copy::Out);
+    chip.copy(Transfer::Out);
 }

@@ -34,7 +34,7 @@ pub struct OnChip<'a> {
 
 /// Copies the network's parameters and moments to the chip, or back.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Copy {
+pub enum Transfer {
     /// From global to shared memory.
     In,
     /// From shared to global memory.
@@ -95,7 +95,7 @@ impl OnChip<'_> {
     /// # Safety
     /// - The network's description is true; all threads of the block call it.
     #[inline(always)]
-    pub unsafe fn copy(&self, way: Copy) {
+    pub unsafe fn copy(&self, way: Transfer) {
         let t = thread::thread_idx_x();
         let state = self.net.state as *mut f32;
         // SAFETY: the places and the state cover the network's parameters and moments; threads have different elements.
@@ -103,8 +103,8 @@ impl OnChip<'_> {
             let move_one = |at: u32, i: u32| {
                 let global = state.add(i as usize);
                 match way {
-                    Copy::In => st_shared_f32(at, *global),
-                    Copy::Out => *global = ld_shared_f32(at),
+                    Transfer::In => st_shared_f32(at, *global),
+                    Transfer::Out => *global = ld_shared_f32(at),
                 }
             };
             let mut l = 0;
