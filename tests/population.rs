@@ -79,7 +79,11 @@ fn population(
     }
     ids.iter()
         .map(|&id| {
-            let history = population.history(id).expect("there").iter().map(numbers).collect();
+            let history: Vec<_> = population.history(id).expect("there").iter().map(numbers).collect();
+            let recorded = population.model(id).expect("is finite").history.epochs;
+            let recorded = recorded.iter().map(|e| (e.epoch, e.train_loss.to_bits(), e.val_accuracy));
+            let wanted = history.iter().map(|h| (h.0, h.1, h.3.map(f64::from_bits)));
+            assert!(recorded.eq(wanted), "a model knows its epochs on every device");
             let parameters = population.parameters(id).expect("there");
             (history, parameters.iter().map(|t| bits(&t.values)).collect())
         })
