@@ -5,8 +5,8 @@ use cuda_std::prelude::*;
 use cuda_std::GpuFloat;
 
 use super::dense::jacobi;
-use super::network::{backward_layer, forward, product, report, share, total, Net, View};
-use super::{DH, ENTROPY_EPSILON, H, SIGN_STREAM, SINGULAR_EPSILON};
+use super::network::{forward, product, pull, report, share, total, Net, View};
+use super::{DH, DZ, ENTROPY_EPSILON, H, SIGN_STREAM, SINGULAR_EPSILON, Z};
 use crate::collective::BLOCK;
 use crate::philox::philox4x32_10;
 
@@ -103,10 +103,15 @@ unsafe fn greatest_root(matrix: *const f64, size: usize) -> f64 {
 unsafe fn pulled_signs(net: &Net, l: usize, key: [u32; 2]) -> *const f32 {
     let layer = net.layer(l);
     let (rows, inputs, units) = (net.rows, layer.inputs, layer.units);
-    let (dh, pulled) = (net.at(DH, &layer), net.lead());
-    share(rows * units, |e| *dh.add(e) = sign(key, SIGN_STREAM + l as u32, e as u32));
+    let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
+    share(rows * units, |e| {
+        let g = sign(key, SIGN_STREAM + l as u32, e as u32);
+        *dh.add(e) = g;
+        *dz.add(e) = g * layer.slope(*z.add(e));
+    });
     thread::sync_threads();
-    backward_layer(net, &layer, pulled);
+    let pulled = net.lead();
+    pull(net, &layer, 0, pulled);
     let mean = pulled.add(rows * inputs);
     let (a, b) = (View::transposed(pulled, inputs), View::rows(dh, units));
     product((inputs, units, rows), a, b, |i, o, sum| {

@@ -123,7 +123,7 @@ pub unsafe fn score_grasp(
             });
             // R{dL/dinput} = R{dz} w + dz v, and what the skip connection brings.
             let to = net.at(R + DH, &net.layer(l - 1));
-            pull(&net, &layer, rdz, rdh, to);
+            pull(&net, &layer, R, to);
             let direction = View::rows(net.gradient(&layer), inputs);
             product((net.rows, inputs, units), View::rows(dz, units), direction, |n, i, sum| {
                 // SAFETY: n < rows and i < inputs, and the same thread wrote it.

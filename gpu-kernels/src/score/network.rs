@@ -335,13 +335,14 @@ pub unsafe fn forward(net: &Net, layers: usize, x: *const f32) {
     }
 }
 
-/// `to` = `dz w` `[rows, inputs]`, and what the skip connection brings: the gradient of a layer's input from those of its
-/// pre-activations and outputs.
+/// `to` `[rows, inputs]` = the gradient of a layer's input from those of its pre-activations and outputs, [`DZ`] and [`DH`] (or
+/// their derivatives along a direction: `region` is [`R`](super::R)): `dz w`, and what the skip connection brings.
 ///
 /// # Safety
-/// - All threads of the block arrive, after a barrier behind the writing of `dz` and `dh`, `[rows, units]`.
+/// - All threads of the block arrive, after a barrier behind the writing of both.
 #[inline(always)]
-pub unsafe fn pull(net: &Net, layer: &Layer, dz: *const f32, dh: *const f32, to: *mut f32) {
+pub unsafe fn pull(net: &Net, layer: &Layer, region: usize, to: *mut f32) {
+    let (dz, dh) = (net.at(region + DZ, layer), net.at(region + DH, layer));
     let (inputs, units) = (layer.inputs, layer.units);
     let weights = View::rows(layer.weights, inputs);
     product((net.rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
@@ -353,32 +354,24 @@ pub unsafe fn pull(net: &Net, layer: &Layer, dz: *const f32, dh: *const f32, to:
     });
 }
 
-/// From [`DH`] of a layer: fills its [`DZ`], and, unless it is null, `to` `[rows, inputs]` with the gradient of its input.
-///
-/// # Safety
-/// - All threads of the block arrive, after a barrier behind [`forward`] and the writing of [`DH`].
-#[inline(always)]
-pub unsafe fn backward_layer(net: &Net, layer: &Layer, to: *mut f32) {
-    let (z, dz, dh) = (net.at(Z, layer), net.at(DZ, layer), net.at(DH, layer));
-    share(net.rows * layer.units, |e| *dz.add(e) = *dh.add(e) * layer.slope(*z.add(e)));
-    thread::sync_threads();
-    if !to.is_null() {
-        pull(net, layer, dz, dh, to);
-    }
-}
-
 /// From [`DH`] of the last layer backwards: fills [`DZ`] and [`DH`] of every layer, and, unless it is null,
 /// `to_input` `[rows, inputs]` with the gradient of the input.
 ///
 /// # Safety
-/// - As [`backward_layer`], for the last layer.
+/// - All threads of the block arrive, after a barrier behind [`forward`] and the writing of the last [`DH`].
 #[inline(always)]
 pub unsafe fn backward(net: &Net, to_input: *mut f32) {
     let mut l = net.layers;
     while l > 0 {
         l -= 1;
+        let layer = net.layer(l);
+        let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
+        share(net.rows * layer.units, |e| *dz.add(e) = *dh.add(e) * layer.slope(*z.add(e)));
+        thread::sync_threads();
         let to = if l == 0 { to_input } else { net.at(DH, &net.layer(l - 1)) };
-        backward_layer(net, &net.layer(l), to);
+        if !to.is_null() {
+            pull(net, &layer, 0, to);
+        }
     }
 }
 
