@@ -142,7 +142,7 @@ struct Shared {
 }
 
 impl Study {
-    /// A study that ends with the process.
+    /// A study that ends with the process; there is nothing to compare `identity` with, reports show it.
     pub fn in_memory(setting: Setting, identity: Identity) -> Result<Study, SearchError> {
         check(&setting)?;
         let conn = store::in_memory(&setting, &identity)?;
