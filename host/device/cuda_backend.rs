@@ -110,12 +110,11 @@ impl Backend for CudaBackend {
             };
         }
         self.launches.fetch_add(1, Ordering::Relaxed);
-        let args = &values[..args.len()];
+        let (context, args) = (&self.context, &values[..args.len()]);
         // SAFETY: the arguments' types were checked against the kernel's signature when the host compiled. What a kernel
         // does with the lengths it is told is its own; an access outside a buffer stays in device memory (see `launch`'s
         // module docs), and buffers are freed in stream order, after the kernels that were launched before.
-        let done =
-            unsafe { self.context.launch(&loaded, kernel, launch.grid, launch.block, launch.shared, args) };
+        let done = unsafe { context.launch(&loaded, kernel, launch.grid, launch.block, launch.shared, args) };
         done.map_err(|e| match e {
             CudaError::InvalidLaunch { kernel, reason } => DeviceError::InvalidLaunch { kernel, reason },
             other => other.into(),

@@ -148,9 +148,9 @@ impl CudaContext {
         {
             let mut op = self.shared.enter()?;
             op.refuse_in_capture("capture")?;
+            let stream = self.shared.stream();
             // SAFETY: the stream is alive and not being captured.
-            let raw =
-                unsafe { sys::cuStreamBeginCapture_v2(self.shared.stream(), sys::CAPTURE_MODE_RELAXED) };
+            let raw = unsafe { sys::cuStreamBeginCapture_v2(stream, sys::CAPTURE_MODE_RELAXED) };
             op.check("cuStreamBeginCapture", raw)?;
             op.state.capture = Some(Capture::new());
         }

@@ -11,6 +11,7 @@ use super::loops::{
     agreements, apply, curvatures, pass, product, pull, random_signs, rescale, room, rows, signs, slopes,
     transposed, unit_codes,
 };
+use super::spectrum::Spectrum;
 use super::{Batch, Group, Layer, Network, Target, Values, decided, padded};
 use crate::real::Real;
 
@@ -21,9 +22,16 @@ pub(super) fn run(
     batch: &Batch<'_>,
     seed: u64,
 ) -> Vec<Vec<Values>> {
+    let input_entropy = match networks.first() {
+        Some(net) if groups.contains(&Group::AzNas) => {
+            Spectrum::default().entropy(batch.x, batch.rows, net.layers[0].inputs)
+        }
+        _ => 0.0,
+    };
+    let space = || Space { input_entropy, ..Space::default() };
     let scored: Vec<Vec<Values>> = networks
         .par_iter()
-        .map_init(Space::default, |space, net| {
+        .map_init(space, |space, net| {
             space.trained = false;
             groups.iter().map(|&group| space.values(group, net, batch, seed)).collect()
         })
@@ -47,8 +55,10 @@ struct Space {
     packed: Vec<f32>,
     matrix: Vec<f64>,
     other: Vec<f64>,
-    values: Vec<f64>,
     codes: Vec<u32>,
+    spectrum: Spectrum,
+    /// The entropy of the batch itself, which all networks have in common.
+    input_entropy: f64,
     /// Whether `z` to `gradient` hold this network's backward pass of the loss.
     trained: bool,
 }
@@ -405,21 +415,12 @@ impl Space {
         let n = batch.rows;
         let hidden = net.hidden().len();
         self.forward(net, hidden, batch.x, n);
-        let (mut matrix, mut other, mut values) = (
-            std::mem::take(&mut self.matrix),
-            std::mem::take(&mut self.other),
-            std::mem::take(&mut self.values),
-        );
-        let mut spectrum = |features: &[f32], n: usize, width: usize, centred: bool| {
-            let size = spectrum(features, n, width, centred, &mut matrix, &mut other, &mut values);
-            values[..size].to_vec()
-        };
-        let mut before = entropy(&spectrum(batch.x, n, net.layers[0].inputs, true));
+        let mut before = self.input_entropy;
         let (mut expressivity, mut trainability) = (0.0, 0.0);
         let mut progressivity = if hidden == 0 { -before } else { f64::INFINITY };
         for (l, layer, p) in places(net.hidden(), n) {
             let (inputs, units) = (layer.inputs, layer.units);
-            let features = entropy(&spectrum(&self.h[p.at..p.at + p.len], n, units, true));
+            let features = self.spectrum.entropy(&self.h[p.at..p.at + p.len], n, units);
             expressivity += features;
             progressivity = progressivity.min(features - before);
             before = features;
@@ -452,12 +453,11 @@ impl Space {
                 &mut self.packed,
             );
             mean.iter_mut().for_each(|m| *m /= n as f32);
-            let s = spectrum(mean, inputs, units, false).into_iter().fold(0.0, f64::max).sqrt();
+            let s = self.spectrum.norm(mean, inputs, units);
             trainability += 2.0 - s - 1.0 / (s + layout::SINGULAR_EPSILON);
         }
         trainability =
             if hidden == 0 { 2.0 - 1.0 / layout::SINGULAR_EPSILON } else { trainability / hidden as f64 };
-        (self.matrix, self.other, self.values) = (matrix, other, values);
         [expressivity, progressivity, trainability]
     }
 }
@@ -495,46 +495,4 @@ fn loss_along(batch: &Batch<'_>, row: usize, dh: &[f32], rh: &[f32], out: &mut [
         let scale = 2.0 / (batch.rows * rh.len()) as f32;
         out.iter_mut().zip(rh).for_each(|(out, r)| *out = r * scale);
     }
-}
-
-/// The eigenvalues of aᵀ a or a aᵀ, whichever is smaller, for a matrix `[n, width]` less each column's mean if `centred`;
-/// returns how many there are at the front of `values`.
-fn spectrum(
-    a: &[f32],
-    n: usize,
-    width: usize,
-    centred: bool,
-    matrix: &mut Vec<f64>,
-    other: &mut Vec<f64>,
-    values: &mut Vec<f64>,
-) -> usize {
-    let size = n.min(width);
-    let by_rows = n <= width;
-    let (vectors, means) = room(other, n * width + width).split_at_mut(n * width);
-    means.fill(0.0);
-    if centred {
-        for row in a.chunks_exact(width) {
-            means.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v));
-        }
-        means.iter_mut().for_each(|m| *m /= n as f64);
-    }
-    for (i, row) in a.chunks_exact(width).enumerate() {
-        for (j, (&v, m)) in row.iter().zip(&*means).enumerate() {
-            vectors[if by_rows { i * width + j } else { j * n + i }] = f64::from(v) - m;
-        }
-    }
-    let matrix = room(matrix, size * size);
-    dense::gram(vectors, size, n.max(width), false, matrix);
-    let (values, work) = room(values, 3 * size).split_at_mut(size);
-    dense::eigenvalues(matrix, size, values, work);
-    size
-}
-
-/// The entropy of normalised eigenvalues.
-fn entropy(values: &[f64]) -> f64 {
-    let total: f64 = values.iter().sum();
-    if total <= 0.0 {
-        return 0.0;
-    }
-    values.iter().map(|v| (v / total).max(0.0)).map(|p| -p * (p + layout::ENTROPY_EPSILON).ln()).sum()
 }

@@ -84,11 +84,13 @@ pub(super) fn trace_of_inverse(inverse: &[f64], n: usize) -> f64 {
 
 simd! {
     /// Householder's reflections: brings a symmetric matrix (all of it given, and overwritten) to the tridiagonal one with
-    /// diagonal `d` and `e[i]` beside `d[i]` and `d[i + 1]`. `e` has as many numbers as `d`; `work` too.
+    /// diagonal `d` and a number beside `d[i]` and `d[i + 1]` whose square is `e[i]`. `e` has as many numbers as `d`, the
+    /// last of them 0; `work` too.
     fn tridiagonal(a: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64], work: &mut [f64]) {
         for k in 0..n {
             d[k] = a[k * n + k];
             if k + 1 == n {
+                e[k] = 0.0;
                 break;
             }
             let m = n - k - 1;
@@ -97,7 +99,7 @@ simd! {
             let v = &mut head[k * n + k + 1..];
             let norm = dot(v, v).sqrt();
             let alpha = if v[0] > 0.0 { -norm } else { norm };
-            e[k] = alpha;
+            e[k] = alpha * alpha;
             v[0] -= alpha;
             let square = dot(v, v);
             if square == 0.0 {
@@ -124,46 +126,88 @@ simd! {
 }
 
 /// The eigenvalues of a symmetric matrix, in no order, to `values`. The matrix is overwritten; `work` has `2 n` numbers.
-/// Householder's reflections, then QL with implicit shifts (Bowdler, Martin, Reinsch and Wilkinson 1968).
+/// Householder's reflections, then QL without square roots in its inner loop, on the squares of what stands beside the
+/// diagonal (Ortega and Kaiser 1963, in the form of Pal, Walker and Kahan: Parlett, "The Symmetric Eigenvalue Problem", 8.15).
 pub(super) fn eigenvalues(a: &mut [f64], n: usize, values: &mut [f64], work: &mut [f64]) {
     let (d, (e, work)) = (values, work.split_at_mut(n));
     tridiagonal(a, n, d, e, work);
-    e[n - 1] = 0.0;
     for l in 0..n {
-        // 60 rounds an eigenvalue: three are usual; NaN would never converge.
+        // 60 rounds an eigenvalue: two are usual; NaN would never converge.
         for _ in 0..60 {
-            let small = |i: usize| e[i].abs() <= f64::EPSILON * (d[i].abs() + d[i + 1].abs());
+            let small = |i: usize| e[i] <= f64::EPSILON.powi(2) * (d[i] * d[i + 1]).abs();
             let m = (l..n - 1).find(|&i| small(i)).unwrap_or(n - 1);
             if m == l {
                 break;
             }
-            let g = (d[l + 1] - d[l]) / (2.0 * e[l]);
-            let r = g.hypot(1.0);
-            let mut g = d[m] - d[l] + e[l] / (g + r.copysign(g));
-            let (mut s, mut c, mut p) = (1.0, 1.0, 0.0);
-            let mut broke = false;
+            let beside = e[l].sqrt();
+            let g = (d[l + 1] - d[l]) / (2.0 * beside);
+            let shift = d[l] - beside / (g + g.hypot(1.0).copysign(g));
+            let (mut c, mut s) = (1.0, 0.0);
+            let mut gamma = d[m] - shift;
+            let mut p = gamma * gamma;
             for i in (l..m).rev() {
-                let (f, b) = (s * e[i], c * e[i]);
-                let r = f.hypot(g);
-                e[i + 1] = r;
-                if r == 0.0 {
-                    d[i + 1] -= p;
-                    e[m] = 0.0;
-                    broke = true;
-                    break;
+                let square = e[i];
+                let r = p + square;
+                if i + 1 < m {
+                    e[i + 1] = s * r;
                 }
-                (s, c) = (f / r, g / r);
-                let q = d[i + 1] - p;
-                let t = (d[i] - q) * s + 2.0 * c * b;
-                p = s * t;
-                d[i + 1] = q + p;
-                g = c * t - b;
+                let (before, old) = (c, gamma);
+                (c, s) = (p / r, square / r);
+                gamma = c * (d[i] - shift) - s * old;
+                d[i + 1] = old + (d[i] - gamma);
+                p = if c != 0.0 { gamma * gamma / c } else { before * square };
             }
-            if !broke {
-                d[l] -= p;
-                e[l] = g;
-                e[m] = 0.0;
+            e[l] = s * p;
+            d[l] = shift + gamma;
+        }
+    }
+}
+
+/// The greatest eigenvalue of a symmetric matrix, which is overwritten; NaN for one that is not finite. `work` has `3 n`
+/// numbers.
+pub(super) fn greatest_eigenvalue(a: &mut [f64], n: usize, work: &mut [f64]) -> f64 {
+    let (d, rest) = work.split_at_mut(n);
+    let (e, work) = rest.split_at_mut(n);
+    tridiagonal(a, n, d, e, work);
+    // Gershgorin's circles; T - x has none but negative pivots just where x is above every eigenvalue.
+    let (mut low, mut high, mut left) = (f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0);
+    for (d, e) in d.iter().zip(&*e) {
+        let right = e.sqrt();
+        (low, high, left) = (low.max(*d), high.max(d + left + right), right);
+    }
+    if !d.iter().sum::<f64>().is_finite() {
+        return f64::NAN;
+    }
+    for _ in 0..SECTIONS {
+        let step = (high - low) / (PROBES + 1) as f64;
+        let probes: [f64; PROBES] = std::array::from_fn(|i| low + (i + 1) as f64 * step);
+        let mut above = [false; PROBES];
+        pivots(d, e, &probes, &mut above);
+        let first = above.iter().position(|&above| above);
+        high = first.map_or(high, |i| probes[i]);
+        low = first.map_or(Some(PROBES), Some).and_then(|i| i.checked_sub(1)).map_or(low, |i| probes[i]);
+    }
+    high
+}
+
+/// Numbers tried at once, and how often: 17^13 is 2^53.
+const PROBES: usize = 16;
+const SECTIONS: usize = 13;
+
+simd! {
+    /// Whether T - x has only negative pivots, for each x of `probes`; T as [`tridiagonal`] leaves it.
+    fn pivots(d: &[f64], e: &[f64], probes: &[f64; PROBES], above: &mut [bool; PROBES]) {
+        let (mut pivots, mut greatest) = ([f64::INFINITY; PROBES], [f64::NEG_INFINITY; PROBES]);
+        let mut before = 0.0;
+        for (d, e) in d.iter().zip(e) {
+            for i in 0..PROBES {
+                pivots[i] = d - probes[i] - before / pivots[i];
+                greatest[i] = if greatest[i] > pivots[i] { greatest[i] } else { pivots[i] };
             }
+            before = *e;
+        }
+        for i in 0..PROBES {
+            above[i] = greatest[i] < 0.0;
         }
     }
 }
@@ -199,6 +243,12 @@ mod tests {
             for (g, w) in got.iter().zip(&want) {
                 assert!((g - w).abs() < 1e-12 * norm * n as f64, "{n} x {n} of rank {rank}: {g} for {w}");
             }
+            let (greatest, want) =
+                (greatest_eigenvalue(&mut a.clone(), n, &mut vec![0.0; 3 * n]), want[n - 1]);
+            assert!(
+                (greatest - want).abs() < 1e-12 * norm * n as f64,
+                "{n} x {n} of rank {rank}: {greatest} for {want}"
+            );
         }
     }
 

@@ -44,6 +44,7 @@ mod dense;
 mod kernels;
 mod loops;
 pub mod reference;
+mod spectrum;
 
 pub use curvature::curvature;
 use gpu_kernels::score as layout;

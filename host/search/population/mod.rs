@@ -41,7 +41,7 @@ use std::time::Instant;
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError, DeviceKind};
 use crate::nn::Mlp;
-use crate::train::{self, Options, Session, SharedData, TrainError};
+use crate::train::{self, EpochRecord, History, Options, Session, SharedData, TrainError};
 
 use chip::OnChip;
 use cores::Cores;
@@ -94,6 +94,43 @@ impl Progress {
     }
 }
 
+/// The last epoch of a network, or why there is none; epoch 0 before the first.
+fn outcome(failed: &Option<Failure>, history: &[Progress]) -> Result<Progress, Failure> {
+    let before = Progress {
+        epoch: 0,
+        train_loss: f64::NAN,
+        val_loss: f64::NAN,
+        val_accuracy: None,
+        val_r2: None,
+        seconds: 0.0,
+    };
+    failed.clone().map_or_else(|| Ok(history.last().copied().unwrap_or(before)), Err)
+}
+
+/// The history of a model: what is known of each epoch of a network that trains with others.
+fn records(history: &[Progress], data: &SharedData, options: &Options, batch: usize) -> History {
+    let rows = data.train().rows();
+    let per_epoch = rows.div_ceil(batch) as u64;
+    let mut before = 0.0;
+    let record = |p: &Progress| {
+        let (step, seconds) = (p.epoch as u64 * per_epoch, p.seconds - before);
+        before = p.seconds;
+        EpochRecord {
+            epoch: p.epoch,
+            step,
+            learning_rate: options.rate(step - 1, per_epoch),
+            train_loss: p.train_loss,
+            train_accuracy: None,
+            val_loss: data.validation().map(|_| p.val_loss),
+            val_accuracy: p.val_accuracy,
+            val_r2: p.val_r2,
+            seconds,
+            samples_per_second: rows as f64 / seconds.max(1e-9),
+        }
+    };
+    History { epochs: history.iter().map(record).collect() }
+}
+
 /// Why a network has no progress. One line each.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,7 +148,7 @@ pub enum Failure {
     /// The network does not fit the device's memory.
     #[error("too large: needs {bytes} bytes, {limit} are available; use a smaller network or batch")]
     TooLarge {
-        /// Bytes needed at least.
+        /// Bytes needed, as [`Mlp::training_bytes`] counts them.
         bytes: u64,
         /// Bytes available to one network.
         limit: u64,
@@ -177,22 +214,6 @@ struct Network {
 }
 
 impl Network {
-    /// The last epoch, or why there is none.
-    fn outcome(&self) -> Result<Progress, Failure> {
-        match (&self.failed, self.history.last()) {
-            (Some(failure), _) => Err(failure.clone()),
-            (None, Some(progress)) => Ok(*progress),
-            (None, None) => Ok(Progress {
-                epoch: 0,
-                train_loss: f64::NAN,
-                val_loss: f64::NAN,
-                val_accuracy: None,
-                val_r2: None,
-                seconds: 0.0,
-            }),
-        }
-    }
-
     /// Multiply-adds of an epoch, up to a factor that all networks have in common: who has most begins first.
     fn work(&self) -> usize {
         self.candidate.net.parameter_count()
@@ -286,7 +307,7 @@ impl Population {
     }
 
     /// The same with room for `bytes` a network; unless set, a quarter of the machine's memory. What a network needs is
-    /// estimated from below.
+    /// [`Mlp::training_bytes`].
     pub fn memory_limit(mut self, bytes: u64) -> Population {
         self.limit = bytes;
         self
@@ -319,7 +340,7 @@ impl Population {
         options.optimizer.check().map_err(TrainError::from)?;
         let loss = train::resolved_loss(options, self.data.train());
         let batch = train::resolved_batch(options, net, loss, &self.data)?;
-        let bytes = least_bytes(net, batch, options.optimizer.moments());
+        let bytes = net.training_bytes(batch, options.optimizer.moments());
         if bytes > self.limit {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
@@ -368,7 +389,10 @@ impl Population {
         ids.iter()
             .map(|&id| match self.grouped(id) {
                 Some(grouped) => grouped.outcome(id),
-                None => self.network(id)?.outcome(),
+                None => {
+                    let network = self.network(id)?;
+                    outcome(&network.failed, &network.history)
+                }
             })
             .collect()
     }
@@ -431,23 +455,13 @@ impl Population {
             Trained::Chip(chip) => {
                 let tensors = chip::named(net, &chip.parameters(&network.candidate)?);
                 let values = tensors.into_iter().map(|t| t.values);
-                Ok(train::Model::of(&self.data, net.clone(), options.clone(), values)?)
+                let mut model = train::Model::of(&self.data, net.clone(), options.clone(), values)?;
+                let batch = train::resolved_batch(options, net, model.loss, &self.data)?;
+                model.history = records(&network.history, &self.data, options, batch);
+                Ok(model)
             }
         }
     }
-}
-
-/// Bytes of device memory that a training step needs at least: parameters, gradients and moments; activations and their
-/// gradients.
-fn least_bytes(net: &Mlp, batch: usize, moments: usize) -> u64 {
-    let widths: u64 = net.layers.iter().map(|layer| layer.units as u64).sum();
-    let parameters: u64 = net
-        .parameters()
-        .iter()
-        .map(|p| p.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64)))
-        .fold(0, u64::saturating_add);
-    let states = parameters.saturating_mul(2 + moments as u64);
-    states.saturating_add(widths.saturating_mul(2 * batch as u64)).saturating_mul(4)
 }
 
 /// Bytes that one network may take: a quarter of the machine's memory where the system says how much that is. The number

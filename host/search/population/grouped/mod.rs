@@ -28,7 +28,7 @@ use crate::graph::States;
 use crate::nn::Norm;
 use crate::ops::TensorType;
 use crate::ops::grouped::Schedule;
-use crate::train::{self, EpochRecord, History, Model, SharedData};
+use crate::train::{self, Model, SharedData};
 
 use network::Network;
 use program::{Member, Program};
@@ -148,7 +148,8 @@ impl Grouped {
 
     /// A network's last epoch. Errors: no such network; it failed.
     pub(super) fn outcome(&self, id: Id) -> Result<Progress, Failure> {
-        self.network(id)?.outcome()
+        let network = self.network(id)?;
+        super::outcome(&network.failed, &network.history)
     }
 
     fn fail(&mut self, id: Id, failure: Failure) {
@@ -301,28 +302,14 @@ impl Grouped {
             }
             states.write(&tensor.name, &TensorType::f32(tensor.shape), &tensor.values)?;
         }
-        let record = |p: &Progress| {
-            let step = (p.epoch * network.per_epoch) as u64;
-            EpochRecord {
-                epoch: p.epoch,
-                step,
-                learning_rate: network.learning_rate(step - 1),
-                train_loss: p.train_loss,
-                train_accuracy: None,
-                val_loss: self.data.validation().map(|_| p.val_loss),
-                val_accuracy: p.val_accuracy,
-                val_r2: p.val_r2,
-                seconds: p.seconds,
-                samples_per_second: (self.data.train().rows() * p.epoch) as f64 / p.seconds.max(1e-9),
-            }
-        };
+        let Candidate { net, options } = &network.candidate;
         Ok(Model {
-            net: network.candidate.net.clone(),
+            net: net.clone(),
             loss: network.loss,
-            options: network.candidate.options.clone(),
+            options: options.clone(),
             preprocessing: self.data.train().preprocessing().cloned(),
             states,
-            history: History { epochs: network.history.iter().map(record).collect() },
+            history: super::records(&network.history, &self.data, options, network.batch),
         })
     }
 

@@ -162,39 +162,16 @@ impl Network {
         self.scale = None;
     }
 
-    /// The last epoch, or why there is none.
-    pub fn outcome(&self) -> Result<Progress, Failure> {
-        match (&self.failed, self.history.last()) {
-            (Some(failure), _) => Err(failure.clone()),
-            (None, Some(progress)) => Ok(*progress),
-            (None, None) => Ok(Progress {
-                epoch: 0,
-                train_loss: f64::NAN,
-                val_loss: f64::NAN,
-                val_accuracy: None,
-                val_r2: None,
-                seconds: 0.0,
-            }),
-        }
-    }
-
-    /// The learning rate of a step, from 0.
-    pub fn learning_rate(&self, step: u64) -> f64 {
-        let (options, per_epoch) = (&self.candidate.options, self.per_epoch as u64);
-        let total = options.epochs as u64 * per_epoch;
-        let warmup = (options.warmup_epochs * per_epoch as f64).round() as u64;
-        options.learning_rate * options.schedule.factor(step, total, per_epoch, warmup)
-    }
-
     /// What it does in step `at` of the epoch under way.
     pub fn step(&self, at: usize) -> Step {
+        let options = &self.candidate.options;
         let step = (self.epoch * self.per_epoch + at) as u64;
         let offset = at * self.batch;
         Step {
             rows: self.batch.min(self.rows - offset),
             offset,
             step,
-            hyper: self.candidate.options.optimizer.hyper(step + 1, self.learning_rate(step)),
+            hyper: options.optimizer.hyper(step + 1, options.rate(step, self.per_epoch as u64)),
         }
     }
 
