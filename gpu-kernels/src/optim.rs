@@ -142,7 +142,7 @@ impl Rule {
 /// are multiplied by `scale`.
 ///
 /// # Safety
-/// - The chunk's tensors cover its length and do not overlap; no other block has them.
+/// - `chunk` has [`UPDATE_WORDS`] words; its tensors cover its length and do not overlap; no other block has them.
 #[inline(always)]
 pub(crate) unsafe fn update_chunk<const KIND: u32>(chunk: *const u64, scale: f32, rule: Rule) {
     let [p, g, m, v] = [*chunk, *chunk.add(1), *chunk.add(2), *chunk.add(3)];
@@ -155,7 +155,7 @@ pub(crate) unsafe fn update_chunk<const KIND: u32>(chunk: *const u64, scale: f32
     while q < quads {
         // 4 q + 3 < len, the tensors cover len elements and are aligned.
         let at = 4 * q as usize;
-        let (p, m, v) = (p.add(at), m.add(at), v.add(at));
+        let (p, m, v) = (p.add(at), m.wrapping_add(at), v.wrapping_add(at));
         let (mut ps, g) = (load_quad(p), load_quad(g.add(at)));
         let zero = F32x4::from([0.0; 4]);
         let mut ms = if kept > 0 { load_quad(m) } else { zero };
@@ -176,7 +176,7 @@ pub(crate) unsafe fn update_chunk<const KIND: u32>(chunk: *const u64, scale: f32
     let mut i = 4 * quads + thread::thread_idx_x();
     while i < len {
         let at = i as usize;
-        *p.add(at) = rule.step(KIND, *p.add(at), *g.add(at) * scale, m.add(at), v.add(at));
+        *p.add(at) = rule.step(KIND, *p.add(at), *g.add(at) * scale, m.wrapping_add(at), v.wrapping_add(at));
         i += OPTIM_BLOCK;
     }
 }
