@@ -270,6 +270,9 @@ pub enum MatmulError {
         /// What each candidate says.
         reasons: Vec<Unsupported>,
     },
+    /// What was tuned cannot be read.
+    #[error(transparent)]
+    Tuning(#[from] super::tune::CacheError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
