@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::super::cpu::{self, decode, encode};
 use super::super::{Addresses, Candidate, Extra, MatmulError, Name, Problem};
-use crate::device::{Buffer, DType, Device, DeviceKind};
+use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind};
 
 /// Bytes that all copies have together, where there are copies: more than twice any known second-level cache.
 const COLD: usize = 256 << 20;
@@ -12,6 +12,8 @@ const COLD: usize = 256 << 20;
 const COPIES: usize = 1024;
 /// From this size on, one set of operands leaves nothing of itself in a cache that would count.
 const LARGE: usize = 1 << 30;
+/// Elements that are put into the form of their type at a time.
+const PART: usize = 1 << 22;
 /// Addresses of operands are multiples of this.
 const ALIGN: usize = 256;
 
@@ -42,11 +44,13 @@ impl Memory {
         if values.is_empty() {
             return Ok(Memory { buffer: None, stride: 0 });
         }
-        let bytes = encode(dtype, values);
-        let stride = bytes.len().next_multiple_of(ALIGN);
-        let mut buffer = device.alloc((copies - 1) * stride + bytes.len())?;
-        for copy in 0..copies {
-            buffer.upload_at(copy * stride, &bytes)?;
+        let stride = (values.len() * dtype.bytes()).next_multiple_of(ALIGN);
+        let mut buffer = device.alloc((copies - 1) * stride + values.len() * dtype.bytes())?;
+        for (i, part) in values.chunks(PART).enumerate() {
+            let bytes = encode(dtype, part);
+            for copy in 0..copies {
+                buffer.upload_at(copy * stride + i * PART * dtype.bytes(), &bytes)?;
+            }
         }
         Ok(Memory { buffer: Some(buffer), stride })
     }
@@ -64,8 +68,19 @@ pub(super) fn bits(seed: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// `len` numbers from `one`, on all cores. Error: the host has no memory for them.
+fn filled(len: usize, one: impl Fn(usize) -> f32 + Sync + Send) -> Result<Vec<f32>, DeviceError> {
+    let mut values = Vec::new();
+    let bytes = len.saturating_mul(size_of::<f32>());
+    values
+        .try_reserve_exact(len)
+        .map_err(|_| DeviceError::OutOfMemory { device: "the host".into(), bytes })?;
+    values.par_extend((0..len).into_par_iter().map(one));
+    Ok(values)
+}
+
 /// `len` numbers in [-1, 1) that `dtype` holds.
-fn random(dtype: DType, len: usize, seed: u64) -> Vec<f32> {
+fn random(dtype: DType, len: usize, seed: u64) -> Result<Vec<f32>, DeviceError> {
     let one = |i: usize| {
         let x = (bits(seed, i as u64) >> 40) as f32 / (1u32 << 23) as f32 - 1.0;
         match dtype {
@@ -74,25 +89,25 @@ fn random(dtype: DType, len: usize, seed: u64) -> Vec<f32> {
             DType::F16 => half::f16::from_f32(x).to_f32(),
         }
     };
-    (0..len).into_par_iter().map(one).collect()
+    filled(len, one)
 }
 
 impl Operands {
     /// Operands of `problem` on `device`; on `cuda` in several copies, for [`run`](Operands::run) to go through. Errors:
-    /// the problem breaks a rule, or the device's memory is short.
+    /// the problem breaks a rule, or the host's memory or the device's is short.
     pub fn new(device: &Device, problem: &Problem, seed: u64) -> Result<Operands, MatmulError> {
         problem.check()?;
         let p = problem;
         let span = |name| p.span(name);
         let of = |dtype, len, stream: u64| random(dtype, len, bits(seed, stream));
-        let a = of(p.a, span(Name::A)?, 0);
-        let b = of(p.b, span(Name::B)?, 1);
+        let a = of(p.a, span(Name::A)?, 0)?;
+        let b = of(p.b, span(Name::B)?, 1)?;
         let c = match p.beta {
-            0.0 => vec![f32::NAN; span(Name::C)?],
-            _ => of(p.c, span(Name::C)?, 2),
+            0.0 => filled(span(Name::C)?, |_| f32::NAN)?,
+            _ => of(p.c, span(Name::C)?, 2)?,
         };
-        let bias = if p.bias { of(DType::F32, p.n, 3) } else { vec![] };
-        let extra = if p.extra == Extra::None { vec![] } else { of(p.c, span(Name::Extra)?, 4) };
+        let bias = if p.bias { of(DType::F32, p.n, 3)? } else { vec![] };
+        let extra = if p.extra == Extra::None { vec![] } else { of(p.c, span(Name::Extra)?, 4)? };
         let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (DType::F32, &bias), (p.c, &extra)];
         let set: usize = operands.iter().map(|(t, v)| (v.len() * t.bytes()).next_multiple_of(ALIGN)).sum();
         let copies = match device.kind() {
@@ -143,8 +158,11 @@ impl Operands {
 
     /// C of copy 0 as it was in the beginning.
     pub fn restore(&mut self) -> Result<(), MatmulError> {
+        let (dtype, values) = (self.problem.c, &self.c);
         if let Some(buffer) = &mut self.memory[2].buffer {
-            buffer.upload_at(0, &encode(self.problem.c, &self.c))?;
+            for (i, part) in values.chunks(PART).enumerate() {
+                buffer.upload_at(i * PART * dtype.bytes(), &encode(dtype, part))?;
+            }
         }
         Ok(())
     }
