@@ -1,9 +1,9 @@
 //! The tuning cache: a JSON file of what was measured, by device and problem.
 //!
-//! ```json
-//! {"format": "ironwarp-tuning", "version": 1, "devices": {"NVIDIA H200 (9.0)": {
+//! ```text
+//! {"format": "ironwarp-tuning", "version": 1, "devices": {"DEVICE (COMPUTE CAPABILITY)": {
 //!   "4096x4096x4096 x1 nn bf16 x bf16 -> bf16 in bf16, plain": {
-//!     "basis": "measured", "us": {"tensor_bf16_128x128": 250.0}, "rejected": {"other": "why"}}}}}
+//!     "basis": "measured", "us": {"KERNEL": MICROSECONDS, ..}, "rejected": {"KERNEL": "why", ..}}, ..}, ..}}
 //! ```
 //!
 //! * The file is replaced whole: a reader sees the old one or the new one. Writers take turns by a lock on `FILE.lock`, and
