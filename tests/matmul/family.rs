@@ -55,7 +55,7 @@ fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
 }
 
 /// Runs `property` on problems that `candidate` does; a failure names the shrunk problem.
-pub fn for_problems(
+pub(crate) fn for_problems(
     candidate: &Candidate,
     cases: u32,
     property: impl Fn(&Case) -> Result<(), String>,
