@@ -80,7 +80,11 @@ fn what_cannot_be_measured() {
         ("bench gemm --shapes 12x0x12", 2, &["12x0x12"]),
         ("bench gemm --candidates some", 2, &["some"]),
         ("bench gemm --dtype fp32 --shapes 4096x4096x4096 --device sim", 2, &["4096x4096x4096", "simulator"]),
-        ("bench gemm --shapes 2147483647x2147483647x2147483647 --device cpu", 2, &["more bytes than memory"]),
+        (
+            "bench gemm --dtype fp32 --shapes 2147483647x2147483647x2147483647 --device cpu",
+            2,
+            &["more bytes than memory"],
+        ),
         ("bench gemm --device cpu --target sm_80", 2, &["--target", "sim"]),
         ("bench gemm --device sim --target sm_70", 2, &["sm_80 and sm_90a"]),
         ("tune --device cpu", 2, &["cpu", "--device"]),

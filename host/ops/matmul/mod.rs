@@ -16,7 +16,7 @@
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | tensor cores by `mma.sync`, since Ampere |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
@@ -89,7 +89,8 @@ impl Candidate {
 
     /// Launches the product; `workspace` is the address of as many bytes as [`workspace`](Candidate::workspace) says, aligned
     /// to 256 (any address where that is 0). The problem must pass [`Problem::check`] and the addresses be those of
-    /// operands that cover it: [`matmul`] proves that, plans do.
+    /// operands that cover it and are aligned
+    /// as it says: [`matmul`] proves that.
     pub(crate) fn run(
         &self,
         device: &Device,
@@ -175,7 +176,8 @@ pub fn matmul<'a>(
         return cpu::run(device, problem, at);
     }
     problem.check()?;
-    matmul_by(tune::choose(device, problem)?, device, problem, a, b, c, bias, extra)
+    let candidate = tune::choose(device, &problem.aligned_as(a, b))?;
+    matmul_by(candidate, device, problem, a, b, c, bias, extra)
 }
 
 /// As [`matmul`], by this candidate.
@@ -190,8 +192,9 @@ pub fn matmul_by<'a>(
     bias: Option<Operand<'a>>,
     extra: Option<Operand<'a>>,
 ) -> Result<(), MatmulError> {
-    let c = c.into();
-    let at = problem.addresses(a.into(), b.into(), &c, bias, extra)?;
+    let (a, b, c) = (a.into(), b.into(), c.into());
+    let problem = &problem.aligned_as(a, b);
+    let at = problem.addresses(a, b, &c, bias, extra)?;
     let bytes = candidate.workspace(problem);
     // Freed in stream order: after the kernels.
     let workspace: Option<Buffer<u8>> = if bytes > 0 { Some(device.alloc(bytes)?) } else { None };

@@ -140,6 +140,9 @@ pub struct Problem {
     pub stride_c: usize,
     /// The same of the extra operand.
     pub stride_extra: usize,
+    /// What the addresses of A and B are multiples of at least, in bytes, up to 16. Whole buffers have 16; [`matmul`](super::matmul())
+    /// looks at its operands.
+    pub align: usize,
     /// How factors are multiplied.
     pub precision: Precision,
     /// Factor of the product.
@@ -314,6 +317,7 @@ impl Problem {
             stride_b: k.saturating_mul(n),
             stride_c: m.saturating_mul(n),
             stride_extra: m.saturating_mul(n),
+            align: 16,
             precision: Precision::Fp32,
             alpha: 1.0,
             beta: 0.0,
@@ -347,6 +351,12 @@ impl Problem {
     /// With another precision.
     pub fn precision(self, precision: Precision) -> Problem {
         Problem { precision, ..self }
+    }
+
+    /// With the alignment of these addresses.
+    pub(super) fn aligned_as(self, a: Operand<'_>, b: Operand<'_>) -> Problem {
+        let of = |x: Operand<'_>| 1 << x.address.trailing_zeros().min(4);
+        Problem { align: of(a).min(of(b)), ..self }
     }
 
     /// Stored rows and columns of A.

@@ -168,7 +168,8 @@ pub fn device_key(device: &Device) -> String {
     }
 }
 
-/// A problem in the cache: extents, layouts, types, precision, and what kind of epilogue it has. Numbers that change no
+/// A problem in the cache: extents, layouts, types, precision, what kind of epilogue it has, and how operands are aligned
+/// where that is badly. Numbers that change no
 /// kernel's work (alpha, beta but for its being 0, which activation) are left out, and so are leading dimensions.
 pub fn problem_key(p: &Problem) -> String {
     let t = |t: bool| if t { 't' } else { 'n' };
@@ -182,7 +183,8 @@ pub fn problem_key(p: &Problem) -> String {
     let parts: Vec<&str> = parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
     let epilogue = if parts.is_empty() { "plain".into() } else { parts.join("+") };
     let (ta, tb, types) = (t(p.ta), t(p.tb), mix(p));
-    format!("{}x{}x{} x{} {ta}{tb} {types} in {}, {epilogue}", p.m, p.n, p.k, p.batch, p.precision)
+    let aligned = if p.align < 16 { format!(", aligned to {}", p.align) } else { String::new() };
+    format!("{}x{}x{} x{} {ta}{tb} {types} in {}, {epilogue}{aligned}", p.m, p.n, p.k, p.batch, p.precision)
 }
 
 /// The GPU that the simulator's estimates are for.

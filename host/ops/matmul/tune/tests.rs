@@ -103,7 +103,7 @@ fn candidates_that_are_wrong_fail_or_do_not_do_it_are_out_and_kept() {
     for (name, verdict) in &tuned.kernels {
         match (*name, verdict) {
             ("right", Verdict::Time(seconds)) => assert!(*seconds > 0.0 && *seconds < 1.0, "{seconds}"),
-            ("outside", Verdict::Rejected(reason)) => assert!(reason.contains("out of bounds"), "{reason}"),
+            ("outside", Verdict::Rejected(reason)) => assert!(reason.contains("out-of-bounds"), "{reason}"),
             ("refuses", Verdict::Rejected(reason)) => assert!(reason.contains("Sm80"), "{reason}"),
             (_, Verdict::Rejected(reason)) => assert!(reason.contains("35x37x41"), "{name}: {reason}"),
             other => panic!("{other:?}"),
@@ -163,9 +163,13 @@ fn the_fastest_known_kernel_is_chosen_else_the_heuristics() {
     let relu = Problem { activation: Activation::Relu, ..problem };
     assert_eq!(by(&Problem { alpha: 2.0, ..problem }), slow);
     assert_eq!(problem_key(&relu), problem_key(&Problem { activation: Activation::Gelu, ..problem }));
-    for other in
-        [relu, Problem { bias: true, ..problem }, problem.transposed(true, false), problem.batched(2)]
-    {
+    for other in [
+        relu,
+        Problem { bias: true, ..problem },
+        problem.transposed(true, false),
+        problem.batched(2),
+        Problem { align: 4, ..problem },
+    ] {
         assert_ne!(problem_key(&other), problem_key(&problem));
         assert_eq!(by(&other), heuristic(&other));
     }
