@@ -124,7 +124,7 @@ impl Bench {
         candidate: &Candidate,
         plan: Option<&Plan<'_>>,
     ) -> Result<Measured> {
-        let mut turn = 0;
+        let (mut turn, copies) = (0, operands.copies());
         let mut block = |side: Side, n: usize| -> Result<f64> {
             turn += n;
             match (side, plan) {
@@ -132,7 +132,8 @@ impl Bench {
                 _ => Ok(tune::block(operands, Some(candidate), n, turn)?),
             }
         };
-        block(Side::Ours, 2)?;
+        // Whatever is made once for an operand (a tensor map) is made here.
+        block(Side::Ours, copies)?;
         let ours = runs(block(Side::Ours, 3)?);
         let theirs = match plan {
             Some(_) => {

@@ -288,10 +288,12 @@ fn measure(
     among: &[&Candidate],
     verdicts: &mut [Option<Verdict>],
 ) -> Result<(), TuneError> {
+    let copies = operands.copies();
     let mut running: Vec<(usize, usize, Vec<f64>)> = vec![];
     for (i, candidate) in among.iter().enumerate().filter(|(i, _)| verdicts[*i].is_none()) {
-        block(operands, Some(candidate), 2, 0)?;
-        running.push((i, runs(block(operands, Some(candidate), 3, 2)?), vec![]));
+        // Whatever is made once for an operand (a tensor map) is made here.
+        block(operands, Some(candidate), copies, 0)?;
+        running.push((i, runs(block(operands, Some(candidate), 3, 0)?), vec![]));
     }
     let mut turn = 0;
     for round in 0..ROUNDS {
