@@ -1,6 +1,6 @@
 //! What a device kind implements: untyped memory and launches. Private; users see [`Device`](super::Device).
 
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule, Target};
 
 /// A recorded sequence of launches and copies that a device starts as one.
 pub(crate) trait Replay: Send {
@@ -37,6 +37,10 @@ pub(crate) trait Backend: Send + Sync {
     /// Takes the profiles of the launches since the last call: a simulator's that was opened to profile.
     fn take_profiles(&self) -> Vec<ptx_sim::profile::Profile> {
         Vec::new()
+    }
+    /// The variant of a module's PTX that it executes.
+    fn target(&self) -> Target {
+        Target::Sm80
     }
     /// Most shared memory of a block, static and dynamic, in bytes.
     fn shared_limit(&self) -> u32;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
     fn from(e: CudaError) -> DeviceError {
@@ -132,6 +132,10 @@ impl Backend for CudaBackend {
             allocations: allocator.driver_allocations,
             bytes_in_use: allocator.in_use_bytes,
         }
+    }
+
+    fn target(&self) -> Target {
+        if self.hopper { Target::Sm90a } else { Target::Sm80 }
     }
 
     fn shared_limit(&self) -> u32 {

@@ -229,6 +229,11 @@ impl Device {
         self.0.take_profiles()
     }
 
+    /// The variant of the shipped PTX that it executes: Hopper's on a Hopper GPU, Ampere's elsewhere; `sim` as asked for.
+    pub fn target(&self) -> Target {
+        self.0.target()
+    }
+
     /// Most shared memory that a block of a launch may have, static and dynamic, in bytes: what the GPU offers to who asks
     /// for it; on `sim` that of the A100 or the H100, by the PTX it runs.
     pub fn shared_memory_limit(&self) -> u32 {

@@ -175,6 +175,10 @@ impl Backend for SimDevice {
         std::mem::take(&mut self.lock().profiles)
     }
 
+    fn target(&self) -> Target {
+        self.lock().target
+    }
+
     fn shared_limit(&self) -> u32 {
         self.lock().target.shared_limit()
     }
