@@ -30,6 +30,7 @@ use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::nn::Mlp;
 use crate::ops::OpError;
+use crate::ops::matmul::Precision;
 use crate::ops::optim::Optimizer;
 
 pub use checkpoint::{CHECKPOINT_FILE, write_atomic};
@@ -67,6 +68,10 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Key of every random number.
     pub seed: u64,
+    /// How the factors of matrix products are rounded, in training and after it. Parameters, moments, sums and losses are f32
+    /// whatever it is; `F16` trains with dynamic loss scaling.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Default for Options {
@@ -84,6 +89,7 @@ impl Default for Options {
             validation: 0.0,
             patience: None,
             seed: 1,
+            precision: Precision::Fp32,
         }
     }
 }
@@ -310,6 +316,11 @@ impl<'a> Trainer<'a> {
     /// Key of every random number.
     pub fn seed(mut self, seed: u64) -> Self {
         self.options.seed = seed;
+        self
+    }
+    /// How the factors of matrix products are rounded.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
         self
     }
     /// Share set aside to watch, and the epochs without progress after which to stop.

@@ -170,11 +170,19 @@ impl Session {
         let validation = match data.validation() {
             Some(part) => {
                 states.share(&data.states, &["val.x", "val.y", "val.order"])?;
-                Some(Evaluator::bind(&states, "val", part, data.targets.clone(), loss, &net)?)
+                Some(Evaluator::bind(
+                    &states,
+                    "val",
+                    part,
+                    data.targets.clone(),
+                    loss,
+                    (&net, options.precision),
+                )?)
             }
             None => None,
         };
         Executor::new(&Plan::new(&net.init_graph(options.seed)?)?, &states)?.run()?;
+        step::start_scaler(&states, &options)?;
         part::reset(&states, "train", loss, &net)?;
         Ok(Session {
             net,
