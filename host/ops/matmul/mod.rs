@@ -24,6 +24,7 @@ pub mod cpu;
 mod problem;
 pub mod reference;
 pub mod simt;
+pub mod tensor;
 
 pub use problem::{
     Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
@@ -33,7 +34,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    Vec::new()
+    tensor::KERNELS.to_vec()
 }
 
 /// One way to compute a product.
@@ -48,6 +49,8 @@ pub struct Candidate {
     /// What it reaches of the multipliers' peak when the device is full, in percent of what was published for kernels of its
     /// kind; compared only among candidates of one precision.
     pub rate: u32,
+    /// Tells a family's candidates of one precision and tile apart.
+    pub(crate) variant: u32,
     /// The family: the part of the rules, sizes and launches that depends on it.
     pub(crate) family: Family,
 }
@@ -116,7 +119,7 @@ const MULTIPROCESSORS: u64 = 132;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    simt::CANDIDATES.iter().filter(move |c| c.family.targets.contains(&target))
+    tensor::CANDIDATES.iter().chain(simt::CANDIDATES).filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the

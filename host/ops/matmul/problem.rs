@@ -40,6 +40,14 @@ impl Precision {
         }
     }
 
+    /// Bytes of a factor in memory where the kernel reads it.
+    pub(super) const fn factor_bytes(self) -> u32 {
+        match self {
+            Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => 4,
+            Precision::Bf16 | Precision::F16 => 2,
+        }
+    }
+
     /// The type of a factor in memory where the kernel reads it.
     pub fn factor(self) -> DType {
         match self {
@@ -243,16 +251,6 @@ pub enum MatmulError {
         got: DType,
         /// What was expected.
         expected: String,
-    },
-    /// An address is no multiple of the element's size.
-    #[error("matmul: {name} is at address {address:#x}, which is no multiple of its element's {bytes} bytes")]
-    Misaligned {
-        /// The operand.
-        name: Name,
-        /// Its address.
-        address: u64,
-        /// Bytes of an element.
-        bytes: usize,
     },
     /// An operand that the epilogue needs is missing, or one that it has no use for is given.
     #[error("matmul: {name} is {state}; set Problem::bias and Problem::extra to what the call passes")]
@@ -499,7 +497,7 @@ pub struct Addresses {
 }
 
 impl Problem {
-    /// The operands' addresses, once each is long enough, of its type, aligned, there if needed and only then.
+    /// The operands' addresses, once each is long enough, of its type, there if needed and only then.
     pub(super) fn addresses(
         &self,
         a: Operand<'_>,
@@ -523,9 +521,6 @@ impl Problem {
             }
             if got < needed {
                 return Err(MatmulError::Short { name, got, needed });
-            }
-            if address % dtype.bytes() as u64 != 0 {
-                return Err(MatmulError::Misaligned { name, address, bytes: dtype.bytes() });
             }
             Ok(address)
         };
