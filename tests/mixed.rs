@@ -4,7 +4,7 @@
 mod common;
 
 use common::Rng;
-use ironwarp::data::{self, Split};
+use ironwarp::data::{self, Dataset, Matrix, Split, Target as Answers};
 use ironwarp::device::{Device, DeviceKind, Target};
 use ironwarp::graph::{Executor, Graph, Plan, States};
 use ironwarp::nn::{self, Mlp, Norm};
@@ -173,6 +173,22 @@ fn an_overflow_skips_exactly_its_step_and_halves_the_scale() {
             assert_eq!(plain.bits(), other.bits(), "what is skipped leaves no trace");
         }
     }
+}
+
+#[test]
+fn a_run_whose_gradients_overflow_at_every_scale_says_so() {
+    // One feature above f16's largest number: units saturate, so the loss is finite, and their gradient is 0 times infinity.
+    let features = Matrix::new((0..60).map(|i| 1e6 + i as f32).collect(), 60, 1).expect("60 rows");
+    let labels = (0..60).map(|i| i % 2).collect();
+    let target = Answers::Classes { labels, names: vec!["even".into(), "odd".into()] };
+    let large = Dataset::new("large", features, target).expect("valid");
+    let trainer = |precision| {
+        let net = nn::mlp(1, [3], Activation::Tanh, 2);
+        Trainer::new(net).batch(1).epochs(3).precision(precision).fit(&Device::cpu(), &large)
+    };
+    let error = trainer(Precision::F16).err().expect("no step is taken").to_string();
+    assert!(error.contains("step 120") && error.contains("bf16"), "{error}");
+    assert!(trainer(Precision::Bf16).is_ok());
 }
 
 #[test]

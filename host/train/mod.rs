@@ -169,6 +169,16 @@ pub enum TrainError {
         /// Where the last good state is, as text for the message; empty when nothing was saved.
         kept: String,
     },
+    /// Gradients in f16 overflow whatever the loss is scaled by, so that every step is skipped.
+    #[error(
+        "training in f16 stands still: gradients are not finite at any loss scale (it is {scale:e} at step {step}); use bf16, or scale the data"
+    )]
+    Overflow {
+        /// Steps done.
+        step: u64,
+        /// The loss scale by then.
+        scale: f32,
+    },
     /// The observer asked to stop; the state was saved if there is a directory.
     #[error("interrupted at step {step}{kept}")]
     Interrupted {

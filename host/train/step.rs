@@ -101,6 +101,15 @@ pub fn start_scaler(states: &States, options: &Options) -> Result<(), DeviceErro
     states.write(SCALER_STEPS, &TensorType::u32([2]), &[0u32, 0])
 }
 
+/// The loss scale, where so many steps in a row overflowed that none ever will not.
+pub(super) fn hopeless_scale(states: &States, options: &Options) -> Result<Option<f32>, DeviceError> {
+    if options.precision != Precision::F16 {
+        return Ok(None);
+    }
+    // What still overflows after 116 halvings is above 2^116, or no number at all.
+    Ok(states.read::<f32>(SCALE)?.first().copied().filter(|&scale| scale < 2f32.powi(-100)))
+}
+
 /// The scale of the loss.
 const SCALE: &str = "scaler.scale";
 /// Good steps since the scale changed, steps taken.
