@@ -49,7 +49,7 @@ impl Precision {
         match self {
             Precision::Fp32 | Precision::Fp32Fast => 0.0,
             Precision::Tf32 | Precision::F16 => 2f64.powi(-11),
-            Precision::Bf16 => 2f64.powi(-9),
+            Precision::Bf16 => 2f64.powi(-8),
         }
     }
 }
