@@ -175,12 +175,18 @@ pub(super) fn max<T: Real>(v: View, x: &[T], y: &mut [T]) {
     reduce(v, T::ONE, x, y, Max);
 }
 
-/// Position of the maximum of a row: the first of equals, the first NaN.
+/// Position of the maximum: the first of equals, the first NaN; 0 of nothing. One pass that carries both, without a branch:
+/// faster than a vector pass for the value and one for its place, at 3 elements as at 1000.
 #[inline(always)]
-pub(super) fn argmax_row<T: Real>(x: &[T]) -> usize {
-    let max = <Max as Combine<T>>::row(x);
-    // One vector pass for the value, one that stops early for the place.
-    x.iter().position(|&v| v == max || (max.is_nan() && v.is_nan())).unwrap_or(0)
+pub(super) fn argmax_of<T: Real>(mut values: impl Iterator<Item = T>) -> usize {
+    let Some(mut best) = values.next() else { return 0 };
+    let mut at = 0u32;
+    for (j, v) in (1..).zip(values) {
+        let better = v > best || (v.is_nan() && !best.is_nan());
+        best = if better { v } else { best };
+        at = if better { j } else { at };
+    }
+    at as usize
 }
 
 struct ArgMaxRows<'a, T> {
@@ -195,18 +201,11 @@ impl<T: Real> Body for ArgMaxRows<'_, T> {
         let View { n, inner, .. } = self.v;
         for (x, y) in self.x.chunks_exact(n * inner).zip(self.y.chunks_exact_mut(inner)) {
             if inner == 1 {
-                y[0] = argmax_row(x) as u32;
+                y[0] = argmax_of(x.iter().copied()) as u32;
                 continue;
             }
             for (i, y) in y.iter_mut().enumerate() {
-                let (mut best, mut at) = (x[i], 0);
-                for j in 1..n {
-                    let value = x[j * inner + i];
-                    if value > best || (value.is_nan() && !best.is_nan()) {
-                        (best, at) = (value, j);
-                    }
-                }
-                *y = at as u32;
+                *y = argmax_of(x[i..].iter().step_by(inner).copied()) as u32;
             }
         }
     }
