@@ -81,27 +81,33 @@ impl<T: Real> Rows<'_, T> {
         let mut m = [T::ZERO; LANES];
         for l in 0..rows {
             let x = whole(&self.x[(first + l) * n..]);
+            let mut v = [T::ZERO; LANES];
             for k in 0..LANES {
-                d[l][k] = if class[k] != 0 { x[k] } else { T::NEG_INFINITY };
+                v[k] = if class[k] != 0 { x[k] } else { T::NEG_INFINITY };
             }
-            m[l] = max_lanes(d[l]);
+            m[l] = max_lanes(v);
+            // Not minus infinity where there is no class: what underflows is slow.
             for k in 0..LANES {
-                d[l][k] = d[l][k] - m[l];
+                d[l][k] = if class[k] != 0 { x[k] - m[l] } else { T::ZERO };
             }
         }
-        for (e, d) in e.as_flattened_mut().iter_mut().zip(d.as_flattened()) {
-            *e = d.exp();
+        for l in 0..LANES {
+            for k in 0..LANES {
+                e[l][k] = if class[k] != 0 { d[l][k].exp() } else { T::ZERO };
+            }
         }
         let (mut s, mut part) = ([T::ONE; LANES], [T::ZERO; LANES]);
         for l in 0..rows {
             let (start, label) = ((first + l) * n, self.labels[first + l] as usize);
             s[l] = sum_lanes(e[l]) + self.poison(m[l], label);
             let inverse = T::ONE / s[l];
-            store(&mut self.dx[start..], n, std::array::from_fn(|k| (e[l][k] * inverse - off) * scale));
+            for k in 0..LANES {
+                e[l][k] = (e[l][k] * inverse - off) * scale;
+            }
+            store(&mut self.dx[start..], n, e[l]);
             if label < n {
                 self.dx[start + label] = self.dx[start + label] - self.on * scale;
-                let diff = |k: usize| if class[k] != 0 { d[l][k] } else { T::ZERO };
-                part[l] = self.part(d[l][label], || sum_lanes(std::array::from_fn(diff)));
+                part[l] = self.part(d[l][label], || sum_lanes(d[l]));
             }
         }
         (s, part)
