@@ -218,6 +218,8 @@ pub(super) fn argmax_rows<T: Real>(n: usize, x: &[T], mut f: impl FnMut(usize, u
         let (mut at, mut nan) = ([NONE; simd::LANES], [NONE; simd::LANES]);
         for l in 0..simd::LANES {
             at[l] = if v[l] == max { l as u32 } else { NONE };
+        }
+        for l in 0..simd::LANES {
             nan[l] = if v[l].is_nan() { l as u32 } else { NONE };
         }
         let (at, nan) = (min_lanes(at), min_lanes(nan));

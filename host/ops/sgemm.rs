@@ -219,7 +219,7 @@ fn in_place<S: Simd>(x: &Product<'_>, kc: usize, cols: usize) -> bool {
 fn height(left: usize, most: usize) -> usize {
     if left == most || left >= most + 4 {
         most
-    } else if left > 10 {
+    } else if left > most.min(10) {
         left.div_ceil(2)
     } else {
         left
