@@ -148,7 +148,7 @@ pub enum Failure {
     /// The network does not fit the device's memory.
     #[error("too large: needs {bytes} bytes, {limit} are available; use a smaller network or batch")]
     TooLarge {
-        /// Bytes needed at least.
+        /// Bytes needed, as [`Mlp::training_bytes`] counts them.
         bytes: u64,
         /// Bytes available to one network.
         limit: u64,
@@ -315,7 +315,7 @@ impl Population {
     }
 
     /// The same with room for `bytes` a network; unless set, a quarter of the machine's memory. What a network needs is
-    /// estimated from below.
+    /// [`Mlp::training_bytes`].
     pub fn memory_limit(mut self, bytes: u64) -> Population {
         self.limit = bytes;
         self
@@ -348,7 +348,7 @@ impl Population {
         options.optimizer.check().map_err(TrainError::from)?;
         let loss = train::resolved_loss(options, self.data.train());
         let batch = train::resolved_batch(options, net, loss, &self.data)?;
-        let bytes = least_bytes(net, batch, options.optimizer.moments());
+        let bytes = net.training_bytes(batch, options.optimizer.moments());
         if bytes > self.limit {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
@@ -471,19 +471,6 @@ impl Population {
             }
         }
     }
-}
-
-/// Bytes of device memory that a training step needs at least: parameters, gradients and moments; activations and their
-/// gradients.
-fn least_bytes(net: &Mlp, batch: usize, moments: usize) -> u64 {
-    let widths: u64 = net.layers.iter().map(|layer| layer.units as u64).sum();
-    let parameters: u64 = net
-        .parameters()
-        .iter()
-        .map(|p| p.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64)))
-        .fold(0, u64::saturating_add);
-    let states = parameters.saturating_mul(2 + moments as u64);
-    states.saturating_add(widths.saturating_mul(2 * batch as u64)).saturating_mul(4)
 }
 
 /// Bytes that one network may take: a quarter of the machine's memory where the system says how much that is. The number
