@@ -21,6 +21,13 @@
 //! to give every multiprocessor a block when C is small. The host (`ops/gemm.rs`) picks.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
+mod arithmetic;
+pub mod element;
+pub mod epilogue;
+pub mod pack;
+pub mod split;
+pub mod tensor;
+
 use crate::activation;
 use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};
 use crate::vector::{is_aligned4, load_quad, store_quad};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, Model, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
     fn from(e: CudaError) -> DeviceError {
@@ -19,6 +19,7 @@ impl From<CudaError> for DeviceError {
 /// One GPU.
 pub(super) struct CudaBackend {
     context: CudaContext,
+    model: Model,
     hopper: bool,
     /// Modules loaded so far, by the address of their static.
     modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
@@ -32,8 +33,14 @@ impl CudaBackend {
             reason: e.to_string(),
         };
         let context = CudaContext::new(ordinal).map_err(unavailable)?;
-        let hopper = CudaContext::describe(ordinal).map_err(unavailable)?.compute_capability == (9, 0);
-        Ok(CudaBackend { context, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
+        let info = CudaContext::describe(ordinal).map_err(unavailable)?;
+        let hopper = info.compute_capability == (9, 0);
+        let model = Model {
+            name: info.name,
+            compute_capability: Some(info.compute_capability),
+            multiprocessors: info.multiprocessors,
+        };
+        Ok(CudaBackend { context, model, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
     }
 
     fn module(&self, module: &'static PtxModule) -> Result<Arc<CudaModule>, DeviceError> {
@@ -125,6 +132,21 @@ impl Backend for CudaBackend {
         Ok(self.context.synchronize()?)
     }
 
+    fn seconds(&self, body: &mut dyn FnMut() -> bool) -> Result<f64, DeviceError> {
+        let (from, to) = (self.context.event()?, self.context.event()?);
+        // Passes when what was launched before is done.
+        from.record()?;
+        if !body() {
+            return Ok(0.0);
+        }
+        to.record()?;
+        Ok(f64::from(from.elapsed_ms(&to)?) / 1e3)
+    }
+
+    fn model(&self) -> Model {
+        self.model.clone()
+    }
+
     fn stats(&self) -> DeviceStats {
         let allocator = self.context.allocator_stats();
         DeviceStats {
@@ -132,6 +154,10 @@ impl Backend for CudaBackend {
             allocations: allocator.driver_allocations,
             bytes_in_use: allocator.in_use_bytes,
         }
+    }
+
+    fn target(&self) -> Target {
+        if self.hopper { Target::Sm90a } else { Target::Sm80 }
     }
 
     fn shared_limit(&self) -> u32 {

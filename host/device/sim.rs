@@ -40,6 +40,8 @@ pub struct SimOptions {
     pub target: Target,
     /// Gathers a profile of every launch, for [`Device::take_profiles`](super::Device::take_profiles).
     pub profile: bool,
+    /// How tensor cores sum: rounding each product in turn, or cutting off as the hardware's adder.
+    pub accumulation: ptx_sim::Accumulation,
 }
 
 /// A simulator and the modules it has parsed.
@@ -56,7 +58,8 @@ unsafe impl Send for Simulator {}
 
 impl Simulator {
     pub fn new(options: SimOptions) -> Simulator {
-        let builder = Sim::builder().checks(Checks::all()).profile(options.profile);
+        let builder =
+            Sim::builder().checks(Checks::all()).profile(options.profile).accumulation(options.accumulation);
         let builder = if options.seed == 0 { builder } else { builder.seed(options.seed) };
         Simulator {
             sim: builder.build(),
@@ -173,6 +176,10 @@ impl Backend for SimDevice {
 
     fn take_profiles(&self) -> Vec<Profile> {
         std::mem::take(&mut self.lock().profiles)
+    }
+
+    fn target(&self) -> Target {
+        self.lock().target
     }
 
     fn shared_limit(&self) -> u32 {

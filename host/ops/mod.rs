@@ -23,6 +23,7 @@ mod lanes;
 pub mod layout;
 pub mod loss;
 mod loss_cpu;
+pub mod matmul;
 pub mod metrics;
 pub mod optim;
 pub mod population;

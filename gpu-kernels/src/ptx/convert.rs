@@ -1,4 +1,5 @@
-//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway.
+//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway. tf32 is an f32
+//! whose low 13 bits are 0.
 
 use cuda_std::gpu_only;
 
@@ -39,6 +40,28 @@ convert!(
     /// The bf16 nearest to `x`, ties to even, as bits (`cvt.rn.bf16.f32`, sm_80).
     f32_to_bf16(f32) -> u16, "cvt.rn.bf16.f32", reg16, reg32
 );
+convert!(
+    /// The tf32 nearest to `x`, halves away from zero, as bits (`cvt.rna.tf32.f32`, sm_80). Infinities and NaN stay.
+    f32_to_tf32(f32) -> u32, "cvt.rna.tf32.f32", reg32, reg32
+);
+
+/// The bf16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.bf16x2.f32`, sm_80).
+#[inline(always)]
+#[gpu_only]
+pub fn f32_to_bf16x2(high: f32, low: f32) -> u32 {
+    let y: u32;
+    // SAFETY: a conversion has no precondition.
+    unsafe {
+        asm!(
+            "cvt.rn.bf16x2.f32 {}, {}, {};",
+            out(reg32) y,
+            in(reg32) high,
+            in(reg32) low,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    y
+}
 
 /// The value of a bf16, exactly: its bits are the upper half of the f32's.
 #[inline(always)]

@@ -3,18 +3,26 @@
 //! * [`warp`]: shuffles, votes and reductions across the lanes of a warp;
 //! * [`math`]: approximate and fused f32 arithmetic, integer helpers;
 //! * [`memory`]: loads and stores with an explicit state space and width;
-//! * [`convert`]: f16 and bf16.
+//! * [`convert`]: f16, bf16 and tf32;
+//! * [`cp_async`]: copies from global to shared memory that complete later;
+//! * [`ldmatrix`], [`mma`]: fragments of matrices, and their products on tensor cores.
 //!
 //! On the host every function exists and panics when called, naming itself; so the kernel crate compiles there. What is
 //! a compiler intrinsic in LLVM (shuffles, votes) is called as one, not through `asm!`: LLVM then knows that all lanes
 //! take part and leaves it in uniform control flow.
 
 pub mod convert;
+pub mod cp_async;
+pub mod ldmatrix;
 pub mod math;
 pub mod memory;
+pub mod mma;
 pub mod warp;
 
 pub use convert::*;
+pub use cp_async::*;
+pub use ldmatrix::*;
 pub use math::*;
 pub use memory::*;
+pub use mma::*;
 pub use warp::*;

@@ -1,0 +1,93 @@
+//! Products on the `cpu` device: factors rounded as the precision says, multiplied and summed in f32 by `ops/sgemm.rs`,
+//! then the epilogue element by element.
+
+use half::{bf16, f16};
+
+use super::problem::Name;
+use super::reference::rounded;
+use super::{Addresses, Extra, MatmulError, Problem};
+use crate::device::{DType, Device};
+use crate::ops::activation::Activation;
+use crate::ops::sgemm::{self, Product};
+
+/// The operand `name`, its whole span, in f32.
+fn read(device: &Device, p: &Problem, name: Name, dtype: DType, at: u64) -> Result<Vec<f32>, MatmulError> {
+    let mut bytes = vec![0u8; p.span(name)? * dtype.bytes()];
+    device.0.download(at, &mut bytes)?;
+    Ok(decode(dtype, &bytes))
+}
+
+/// Elements of type `dtype` from their bytes.
+pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+    let halves = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+    match dtype {
+        DType::F16 => halves.map(|b| f16::from_bits(b).to_f32()).collect(),
+        DType::Bf16 => halves.map(|b| bf16::from_bits(b).to_f32()).collect(),
+        DType::F32 | DType::U32 => {
+            bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+    }
+}
+
+/// The bytes of `values` as `dtype`.
+pub(super) fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        DType::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_ne_bytes()).collect(),
+        DType::Bf16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_ne_bytes()).collect(),
+        DType::F32 | DType::U32 => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+    }
+}
+
+/// Computes the product. The addresses are those of [`Problem::addresses`].
+pub(super) fn run(device: &Device, p: &Problem, at: Addresses) -> Result<(), MatmulError> {
+    let factor = |v: Vec<f32>| -> Vec<f32> {
+        if p.precision.factor() == DType::F32 && rounded(p.precision, 1.0 / 3.0) == 1.0 / 3.0 {
+            return v;
+        }
+        v.into_iter().map(|x| rounded(p.precision, f64::from(x)) as f32).collect()
+    };
+    let a = factor(read(device, p, Name::A, p.a, at.a)?);
+    let b = factor(read(device, p, Name::B, p.b, at.b)?);
+    let mut c = read(device, p, Name::C, p.c, at.c)?;
+    let bias = if p.bias { Some(read(device, p, Name::Bias, DType::F32, at.bias)?) } else { None };
+    let extra = match p.extra {
+        Extra::None => Vec::new(),
+        Extra::Residual | Extra::Gradient => read(device, p, Name::Extra, p.c, at.extra)?,
+    };
+    let (a_row, a_k) = if p.ta { (1, p.lda) } else { (p.lda, 1) };
+    let (b_k, b_col) = if p.tb { (1, p.ldb) } else { (p.ldb, 1) };
+    let mut sums = vec![0f32; p.m * p.n];
+    let mut space = vec![0f32; sgemm::workspace(p.m, p.n, p.k)];
+    for z in 0..p.batch {
+        let product = Product {
+            m: p.m,
+            n: p.n,
+            k: p.k,
+            a: &a[z * p.stride_a..],
+            a_row,
+            a_k,
+            b: &b[z * p.stride_b..],
+            b_k,
+            b_col,
+            alpha: p.alpha,
+            beta: 0.0,
+            bias: bias.as_deref(),
+            activation: Activation::Identity,
+        };
+        sgemm::sgemm(&product, &mut sums, &mut space);
+        for (i, row) in sums.chunks_exact(p.n).enumerate() {
+            for (j, &sum) in row.iter().enumerate() {
+                let y = &mut c[z * p.stride_c + i * p.ldc + j];
+                let v = if p.beta != 0.0 { p.beta * *y + sum } else { sum };
+                let e = || extra[z * p.stride_extra + i * p.ld_extra + j];
+                *y = match p.extra {
+                    Extra::None => p.activation.apply(v),
+                    Extra::Residual => p.activation.apply(v) + e(),
+                    Extra::Gradient => v * p.activation.derivative(e()),
+                };
+            }
+        }
+    }
+    // What lies between the rows of C goes back as it came: every value of a type survives f32.
+    Ok(device.0.upload(at.c, &encode(p.c, &c))?)
+}

@@ -1,0 +1,202 @@
+//! The matrix products of the library: every precision, element type and epilogue, by named kernels.
+//!
+//! ```text
+//! C[z] <- act(alpha op(A[z]) op(B[z]) + beta C[z] + bias) (+ E[z])         op(X) = X or its transpose
+//! C[z] <- (alpha op(A[z]) op(B[z]) + beta C[z] + bias) * act'(E[z])
+//! ```
+//!
+//! op(A) is M x K, op(B) K x N, C and E are M x N, all row-major with leading dimensions and strides of their own; the
+//! bias has N elements of f32. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32" never becomes
+//! anything less. f32 operands of a narrower precision are converted on the way.
+//!
+//! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
+//! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
+//! operands, chooses ([`tune::choose`]) and runs. Every candidate gives the same bits from run to run.
+//!
+//! | family | kernels | for |
+//! |---|---|---|
+//! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
+//!
+//! `cpu` has no candidates: [`cpu`] computes natively.
+
+pub mod cpu;
+mod problem;
+pub mod reference;
+pub mod simt;
+pub mod tensor;
+pub mod tune;
+
+pub use problem::{
+    Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
+};
+
+use crate::device::{Buffer, Device, DeviceKind, Target};
+
+/// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
+pub fn kernels() -> Vec<&'static str> {
+    tensor::KERNELS.to_vec()
+}
+
+/// One way to compute a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Its name in tuning caches and tables: family, precision, tile.
+    pub name: &'static str,
+    /// The precision it computes in.
+    pub precision: Precision,
+    /// Rows, columns and depth of the tile that a block works on.
+    pub tile: [u32; 3],
+    /// What it reaches of the multipliers' peak when the device is full, in percent of what was published for kernels of its
+    /// kind; compared only among candidates of one precision.
+    pub rate: u32,
+    /// Tells a family's candidates of one precision and tile apart.
+    pub(crate) variant: u32,
+    /// The family: the part of the rules, sizes and launches that depends on it.
+    pub(crate) family: Family,
+}
+
+/// A family's functions; problems given to them passed [`Problem::check`] and have the candidate's precision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    /// The targets whose PTX has the kernels.
+    pub targets: &'static [Target],
+    /// Whether the candidate does the problem.
+    pub supports: fn(&Candidate, &Problem) -> Result<(), Unsupported>,
+    /// Bytes of device memory that `run` wants, aligned to 256.
+    pub workspace: fn(&Candidate, &Problem) -> usize,
+    /// Launches. The last argument is the workspace's address.
+    pub run: fn(&Candidate, &Device, &Problem, Addresses, u64) -> Result<(), MatmulError>,
+}
+
+impl Candidate {
+    /// Whether it does `problem` on `target`.
+    pub fn supports(&self, problem: &Problem, target: Target) -> Result<(), Unsupported> {
+        let no = |reason: String| Err(Unsupported::new(self.name, reason));
+        if !self.family.targets.contains(&target) {
+            return no(format!("not for {target:?}"));
+        }
+        if problem.precision != self.precision {
+            return no(format!("computes in {}, not in {}", self.precision, problem.precision));
+        }
+        (self.family.supports)(self, problem)
+    }
+
+    /// Bytes of workspace that [`run`](Candidate::run) wants for `problem`.
+    pub fn workspace(&self, problem: &Problem) -> usize {
+        (self.family.workspace)(self, problem)
+    }
+
+    /// Launches the product; `workspace` is the address of as many bytes as [`workspace`](Candidate::workspace) says, aligned
+    /// to 256 (any address where that is 0). The problem must pass [`Problem::check`] and the addresses be those of
+    /// operands that cover it and are aligned
+    /// as it says: [`matmul`] proves that.
+    pub(crate) fn run(
+        &self,
+        device: &Device,
+        problem: &Problem,
+        at: Addresses,
+        workspace: u64,
+    ) -> Result<(), MatmulError> {
+        if let Err(reason) = self.supports(problem, device.target()) {
+            return Err(MatmulError::Unsupported { problem: problem.to_string(), reasons: vec![reason] });
+        }
+        (self.family.run)(self, device, problem, at, workspace)
+    }
+
+    /// Estimated time of the product in arbitrary units: waves of blocks over a device, times a tile's work, in which an
+    /// element loaded weighs as much as [`LOAD`] multiplications.
+    fn estimate(&self, p: &Problem) -> u64 {
+        let [tm, tn, _] = self.tile.map(u64::from);
+        let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
+        let work = tm * tn + LOAD * (tm + tn);
+        tiles.div_ceil(MULTIPROCESSORS).saturating_mul(work).saturating_mul(100) / u64::from(self.rate)
+    }
+}
+
+/// See [`Candidate::estimate`].
+const LOAD: u64 = 32;
+/// Multiprocessors that the heuristic fills: those of an H100.
+const MULTIPROCESSORS: u64 = 132;
+
+/// Every candidate of `target`, the preferred families first.
+pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
+    tensor::CANDIDATES.iter().chain(simt::CANDIDATES).filter(move |c| c.family.targets.contains(&target))
+}
+
+/// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
+/// first of equals.
+pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
+    let mut reasons = Vec::new();
+    let mut best: Option<(&'static Candidate, u64)> = None;
+    for candidate in candidates(target) {
+        match candidate.supports(problem, target) {
+            Ok(()) => {
+                let time = candidate.estimate(problem);
+                if best.is_none_or(|(_, least)| time < least) {
+                    best = Some((candidate, time));
+                }
+            }
+            Err(reason) if candidate.precision == problem.precision => reasons.push(reason),
+            Err(_) => {}
+        }
+    }
+    best.map(|(c, _)| c).ok_or_else(|| MatmulError::Unsupported { problem: problem.to_string(), reasons })
+}
+
+/// Computes `problem` on `device` by the candidate that [`tune::choose`] picks. Operands are buffers of `device`, or parts of them
+/// ([`Operand::new`]); `bias` and `extra` are given exactly where the problem has them.
+///
+/// ```
+/// use half::bf16;
+/// use ironwarp::Device;
+/// use ironwarp::device::DType;
+/// use ironwarp::ops::matmul::{Problem, matmul};
+/// let device = Device::sim();
+/// let a = device.buffer(&[1.0, 2.0, 3.0, 4.0].map(bf16::from_f32))?;
+/// let b = device.buffer(&[5.0, 6.0, 7.0, 8.0].map(bf16::from_f32))?;
+/// let mut c = device.alloc::<f32>(4)?;
+/// let problem = Problem::new(2, 2, 2).operands(DType::Bf16, DType::Bf16, DType::F32);
+/// matmul(&device, &problem, &a, &b, &mut c, None, None)?;
+/// assert_eq!(c.to_vec()?, [19.0, 22.0, 43.0, 50.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn matmul<'a>(
+    device: &Device,
+    problem: &Problem,
+    a: impl Into<Operand<'a>>,
+    b: impl Into<Operand<'a>>,
+    c: impl Into<OperandMut<'a>>,
+    bias: Option<Operand<'a>>,
+    extra: Option<Operand<'a>>,
+) -> Result<(), MatmulError> {
+    let (a, b, c) = (a.into(), b.into(), c.into());
+    if device.kind() == DeviceKind::Cpu {
+        let at = problem.addresses(a, b, &c, bias, extra)?;
+        return cpu::run(device, problem, at);
+    }
+    problem.check()?;
+    let candidate = tune::choose(device, &problem.aligned_as(a, b))?;
+    matmul_by(candidate, device, problem, a, b, c, bias, extra)
+}
+
+/// As [`matmul`], by this candidate.
+#[allow(clippy::too_many_arguments)] // The operands of a product, each by its name.
+pub fn matmul_by<'a>(
+    candidate: &Candidate,
+    device: &Device,
+    problem: &Problem,
+    a: impl Into<Operand<'a>>,
+    b: impl Into<Operand<'a>>,
+    c: impl Into<OperandMut<'a>>,
+    bias: Option<Operand<'a>>,
+    extra: Option<Operand<'a>>,
+) -> Result<(), MatmulError> {
+    let (a, b, c) = (a.into(), b.into(), c.into());
+    let problem = &problem.aligned_as(a, b);
+    let at = problem.addresses(a, b, &c, bias, extra)?;
+    let bytes = candidate.workspace(problem);
+    // Freed in stream order: after the kernels.
+    let workspace: Option<Buffer<u8>> = if bytes > 0 { Some(device.alloc(bytes)?) } else { None };
+    candidate.run(device, problem, at, workspace.as_ref().map_or(0, Buffer::address))
+}
