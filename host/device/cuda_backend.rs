@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
+use super::tensor_map::{self, Maps, TensorMap};
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
@@ -20,6 +21,8 @@ impl From<CudaError> for DeviceError {
 pub(super) struct CudaBackend {
     context: CudaContext,
     hopper: bool,
+    multiprocessors: u32,
+    maps: Mutex<Maps>,
     /// Modules loaded so far, by the address of their static.
     modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
     launches: AtomicU64,
@@ -32,8 +35,15 @@ impl CudaBackend {
             reason: e.to_string(),
         };
         let context = CudaContext::new(ordinal).map_err(unavailable)?;
-        let hopper = CudaContext::describe(ordinal).map_err(unavailable)?.compute_capability == (9, 0);
-        Ok(CudaBackend { context, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
+        let info = CudaContext::describe(ordinal).map_err(unavailable)?;
+        Ok(CudaBackend {
+            context,
+            hopper: info.compute_capability == (9, 0),
+            multiprocessors: info.multiprocessors,
+            maps: Mutex::default(),
+            modules: Mutex::default(),
+            launches: AtomicU64::new(0),
+        })
     }
 
     fn module(&self, module: &'static PtxModule) -> Result<Arc<CudaModule>, DeviceError> {
@@ -140,6 +150,30 @@ impl Backend for CudaBackend {
 
     fn shared_limit(&self) -> u32 {
         self.context.shared_limit()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {
+        if !self.hopper {
+            return Err(tensor_map::unavailable(self.kind()));
+        }
+        let mut maps = self.maps.lock().unwrap_or_else(|e| e.into_inner());
+        maps.get(
+            map,
+            |bytes| self.alloc(bytes),
+            |at| {
+                if self.context.is_capturing()? {
+                    let reason =
+                        "it is not known yet, and a graph is being captured: run the operation once before";
+                    return Err(tensor_map::refused(map, reason));
+                }
+                let encoded = self.context.encode_tensor_map(map).map_err(|e| tensor_map::refused(map, e))?;
+                Ok(self.context.upload(at, &encoded.0)?)
+            },
+        )
     }
 
     fn capture(

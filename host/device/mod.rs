@@ -14,6 +14,7 @@ pub mod cuda;
 mod cuda_backend;
 mod launch;
 mod sim;
+mod tensor_map;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use launch::{
     ArgValue, DevicePtr, DevicePtrMut, Dim, Kernel, KernelArg, Launch, LaunchArgs, MAX_ARGS, PtxModule,
 };
 pub use sim::{SimOptions, Target};
+pub use tensor_map::{MapElement, TensorMap};
 
 /// The kernels of this library, as PTX.
 pub static BUILTIN: PtxModule = PtxModule {
@@ -238,6 +240,11 @@ impl Device {
     /// for it; on `sim` that of the A100 or the H100, by the PTX it runs.
     pub fn shared_memory_limit(&self) -> u32 {
         self.0.shared_limit()
+    }
+
+    /// Multiprocessors: those of the GPU; on `sim` those of the A100 or the H100, by the PTX it runs.
+    pub fn multiprocessors(&self) -> u32 {
+        self.0.multiprocessors()
     }
 
     /// Counters.

@@ -92,6 +92,28 @@ fn derivative(kind: u32, parameter: f32, x: f32, y: f32) -> u64 {
     })
 }
 
+/// [`apply`], or its body in this place.
+#[inline(always)]
+fn activate<const CALL: bool>(kind: u32, parameter: f32, x: f32, y: f32) -> (f32, f32) {
+    if CALL {
+        return unpair(apply(kind, parameter, x, y));
+    }
+    activation::for_kind!(kind, KIND => {
+        (activation::apply(KIND, parameter, x), activation::apply(KIND, parameter, y))
+    })
+}
+
+/// [`derivative`], or its body in this place.
+#[inline(always)]
+fn differentiate<const CALL: bool>(kind: u32, parameter: f32, x: f32, y: f32) -> (f32, f32) {
+    if CALL {
+        return unpair(derivative(kind, parameter, x, y));
+    }
+    activation::for_kind!(kind, KIND => {
+        (activation::derivative(KIND, parameter, x), activation::derivative(KIND, parameter, y))
+    })
+}
+
 /// One element of type `element` at index `i` of `p`.
 #[inline(always)]
 unsafe fn load1(element: u32, p: *const u8, i: usize) -> f32 {
@@ -200,6 +222,20 @@ impl Epilogue {
     /// - The operands cover C; no other thread stores these elements.
     #[inline(always)]
     pub unsafe fn store(&self, row: u32, col: u32, sum: F32x4) {
+        self.finish::<true>(row, col, sum);
+    }
+
+    /// As [`store`](Epilogue::store), without calls: for threads that still hold accumulators.
+    ///
+    /// # Safety
+    /// - As there.
+    #[inline(always)]
+    pub unsafe fn store_inline(&self, row: u32, col: u32, sum: F32x4) {
+        self.finish::<false>(row, col, sum);
+    }
+
+    #[inline(always)]
+    unsafe fn finish<const CALL: bool>(&self, row: u32, col: u32, sum: F32x4) {
         if row >= self.m || col >= self.n {
             return;
         }
@@ -228,13 +264,13 @@ impl Epilogue {
             e = load4(element, self.extra, row as usize * self.ld_extra as usize + col as usize, left);
         }
         if extra == EXTRA_GRADIENT {
-            let (a, b) = unpair(derivative(self.activation, self.parameter, e.a, e.b));
-            let (c, d) = unpair(derivative(self.activation, self.parameter, e.c, e.d));
+            let (a, b) = differentiate::<CALL>(self.activation, self.parameter, e.a, e.b);
+            let (c, d) = differentiate::<CALL>(self.activation, self.parameter, e.c, e.d);
             v = F32x4 { a: v.a * a, b: v.b * b, c: v.c * c, d: v.d * d };
         } else {
             if self.activation != activation::IDENTITY {
-                let (a, b) = unpair(apply(self.activation, self.parameter, v.a, v.b));
-                let (c, d) = unpair(apply(self.activation, self.parameter, v.c, v.d));
+                let (a, b) = activate::<CALL>(self.activation, self.parameter, v.a, v.b);
+                let (c, d) = activate::<CALL>(self.activation, self.parameter, v.c, v.d);
                 v = F32x4 { a, b, c, d };
             }
             if extra == EXTRA_RESIDUAL {

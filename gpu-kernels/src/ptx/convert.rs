@@ -40,6 +40,38 @@ convert!(
     f32_to_bf16(f32) -> u16, "cvt.rn.bf16.f32", reg16, reg32
 );
 
+/// Two f32 rounded to 16 bits each, in a word.
+macro_rules! pack {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
+        $(#[$doc])*
+        #[inline(always)]
+        #[gpu_only]
+        pub fn $name(low: f32, high: f32) -> u32 {
+            let y: u32;
+            // SAFETY: a conversion has no precondition.
+            unsafe {
+                asm!(
+                    concat!($instruction, " {}, {}, {};"),
+                    out(reg32) y,
+                    in(reg32) high,
+                    in(reg32) low,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            y
+        }
+    };
+}
+
+pack!(
+    /// The f16 nearest to `low` and to `high`, ties to even (`cvt.rn.f16x2.f32`, sm_80).
+    pack_f16, "cvt.rn.f16x2.f32"
+);
+pack!(
+    /// The bf16 nearest to `low` and to `high`, ties to even (`cvt.rn.bf16x2.f32`, sm_80).
+    pack_bf16, "cvt.rn.bf16x2.f32"
+);
+
 /// The value of a bf16, exactly: its bits are the upper half of the f32's.
 #[inline(always)]
 pub fn bf16_to_f32(x: u16) -> f32 {

@@ -75,6 +75,22 @@ pub unsafe fn st_shared_f32(address: u32, value: f32) {
     );
 }
 
+/// Two f32 to shared memory (`st.shared.v2.f32`).
+///
+/// # Safety
+/// - `address` is that of two f32 in shared memory, aligned to 8, that no other thread accesses before a barrier.
+#[inline(always)]
+#[gpu_only]
+pub unsafe fn st_shared_f32x2(address: u32, a: f32, b: f32) {
+    asm!(
+        "st.shared.v2.f32 [{}], {{{}, {}}};",
+        in(reg32) address,
+        in(reg32) a,
+        in(reg32) b,
+        options(nostack, preserves_flags),
+    );
+}
+
 /// Four f32 to shared memory (`st.shared.v4.f32`).
 ///
 /// # Safety

@@ -3,18 +3,28 @@
 //! * [`warp`]: shuffles, votes and reductions across the lanes of a warp;
 //! * [`math`]: approximate and fused f32 arithmetic, integer helpers;
 //! * [`memory`]: loads and stores with an explicit state space and width;
-//! * [`convert`]: f16 and bf16.
+//! * [`convert`]: f16 and bf16;
+//! * [`mbarrier`], [`tma`], [`cluster`]: Hopper's barriers, tensor copies and clusters of blocks (sm_90);
+//! * [`wgmma`]: products by a warpgroup (sm_90a).
 //!
 //! On the host every function exists and panics when called, naming itself; so the kernel crate compiles there. What is
 //! a compiler intrinsic in LLVM (shuffles, votes) is called as one, not through `asm!`: LLVM then knows that all lanes
 //! take part and leaves it in uniform control flow.
 
+pub mod cluster;
 pub mod convert;
 pub mod math;
+pub mod mbarrier;
 pub mod memory;
+pub mod tma;
 pub mod warp;
+pub mod wgmma;
 
+pub use cluster::*;
 pub use convert::*;
 pub use math::*;
+pub use mbarrier::*;
 pub use memory::*;
+pub use tma::*;
 pub use warp::*;
+pub use wgmma::*;
