@@ -33,7 +33,8 @@
 //! executed all; no GPU has.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use super::epilogue::{Epilogue, BF16, F16};
+use super::element::{BF16, F16};
+use super::epilogue::Epilogue;
 use crate::ptx::*;
 use crate::vector::F32x4;
 use core::mem::MaybeUninit;
@@ -348,11 +349,7 @@ unsafe fn product<
                 let mut k = 0;
                 while k < work.k {
                     let (at, barrier) = (ring + slot.index * stage, full + 8 * slot.index);
-                    if CLUSTER > 1 {
-                        mbarrier_wait_cluster(empty + 8 * slot.index, slot.parity);
-                    } else {
-                        mbarrier_wait(empty + 8 * slot.index, slot.parity);
-                    }
+                    mbarrier_wait(empty + 8 * slot.index, slot.parity);
                     mbarrier_expect(barrier, stage);
                     load::<TA, BM, 1>(at, work.map_a, [row, k, z], barrier);
                     let at = at + (BM + rank * (BN / CLUSTER)) * PANEL_BYTES;

@@ -50,50 +50,35 @@ pub unsafe fn mbarrier_expect(barrier: u32, bytes: u32) {
     );
 }
 
-/// Arrives at an mbarrier of any block of the cluster (an address from [`map_to_rank`](super::map_to_rank)): what the thread
-/// did before is done for whoever waits with [`mbarrier_wait_cluster`].
+/// Arrives at an mbarrier of any block of the cluster (an address from [`map_to_rank`](super::map_to_rank)).
+///
+/// In another block, the arrival says that the thread is through with what asynchronous operations have read for it (a
+/// `wgmma` it has waited for); it makes none of the thread's own accesses visible there. That would take the scope of the
+/// cluster, which costs a fence of all memory each time.
 ///
 /// # Safety
 /// - `barrier` is a live mbarrier of a block that has not ended, and this arrival is one its phase counts on.
 #[inline(always)]
 #[gpu_only]
 pub unsafe fn mbarrier_arrive_cluster(barrier: u32) {
+    asm!("mbarrier.arrive.shared::cluster.b64 _, [{}];", in(reg32) barrier, options(nostack, preserves_flags));
+}
+
+/// Waits until the phase of `parity` is over, whoever arrives.
+///
+/// # Safety
+/// - `barrier` is a live mbarrier of this block; the phase meant is the current one or the one before it.
+#[inline(always)]
+#[gpu_only]
+#[allow(named_asm_labels)] // In braces: each expansion has its own.
+pub unsafe fn mbarrier_wait(barrier: u32, parity: u32) {
     asm!(
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [{}];",
+        "{{ .reg .pred done;",
+        "WAIT:",
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [{}], {};",
+        "@!done bra WAIT; }}",
         in(reg32) barrier,
+        in(reg32) parity,
         options(nostack, preserves_flags),
     );
 }
-
-/// A loop until the phase of a parity is over.
-macro_rules! wait {
-    ($(#[$doc:meta])* $name:ident, $scope:literal) => {
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// - `barrier` is a live mbarrier of this block; the phase meant is the current one or the one before it.
-        #[inline(always)]
-        #[gpu_only]
-        #[allow(named_asm_labels)] // In braces: each expansion has its own.
-        pub unsafe fn $name(barrier: u32, parity: u32) {
-            asm!(
-                "{{ .reg .pred done;",
-                "WAIT:",
-                concat!("mbarrier.try_wait.parity.acquire.", $scope, ".shared::cta.b64 done, [{}], {};"),
-                "@!done bra WAIT; }}",
-                in(reg32) barrier,
-                in(reg32) parity,
-                options(nostack, preserves_flags),
-            );
-        }
-    };
-}
-
-wait!(
-    /// Waits until the phase of `parity` is over: for copies, and arrivals of this block.
-    mbarrier_wait, "cta"
-);
-wait!(
-    /// Waits until the phase of `parity` is over: for arrivals of the whole cluster.
-    mbarrier_wait_cluster, "cluster"
-);

@@ -4,7 +4,7 @@
 //! to start at a multiple of 16 bytes. 16-bit types take all transposes; tf32 and fp8 only operands whose K is contiguous.
 //! The simulator has executed every kernel; no GPU has.
 
-use gpu_kernels::gemm::{epilogue, epilogue as element, hopper as kernels};
+use gpu_kernels::gemm::{element, epilogue, hopper as kernels};
 use gpu_kernels::ptx::PANEL_BYTES;
 
 use super::problem::mix;

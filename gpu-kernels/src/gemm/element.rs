@@ -1,0 +1,132 @@
+//! Elements whose type is known when a kernel is launched: f32, f16 or bf16, computed with in f32. The switch is the same
+//! for all threads.
+#![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
+
+use crate::ptx::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::vector::{is_aligned4, load_quad, store_quad, F32x4};
+
+/// f32.
+pub const F32: u32 = 0;
+/// f16.
+pub const F16: u32 = 1;
+/// bf16.
+pub const BF16: u32 = 2;
+
+/// Bytes of an element.
+#[inline(always)]
+pub const fn bytes(element: u32) -> usize {
+    if element == F32 {
+        4
+    } else {
+        2
+    }
+}
+
+/// One element of type `element` at index `i` of `p`.
+///
+/// # Safety
+/// - `p` has a readable element `i` of this type.
+#[inline(always)]
+pub unsafe fn load1(element: u32, p: *const u8, i: usize) -> f32 {
+    match element {
+        F32 => *p.cast::<f32>().add(i),
+        F16 => f16_to_f32(*p.cast::<u16>().add(i)),
+        _ => bf16_to_f32(*p.cast::<u16>().add(i)),
+    }
+}
+
+/// Writes one element.
+///
+/// # Safety
+/// - `p` has a writable element `i` of this type.
+#[inline(always)]
+pub unsafe fn store1(element: u32, p: *mut u8, i: usize, x: f32) {
+    match element {
+        F32 => *p.cast::<f32>().add(i) = x,
+        F16 => *p.cast::<u16>().add(i) = f32_to_f16(x),
+        _ => *p.cast::<u16>().add(i) = f32_to_bf16(x),
+    }
+}
+
+/// [`load1`] as a call: for the ends of rows, whose code would otherwise be most of a kernel's.
+#[inline(never)]
+unsafe fn load_one(element: u32, p: *const u8, i: usize) -> f32 {
+    load1(element, p, i)
+}
+
+/// [`store1`] as a call.
+#[inline(never)]
+unsafe fn store_one(element: u32, p: *mut u8, i: usize, x: f32) {
+    store1(element, p, i, x)
+}
+
+/// Elements `i .. i + 4` of `p`, zero from the `left`-th on.
+///
+/// # Safety
+/// - `p` has readable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
+#[inline(always)]
+pub unsafe fn load4(element: u32, p: *const u8, i: usize, left: u32) -> F32x4 {
+    if left >= 4 {
+        if element == F32 {
+            let p = p.cast::<f32>().add(i);
+            if is_aligned4(p) {
+                return load_quad(p);
+            }
+        } else {
+            let p = p.cast::<u16>().add(i);
+            if (p as usize).is_multiple_of(8) {
+                let bits = *p.cast::<u64>();
+                let [a, b, c, d] =
+                    [bits as u16, (bits >> 16) as u16, (bits >> 32) as u16, (bits >> 48) as u16];
+                return if element == F16 {
+                    F32x4 { a: f16_to_f32(a), b: f16_to_f32(b), c: f16_to_f32(c), d: f16_to_f32(d) }
+                } else {
+                    F32x4 { a: bf16_to_f32(a), b: bf16_to_f32(b), c: bf16_to_f32(c), d: bf16_to_f32(d) }
+                };
+            }
+        }
+    }
+    F32x4 {
+        a: load_one(element, p, i),
+        b: if left > 1 { load_one(element, p, i + 1) } else { 0.0 },
+        c: if left > 2 { load_one(element, p, i + 2) } else { 0.0 },
+        d: if left > 3 { load_one(element, p, i + 3) } else { 0.0 },
+    }
+}
+
+/// Writes the first `left` of `v` to elements `i .. i + 4` of `p`.
+///
+/// # Safety
+/// - `p` has writable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
+#[inline(always)]
+pub unsafe fn store4(element: u32, p: *mut u8, i: usize, left: u32, v: F32x4) {
+    if left >= 4 {
+        if element == F32 {
+            let p = p.cast::<f32>().add(i);
+            if is_aligned4(p) {
+                return store_quad(p, v);
+            }
+        } else {
+            let p = p.cast::<u16>().add(i);
+            if (p as usize).is_multiple_of(8) {
+                let [a, b, c, d] = if element == F16 {
+                    [f32_to_f16(v.a), f32_to_f16(v.b), f32_to_f16(v.c), f32_to_f16(v.d)]
+                } else {
+                    [f32_to_bf16(v.a), f32_to_bf16(v.b), f32_to_bf16(v.c), f32_to_bf16(v.d)]
+                };
+                *p.cast::<u64>() = a as u64 | (b as u64) << 16 | (c as u64) << 32 | (d as u64) << 48;
+                return;
+            }
+        }
+    }
+    store_one(element, p, i, v.a);
+    if left > 1 {
+        store_one(element, p, i + 1, v.b);
+    }
+    if left > 2 {
+        store_one(element, p, i + 2, v.c);
+    }
+    if left > 3 {
+        store_one(element, p, i + 3, v.d);
+    }
+}
