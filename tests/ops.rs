@@ -183,7 +183,7 @@ fn every_kernel_belongs_to_an_operation() {
     used.extend(ironwarp::ops::score::KERNELS);
     used.extend(ironwarp::ops::population::KERNELS);
     used.extend(ironwarp::ops::grouped::KERNELS);
-    used.extend(ironwarp::ops::population::KERNELS);
+    used.extend(ironwarp::ops::matmul::kernels());
     let tutorial = ["saxpy"];
     for kernel in module.kernels() {
         let name = kernel.name.as_str();

@@ -21,11 +21,15 @@
 //! to give every multiprocessor a block when C is small. The host (`ops/gemm.rs`) picks.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
+mod arithmetic;
 pub mod element;
 pub mod epilogue;
 #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
 pub mod hopper;
 pub mod inline;
+pub mod pack;
+pub mod split;
+pub mod tensor;
 
 use crate::activation;
 use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};

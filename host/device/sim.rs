@@ -47,14 +47,19 @@ pub struct SimOptions {
     pub seed: u64,
     /// The PTX that is executed.
     pub target: Target,
+    /// Multiprocessors that persistent kernels are told of; 0 for those of the GPU that the PTX is for.
+    pub multiprocessors: u32,
     /// Gathers a profile of every launch, for [`Device::take_profiles`](super::Device::take_profiles).
     pub profile: bool,
+    /// How tensor cores sum: rounding each product in turn, or cutting off as the hardware's adder.
+    pub accumulation: ptx_sim::Accumulation,
 }
 
 /// A simulator and the modules it has parsed.
 pub(super) struct Simulator {
     pub sim: Sim,
     target: Target,
+    multiprocessors: u32,
     profiles: Vec<Profile>,
     modules: HashMap<*const PtxModule, Module>,
     maps: Maps,
@@ -66,11 +71,16 @@ unsafe impl Send for Simulator {}
 
 impl Simulator {
     pub fn new(options: SimOptions) -> Simulator {
-        let builder = Sim::builder().checks(Checks::all()).profile(options.profile);
+        let builder =
+            Sim::builder().checks(Checks::all()).profile(options.profile).accumulation(options.accumulation);
         let builder = if options.seed == 0 { builder } else { builder.seed(options.seed) };
         Simulator {
             sim: builder.build(),
             target: options.target,
+            multiprocessors: match options.multiprocessors {
+                0 => options.target.multiprocessors(),
+                n => n,
+            },
             profiles: Vec::new(),
             modules: HashMap::new(),
             maps: Maps::default(),
@@ -221,7 +231,7 @@ impl Backend for SimDevice {
     }
 
     fn multiprocessors(&self) -> u32 {
-        self.lock().target.multiprocessors()
+        self.lock().multiprocessors
     }
 
     fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {

@@ -193,8 +193,8 @@ unsafe fn stage_f32<const R: usize>(acc: &Accumulators<R>, chunk: usize, staging
     while j < 8 {
         let i = (32 * chunk + 4 * j) % R;
         let at = staging + row * 256 + (j as u32 ^ row) * 32 + pair * 8;
-        st_shared_f32x2(at, acc[i].assume_init(), acc[i + 1].assume_init());
-        st_shared_f32x2(at + 8 * 256, acc[i + 2].assume_init(), acc[i + 3].assume_init());
+        st_shared_f32x2(at, [acc[i].assume_init(), acc[i + 1].assume_init()]);
+        st_shared_f32x2(at + 8 * 256, [acc[i + 2].assume_init(), acc[i + 3].assume_init()]);
         j += 1;
     }
 }
@@ -211,9 +211,9 @@ unsafe fn stage_half<const R: usize, const HALF: u32>(
     let pack = |i: usize| {
         let (low, high) = (alpha * acc[i % R].assume_init(), alpha * acc[(i + 1) % R].assume_init());
         if HALF == F16 {
-            pack_f16(low, high)
+            f32_to_f16x2(high, low)
         } else {
-            pack_bf16(low, high)
+            f32_to_bf16x2(high, low)
         }
     };
     // Matrices: rows 0 to 7 and 8 to 15 of one piece of 8 columns, then of the next.
@@ -461,4 +461,8 @@ kernels! {
     hopper_f16_tt_128 = SMALL, wgmma_f16_n128::<1, 0>, depth 64, half F16, true false, "Aᵀ Bᵀ of f16";
     hopper_tf32_256 = LARGE, wgmma_tf32_n256, depth 32, half 0, false false, "A Bᵀ of f32, in tf32";
     hopper_tf32_128 = SMALL, wgmma_tf32_n128, depth 32, half 0, false false, "A Bᵀ of f32, in tf32";
+    hopper_e4m3_e4m3_256 = LARGE, wgmma_e4m3_e4m3_n256, depth 128, half BF16, false false, "A Bᵀ of e4m3 by e4m3";
+    hopper_e4m3_e5m2_256 = LARGE, wgmma_e4m3_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2";
+    hopper_e5m2_e4m3_256 = LARGE, wgmma_e5m2_e4m3_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3";
+    hopper_e5m2_e5m2_256 = LARGE, wgmma_e5m2_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2";
 }

@@ -8,7 +8,7 @@
 use super::element::{load1, store1, F16, F32};
 use super::epilogue::{Epilogue, EXTRA_GRADIENT, EXTRA_NONE, EXTRA_RESIDUAL};
 use crate::activation;
-use crate::ptx::{bf16_to_f32, f16_to_f32, opaque, pack_bf16, pack_f16};
+use crate::ptx::{bf16_to_f32, f16_to_f32, f32_to_bf16x2, f32_to_f16x2, opaque};
 use crate::vector::{load_quad, store_quad, F32x4};
 
 const ZERO: F32x4 = F32x4 { a: 0.0, b: 0.0, c: 0.0, d: 0.0 };
@@ -63,8 +63,8 @@ unsafe fn store(element: u32, p: *mut u8, i: usize, left: u32, mut v: F32x4) {
         let at = at.cast_mut();
         match element {
             F32 => store_quad(at.cast(), v),
-            F16 => *at.cast::<u64>() = pack_f16(v.a, v.b) as u64 | (pack_f16(v.c, v.d) as u64) << 32,
-            _ => *at.cast::<u64>() = pack_bf16(v.a, v.b) as u64 | (pack_bf16(v.c, v.d) as u64) << 32,
+            F16 => *at.cast::<u64>() = f32_to_f16x2(v.b, v.a) as u64 | (f32_to_f16x2(v.d, v.c) as u64) << 32,
+            _ => *at.cast::<u64>() = f32_to_bf16x2(v.b, v.a) as u64 | (f32_to_bf16x2(v.d, v.c) as u64) << 32,
         }
         return;
     }

@@ -1,4 +1,5 @@
-//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway.
+//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway. tf32 is an f32
+//! whose low 13 bits are 0.
 
 use cuda_std::gpu_only;
 
@@ -39,14 +40,18 @@ convert!(
     /// The bf16 nearest to `x`, ties to even, as bits (`cvt.rn.bf16.f32`, sm_80).
     f32_to_bf16(f32) -> u16, "cvt.rn.bf16.f32", reg16, reg32
 );
+convert!(
+    /// The tf32 nearest to `x`, halves away from zero, as bits (`cvt.rna.tf32.f32`, sm_80). Infinities and NaN stay.
+    f32_to_tf32(f32) -> u32, "cvt.rna.tf32.f32", reg32, reg32
+);
 
 /// Two f32 rounded to 16 bits each, in a word.
-macro_rules! pack {
+macro_rules! convert_pair {
     ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
         $(#[$doc])*
         #[inline(always)]
         #[gpu_only]
-        pub fn $name(low: f32, high: f32) -> u32 {
+        pub fn $name(high: f32, low: f32) -> u32 {
             let y: u32;
             // SAFETY: a conversion has no precondition.
             unsafe {
@@ -63,13 +68,13 @@ macro_rules! pack {
     };
 }
 
-pack!(
-    /// The f16 nearest to `low` and to `high`, ties to even (`cvt.rn.f16x2.f32`, sm_80).
-    pack_f16, "cvt.rn.f16x2.f32"
+convert_pair!(
+    /// The f16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.f16x2.f32`, sm_80).
+    f32_to_f16x2, "cvt.rn.f16x2.f32"
 );
-pack!(
-    /// The bf16 nearest to `low` and to `high`, ties to even (`cvt.rn.bf16x2.f32`, sm_80).
-    pack_bf16, "cvt.rn.bf16x2.f32"
+convert_pair!(
+    /// The bf16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.bf16x2.f32`, sm_80).
+    f32_to_bf16x2, "cvt.rn.bf16x2.f32"
 );
 
 /// The value of a bf16, exactly: its bits are the upper half of the f32's.

@@ -81,7 +81,7 @@ pub unsafe fn st_shared_f32(address: u32, value: f32) {
 /// - `address` is that of two f32 in shared memory, aligned to 8, that no other thread accesses before a barrier.
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn st_shared_f32x2(address: u32, a: f32, b: f32) {
+pub unsafe fn st_shared_f32x2(address: u32, [a, b]: [f32; 2]) {
     asm!(
         "st.shared.v2.f32 [{}], {{{}, {}}};",
         in(reg32) address,

@@ -26,6 +26,7 @@ pub mod hopper;
 mod problem;
 pub mod reference;
 pub mod simt;
+pub mod tensor;
 
 pub use problem::{
     Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
@@ -35,7 +36,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    Vec::new()
+    tensor::KERNELS.to_vec()
 }
 
 /// One way to compute a product.
@@ -50,6 +51,8 @@ pub struct Candidate {
     /// What it reaches of the multipliers' peak when the device is full, in percent of what was published for kernels of its
     /// kind; compared only among candidates of one precision.
     pub rate: u32,
+    /// Tells a family's candidates of one precision and tile apart.
+    pub(crate) variant: u32,
     /// The family: the part of the rules, sizes and launches that depends on it.
     pub(crate) family: Family,
 }
@@ -87,7 +90,8 @@ impl Candidate {
 
     /// Launches the product; `workspace` is the address of as many bytes as [`workspace`](Candidate::workspace) says, aligned
     /// to 256 (any address where that is 0). The problem must pass [`Problem::check`] and the addresses be those of
-    /// operands that cover it: [`matmul`] proves that, plans do.
+    /// operands that cover it and are aligned
+    /// as it says: [`matmul`] proves that.
     pub(crate) fn run(
         &self,
         device: &Device,
@@ -118,7 +122,11 @@ const MULTIPROCESSORS: u64 = 132;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES.iter().chain(simt::CANDIDATES).filter(move |c| c.family.targets.contains(&target))
+    hopper::CANDIDATES
+        .iter()
+        .chain(tensor::CANDIDATES)
+        .chain(simt::CANDIDATES)
+        .filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -173,7 +181,8 @@ pub fn matmul<'a>(
         return cpu::run(device, problem, at);
     }
     problem.check()?;
-    matmul_by(choose(problem, device.target())?, device, problem, a, b, c, bias, extra)
+    let candidate = choose(&problem.aligned_as(a, b), device.target())?;
+    matmul_by(candidate, device, problem, a, b, c, bias, extra)
 }
 
 /// As [`matmul`], by this candidate.
@@ -188,8 +197,9 @@ pub fn matmul_by<'a>(
     bias: Option<Operand<'a>>,
     extra: Option<Operand<'a>>,
 ) -> Result<(), MatmulError> {
-    let c = c.into();
-    let at = problem.addresses(a.into(), b.into(), &c, bias, extra)?;
+    let (a, b, c) = (a.into(), b.into(), c.into());
+    let problem = &problem.aligned_as(a, b);
+    let at = problem.addresses(a, b, &c, bias, extra)?;
     let bytes = candidate.workspace(problem);
     // Freed in stream order: after the kernels.
     let workspace: Option<Buffer<u8>> = if bytes > 0 { Some(device.alloc(bytes)?) } else { None };

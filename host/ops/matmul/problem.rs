@@ -40,6 +40,14 @@ impl Precision {
         }
     }
 
+    /// Bytes of a factor in memory where the kernel reads it.
+    pub(super) const fn factor_bytes(self) -> u32 {
+        match self {
+            Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => 4,
+            Precision::Bf16 | Precision::F16 => 2,
+        }
+    }
+
     /// The type of a factor in memory where the kernel reads it.
     pub fn factor(self) -> DType {
         match self {
@@ -132,6 +140,9 @@ pub struct Problem {
     pub stride_c: usize,
     /// The same of the extra operand.
     pub stride_extra: usize,
+    /// What the addresses of A and B are multiples of at least, in bytes, up to 16. Whole buffers have 16; [`matmul`](super::matmul())
+    /// looks at its operands.
+    pub align: usize,
     /// How factors are multiplied.
     pub precision: Precision,
     /// Factor of the product.
@@ -244,16 +255,6 @@ pub enum MatmulError {
         /// What was expected.
         expected: String,
     },
-    /// An address is no multiple of the element's size.
-    #[error("matmul: {name} is at address {address:#x}, which is no multiple of its element's {bytes} bytes")]
-    Misaligned {
-        /// The operand.
-        name: Name,
-        /// Its address.
-        address: u64,
-        /// Bytes of an element.
-        bytes: usize,
-    },
     /// An operand that the epilogue needs is missing, or one that it has no use for is given.
     #[error("matmul: {name} is {state}; set Problem::bias and Problem::extra to what the call passes")]
     Operands {
@@ -313,6 +314,7 @@ impl Problem {
             stride_b: k.saturating_mul(n),
             stride_c: m.saturating_mul(n),
             stride_extra: m.saturating_mul(n),
+            align: 16,
             precision: Precision::Fp32,
             alpha: 1.0,
             beta: 0.0,
@@ -346,6 +348,12 @@ impl Problem {
     /// With another precision.
     pub fn precision(self, precision: Precision) -> Problem {
         Problem { precision, ..self }
+    }
+
+    /// With the alignment of these addresses.
+    pub(super) fn aligned_as(self, a: Operand<'_>, b: Operand<'_>) -> Problem {
+        let of = |x: Operand<'_>| 1 << x.address.trailing_zeros().min(4);
+        Problem { align: of(a).min(of(b)), ..self }
     }
 
     /// Stored rows and columns of A.
@@ -499,7 +507,7 @@ pub struct Addresses {
 }
 
 impl Problem {
-    /// The operands' addresses, once each is long enough, of its type, aligned, there if needed and only then.
+    /// The operands' addresses, once each is long enough, of its type, there if needed and only then.
     pub(super) fn addresses(
         &self,
         a: Operand<'_>,
@@ -523,9 +531,6 @@ impl Problem {
             }
             if got < needed {
                 return Err(MatmulError::Short { name, got, needed });
-            }
-            if address % dtype.bytes() as u64 != 0 {
-                return Err(MatmulError::Misaligned { name, address, bytes: dtype.bytes() });
             }
             Ok(address)
         };

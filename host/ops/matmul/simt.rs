@@ -10,7 +10,14 @@ use crate::kernel;
 const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace: |_, _| 0, run };
 
 const fn candidate(name: &'static str, t: Tile) -> Candidate {
-    Candidate { name, precision: Precision::Fp32, tile: [t.bm, t.bn, t.bk], rate: 80, family: FAMILY }
+    Candidate {
+        name,
+        precision: Precision::Fp32,
+        tile: [t.bm, t.bn, t.bk],
+        rate: 80,
+        variant: 0,
+        family: FAMILY,
+    }
 }
 
 /// The tiles.

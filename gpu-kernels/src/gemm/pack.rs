@@ -1,0 +1,75 @@
+//! Copies op(X) into a K-major workspace that tensor-core kernels can read: rows of K elements that begin at multiples of
+//! 16 bytes, converted to the factor's type, zeros between K and the row's end. For operands that are misaligned, of
+//! another type, or not K-major where the kernel needs that.
+#![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
+
+use super::element::{load1, store1};
+use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
+use cuda_std::prelude::*;
+use cuda_std::shared_array;
+
+/// Rows, and elements of K, that a block copies.
+pub const TILE: u32 = 32;
+/// Threads of a block: each copies four elements.
+pub const BLOCK: u32 = 256;
+
+/// `to[z][r, p] <- op(from[z])[r, p]` for `rows` rows of `k` elements, and 0 for `p` in `k .. ld_to`.
+///
+/// `op(from)` is `from` (rows x k), or with `transposed != 0` its transpose (`from` is k x rows). Types are numbers of
+/// [`super::element`]. Grid: x = tiles of `rows` by `ld_to`, tiles along K next to each other; y = batches (any number).
+///
+/// # Safety
+/// - Each batch of `from` covers its matrix at its leading dimension and stride; `to` has `batch` matrices of
+///   `rows * ld_to` elements and overlaps nothing.
+/// - `rows`, `k`, `batch` are at least 1, `ld_to >= k`.
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, 4))]
+pub unsafe fn gemm_pack(
+    rows: u32,
+    k: u32,
+    batch: u32,
+    transposed: u32,
+    from: *const u8,
+    from_type: u32,
+    ld_from: u32,
+    stride_from: u64,
+    to: *mut u8,
+    to_type: u32,
+    ld_to: u32,
+) {
+    // Rows of one word more than there are banks: columns meet no conflict.
+    let tile = shared_address(shared_array![f32; (TILE * (TILE + 1)) as usize]);
+    let (x, y) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
+    let across = ld_to.div_ceil(TILE).max(1);
+    let (row0, k0) = (thread::block_idx_x() / across * TILE, thread::block_idx_x() % across * TILE);
+    let mut z = thread::block_idx_y();
+    while z < batch {
+        let (source, target) =
+            (z as usize * stride_from as usize, z as usize * rows as usize * ld_to as usize);
+        // Lanes go along the rows in memory, on either side.
+        let mut i = y;
+        while i < TILE {
+            let (row, p) = if transposed != 0 { (row0 + x, k0 + i) } else { (row0 + i, k0 + x) };
+            let mut value = 0.0;
+            if row < rows && p < k {
+                let (outer, inner) = if transposed != 0 { (p, row) } else { (row, p) };
+                value = load1(from_type, from, source + outer as usize * ld_from as usize + inner as usize);
+            }
+            let at = if transposed != 0 { x * (TILE + 1) + i } else { i * (TILE + 1) + x };
+            st_shared_f32(tile + 4 * at, value);
+            i += BLOCK / TILE;
+        }
+        thread::sync_threads();
+        let mut i = y;
+        while i < TILE {
+            let (row, p) = (row0 + i, k0 + x);
+            if row < rows && p < ld_to {
+                let value = ld_shared_f32(tile + 4 * (i * (TILE + 1) + x));
+                store1(to_type, to, target + row as usize * ld_to as usize + p as usize, value);
+            }
+            i += BLOCK / TILE;
+        }
+        thread::sync_threads();
+        z += thread::grid_dim_y();
+    }
+}

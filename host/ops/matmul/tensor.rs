@@ -1,0 +1,339 @@
+//! Launches of `gpu_kernels::gemm::tensor`: tensor cores by `mma.sync`, on every GPU since Ampere.
+//!
+//! An operand goes to the kernel as it is where it may: of the factor's type, 16-byte aligned in base, rows and batches,
+//! and K-major where factors have 32 bits. Any other is packed first ([`gemm_pack`](gpu_kernels::gemm::pack)) into the
+//! workspace. K is split where the tiles alone would leave most of a device idle; the parts are added in their order by
+//! [`gemm_reduce`](gpu_kernels::gemm::split), so the result does not depend on chance.
+
+use gpu_kernels::gemm::tensor::{DEPTH, LARGE, SMALL, Tile};
+use gpu_kernels::gemm::{element, epilogue, pack, split};
+
+use super::simt::grid;
+use super::{
+    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
+};
+use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
+use crate::kernel;
+
+/// The kernels that this file launches.
+pub const KERNELS: &[&str] = &[
+    "gemm_bf16_nn_128",
+    "gemm_bf16_nt_128",
+    "gemm_bf16_tn_128",
+    "gemm_bf16_tt_128",
+    "gemm_bf16_nn_64",
+    "gemm_bf16_nt_64",
+    "gemm_bf16_tn_64",
+    "gemm_bf16_tt_64",
+    "gemm_f16_nn_128",
+    "gemm_f16_nt_128",
+    "gemm_f16_tn_128",
+    "gemm_f16_tt_128",
+    "gemm_f16_nn_64",
+    "gemm_f16_nt_64",
+    "gemm_f16_tn_64",
+    "gemm_f16_tt_64",
+    "gemm_tf32_128",
+    "gemm_tf32_64",
+    "gemm_tf32x3_128",
+    "gemm_tf32x3_64",
+    "gemm_bf16x6_128",
+    "gemm_bf16x6_64",
+    "gemm_pack",
+    "gemm_reduce",
+];
+
+/// The signature of the family's kernels.
+type Product = unsafe fn(
+    u32,
+    u32,
+    u32,
+    u32,
+    u32,
+    *const u8,
+    u32,
+    u64,
+    *const u8,
+    u32,
+    u64,
+    f32,
+    f32,
+    *mut u8,
+    u32,
+    u64,
+    *const f32,
+    *const u8,
+    u32,
+    u64,
+    u32,
+    f32,
+    u32,
+);
+
+const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, run };
+
+/// What [`Candidate::variant`] means here: which arithmetic of `Fp32Fast`.
+const TF32X3: u32 = 1;
+const BF16X6: u32 = 2;
+
+const fn candidate(name: &'static str, precision: Precision, t: Tile, variant: u32) -> Candidate {
+    let k = DEPTH / precision.factor_bytes();
+    Candidate { name, precision, tile: [t.bm, t.bn, k], rate: 65, variant, family: FAMILY }
+}
+
+/// Every precision with both tiles.
+pub static CANDIDATES: &[Candidate] = &[
+    candidate("mma_bf16_128x128", Precision::Bf16, LARGE, 0),
+    candidate("mma_bf16_64x64", Precision::Bf16, SMALL, 0),
+    candidate("mma_f16_128x128", Precision::F16, LARGE, 0),
+    candidate("mma_f16_64x64", Precision::F16, SMALL, 0),
+    candidate("mma_tf32_128x128", Precision::Tf32, LARGE, 0),
+    candidate("mma_tf32_64x64", Precision::Tf32, SMALL, 0),
+    candidate("mma_tf32x3_128x128", Precision::Fp32Fast, LARGE, TF32X3),
+    candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
+    candidate("mma_bf16x6_128x128", Precision::Fp32Fast, LARGE, BF16X6),
+    candidate("mma_bf16x6_64x64", Precision::Fp32Fast, SMALL, BF16X6),
+];
+
+/// The kernel, by candidate and layout.
+fn kernel_of(c: &Candidate, a_major: bool, b_major: bool) -> Kernel<Product> {
+    macro_rules! pick {
+        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
+            match (a_major, b_major) {
+                (true, false) => kernel!(gemm::tensor::$nn),
+                (true, true) => kernel!(gemm::tensor::$nt),
+                (false, false) => kernel!(gemm::tensor::$tn),
+                (false, true) => kernel!(gemm::tensor::$tt),
+            }
+        };
+    }
+    match (c.precision, c.variant, c.tile[0] == LARGE.bm) {
+        (Precision::Bf16, _, true) => {
+            pick!(gemm_bf16_nn_128 gemm_bf16_nt_128 gemm_bf16_tn_128 gemm_bf16_tt_128)
+        }
+        (Precision::Bf16, _, false) => pick!(gemm_bf16_nn_64 gemm_bf16_nt_64 gemm_bf16_tn_64 gemm_bf16_tt_64),
+        (Precision::F16, _, true) => pick!(gemm_f16_nn_128 gemm_f16_nt_128 gemm_f16_tn_128 gemm_f16_tt_128),
+        (Precision::F16, _, false) => pick!(gemm_f16_nn_64 gemm_f16_nt_64 gemm_f16_tn_64 gemm_f16_tt_64),
+        (Precision::Tf32, _, true) => kernel!(gemm::tensor::gemm_tf32_128),
+        (Precision::Tf32, _, false) => kernel!(gemm::tensor::gemm_tf32_64),
+        (_, BF16X6, true) => kernel!(gemm::tensor::gemm_bf16x6_128),
+        (_, BF16X6, false) => kernel!(gemm::tensor::gemm_bf16x6_64),
+        (_, _, true) => kernel!(gemm::tensor::gemm_tf32x3_128),
+        (_, _, false) => kernel!(gemm::tensor::gemm_tf32x3_64),
+    }
+}
+
+/// The number by which kernels know an element type.
+pub(super) fn element_code(dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 | DType::U32 => element::F32,
+        DType::F16 => element::F16,
+        DType::Bf16 => element::BF16,
+    }
+}
+
+fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
+    let no = |reason: String| Err(Unsupported::new(c.name, reason));
+    let factor = p.precision.factor();
+    for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
+        if t != factor && t != DType::F32 {
+            return no(format!("multiplies {factor}; {name} of {t} would have to be cast first"));
+        }
+    }
+    if p.k >= 1 << 29 {
+        return no(format!("K is {}, and must be below 2^29", p.k));
+    }
+    Ok(())
+}
+
+/// How one operand gets to the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    /// Whether it is packed first.
+    pub packed: bool,
+    /// K-major as the kernel sees it.
+    pub k_major: bool,
+    /// Leading dimension as the kernel sees it.
+    pub ld: usize,
+    pub stride: usize,
+    pub rows: usize,
+    transposed: bool,
+}
+
+/// Where the workspace's parts begin, and its size.
+struct Layout {
+    a: Plan,
+    b: Plan,
+    b_at: usize,
+    partial_at: usize,
+    parts: usize,
+    bytes: usize,
+}
+
+/// Elements of a row of `k` factors of `bytes` bytes, in units of 16 bytes.
+fn padded(k: usize, bytes: usize) -> usize {
+    k.next_multiple_of(16 / bytes)
+}
+
+pub(super) fn plan(p: &Problem, name: Name) -> Plan {
+    let factor = p.precision.factor();
+    let (rows, ld, stride, dtype, transposed) = match name {
+        Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
+        _ => (p.n, p.ldb, p.stride_b, p.b, !p.tb),
+    };
+    let unit = 16 / factor.bytes();
+    let aligned = ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
+    if dtype == factor && aligned && p.align >= 16 && (!transposed || factor.bytes() == 2) {
+        Plan { packed: false, k_major: !transposed, ld, stride, rows, transposed }
+    } else {
+        let ld = padded(p.k, factor.bytes());
+        Plan { packed: true, k_major: true, ld, stride: rows * ld, rows, transposed }
+    }
+}
+
+/// Parts that K is cut into: as many as still give each multiprocessor one block and every part 4 panels or more.
+fn parts(c: &Candidate, p: &Problem) -> usize {
+    let [bm, bn, bk] = c.tile.map(|x| x as usize);
+    let tiles = p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch;
+    let wanted = MULTIPROCESSORS as usize / tiles.max(1);
+    let most = p.k.div_ceil(bk) / 4;
+    wanted.min(most).clamp(1, 64)
+}
+
+fn layout(c: &Candidate, p: &Problem) -> Layout {
+    let (a, b) = (plan(p, Name::A), plan(p, Name::B));
+    let bytes = |x: Plan| {
+        if x.packed { (p.batch * x.stride * p.precision.factor().bytes()).next_multiple_of(256) } else { 0 }
+    };
+    let parts = parts(c, p);
+    let partial = if parts > 1 { 4 * parts * p.batch * p.m * p.n } else { 0 };
+    let (b_at, partial_at) = (bytes(a), bytes(a) + bytes(b));
+    Layout { a, b, b_at, partial_at, parts, bytes: partial_at + partial }
+}
+
+fn workspace(c: &Candidate, p: &Problem) -> usize {
+    layout(c, p).bytes
+}
+
+/// Packs one operand and gives the address that the kernel reads.
+pub(super) fn packed(
+    device: &Device,
+    p: &Problem,
+    x: Plan,
+    dtype: DType,
+    ld_from: usize,
+    stride_from: usize,
+    from: u64,
+    to: u64,
+) -> Result<u64, MatmulError> {
+    if !x.packed {
+        return Ok(from);
+    }
+    let tiles = x.rows.div_ceil(pack::TILE as usize) as u64 * x.ld.div_ceil(pack::TILE as usize) as u64;
+    let shape = Launch::new(grid("gemm_pack", tiles, p.batch)?, pack::BLOCK);
+    let args = (
+        x.rows as u32,
+        p.k as u32,
+        p.batch as u32,
+        u32::from(x.transposed),
+        DevicePtr::<u8>::new(from),
+        element_code(dtype),
+        ld_from as u32,
+        stride_from as u64,
+        DevicePtrMut::<u8>::new(to),
+        element_code(p.precision.factor()),
+        x.ld as u32,
+    );
+    device.launch(kernel!(gemm::pack::gemm_pack), shape, args)?;
+    Ok(to)
+}
+
+fn run(
+    c: &Candidate,
+    device: &Device,
+    p: &Problem,
+    at: Addresses,
+    workspace: u64,
+) -> Result<(), MatmulError> {
+    let l = layout(c, p);
+    let a = packed(device, p, l.a, p.a, p.lda, p.stride_a, at.a, workspace)?;
+    let b = packed(device, p, l.b, p.b, p.ldb, p.stride_b, at.b, workspace + l.b_at as u64)?;
+
+    let t = if c.tile[0] == LARGE.bm { LARGE } else { SMALL };
+    let tiles = p.m.div_ceil(t.bm as usize) as u64 * p.n.div_ceil(t.bn as usize) as u64;
+    let (x, y) = grid(c.name, tiles, p.batch)?;
+    // Panels a part, so that the last part has at least one.
+    let panels = p.k.div_ceil(c.tile[2] as usize);
+    let k_split = panels.div_ceil(l.parts) * c.tile[2] as usize;
+    let parts = p.k.div_ceil(k_split);
+    let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
+    let (activation, parameter) = (p.activation.kind(), p.activation.param());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code());
+    let extra = if p.extra == Extra::None { 0 } else { at.extra };
+    let launch = |alpha: f32, beta: f32, c_at: u64, ldc: usize, stride_c: usize, rest: Rest| {
+        let args = (
+            p.m as u32,
+            p.n as u32,
+            p.k as u32,
+            p.batch as u32,
+            k_split as u32,
+            DevicePtr::<u8>::new(a),
+            l.a.ld as u32,
+            l.a.stride as u64,
+            DevicePtr::<u8>::new(b),
+            l.b.ld as u32,
+            l.b.stride as u64,
+            alpha,
+            beta,
+            DevicePtrMut::<u8>::new(c_at),
+            ldc as u32,
+            stride_c as u64,
+            DevicePtr::<f32>::new(rest.bias),
+            DevicePtr::<u8>::new(rest.extra),
+            p.ld_extra as u32,
+            p.stride_extra as u64,
+            rest.activation,
+            parameter,
+            rest.kind,
+        );
+        device.launch(kernel_of(c, l.a.k_major, l.b.k_major), shape, args)
+    };
+    if parts == 1 {
+        let rest = Rest { bias: at.bias, extra, activation, kind };
+        return Ok(launch(p.alpha, p.beta, at.c, p.ldc, p.stride_c, rest)?);
+    }
+
+    let partial = workspace + l.partial_at as u64;
+    let plain = Rest { bias: 0, extra: 0, activation: 0, kind: epilogue::kind(element::F32, 0) };
+    launch(1.0, 0.0, partial, p.n, p.m * p.n, plain)?;
+    let quads = p.m as u64 * p.n.div_ceil(4) as u64;
+    let shape = Launch::new(grid("gemm_reduce", quads.div_ceil(split::BLOCK.into()), p.batch)?, split::BLOCK);
+    let args = (
+        p.m as u32,
+        p.n as u32,
+        p.batch as u32,
+        parts as u32,
+        DevicePtr::<f32>::new(partial),
+        p.alpha,
+        p.beta,
+        DevicePtrMut::<u8>::new(at.c),
+        p.ldc as u32,
+        p.stride_c as u64,
+        DevicePtr::<f32>::new(at.bias),
+        DevicePtr::<u8>::new(extra),
+        p.ld_extra as u32,
+        p.stride_extra as u64,
+        activation,
+        parameter,
+        kind,
+    );
+    Ok(device.launch(kernel!(gemm::split::gemm_reduce), shape, args)?)
+}
+
+/// The part of the epilogue that moves to the reduction when K is split.
+struct Rest {
+    bias: u64,
+    extra: u64,
+    activation: u32,
+    kind: u32,
+}

@@ -1,0 +1,90 @@
+//! Bad problems and operands: typed errors that name what is wrong.
+
+use ironwarp::device::{DType, Device, Target};
+use ironwarp::ops::matmul::{
+    Extra, MatmulError, Name, Operand, Precision, Problem, candidates, choose, matmul, matmul_by,
+};
+
+fn refused(p: &Problem) -> MatmulError {
+    p.check().expect_err("must be refused")
+}
+
+#[test]
+fn extents_and_strides_are_checked() {
+    let p = Problem::new(3, 4, 5);
+    assert!(p.check().is_ok());
+    for (broken, what) in
+        [(Problem { m: 0, ..p }, "M"), (Problem { k: 1 << 31, ..p }, "K"), (p.batched(0), "the batch")]
+    {
+        assert!(matches!(refused(&broken), MatmulError::Extent { what: w, .. } if w == what), "{broken:?}");
+    }
+    let narrow = Problem { lda: 4, ..p };
+    assert!(matches!(refused(&narrow), MatmulError::Stride { name: Name::A, value: 4, least: 5, .. }));
+    let overlapping = Problem { stride_c: 11, ..p.batched(2) };
+    assert!(matches!(refused(&overlapping), MatmulError::Stride { name: Name::C, least: 12, .. }));
+    // The same A for every product is fine.
+    assert!(Problem { stride_a: 0, ..p.batched(2) }.check().is_ok());
+}
+
+#[test]
+fn bytes_that_overflow_are_refused() {
+    let big = (1 << 31) - 1;
+    let p = Problem { stride_b: usize::MAX / 8, ..Problem::new(3, 4, 5) }.batched(100);
+    assert!(matches!(refused(&p), MatmulError::Overflow { name: Name::B, .. }), "{:?}", refused(&p));
+    let text = refused(&Problem { lda: big, stride_a: usize::MAX, ..Problem::new(big, 1, big).batched(2) });
+    assert!(text.to_string().contains("A of 2147483647 rows"), "{text}");
+}
+
+#[test]
+fn mixes_without_a_kernel_name_themselves() {
+    let p = Problem::new(8, 8, 8).operands(DType::Bf16, DType::F16, DType::F32);
+    let error = choose(&p, Target::Sm80).expect_err("no such kernel").to_string();
+    assert!(error.contains("bf16 x f16 -> f32") && error.contains("mma_bf16_128x128"), "{error}");
+    let halves =
+        Problem::new(8, 8, 8).operands(DType::Bf16, DType::Bf16, DType::F32).precision(Precision::Fp32);
+    assert!(choose(&halves, Target::Sm80).is_err(), "fp32 of bf16 operands must not become something else");
+    let labels = Problem::new(8, 8, 8).operands(DType::U32, DType::F32, DType::F32);
+    assert!(matches!(refused(&labels), MatmulError::Type { name: Name::A, got: DType::U32, .. }));
+}
+
+#[test]
+fn fp32_is_never_less() {
+    for target in [Target::Sm80, Target::Sm90a] {
+        for (m, n, k) in [(1, 1, 1), (64, 64, 64), (4096, 4096, 4096)] {
+            let c = choose(&Problem::new(m, n, k), target).expect("f32 is always there");
+            assert!(c.precision == Precision::Fp32 && c.name.starts_with("simt_fp32"), "{}", c.name);
+        }
+    }
+}
+
+#[test]
+fn operands_are_checked() {
+    let device = Device::sim();
+    let p = Problem::new(4, 4, 4);
+    let (a, short) = (device.buffer(&[1f32; 16]).unwrap(), device.buffer(&[1f32; 15]).unwrap());
+    let halves = device.buffer(&[half::bf16::ONE; 16]).unwrap();
+    let mut c = device.alloc::<f32>(16).unwrap();
+    let e = matmul(&device, &p, &a, &short, &mut c, None, None).unwrap_err();
+    assert!(matches!(e, MatmulError::Short { name: Name::B, got: 15, needed: 16 }), "{e}");
+    let e = matmul(&device, &p, Operand::new(&a, 1), &a, &mut c, None, None).unwrap_err();
+    assert!(matches!(e, MatmulError::Short { name: Name::A, got: 15, needed: 16 }), "{e}");
+    let e = matmul(&device, &p, &halves, &a, &mut c, None, None).unwrap_err();
+    assert!(matches!(e, MatmulError::Type { name: Name::A, got: DType::Bf16, .. }), "{e}");
+    let e = matmul(&device, &p, &a, &a, &mut c, Some((&a).into()), None).unwrap_err();
+    assert!(matches!(e, MatmulError::Operands { name: Name::Bias, state: "not used" }), "{e}");
+    let with = Problem { extra: Extra::Residual, precision: Precision::Tf32, ..p };
+    let e = matmul(&device, &with, &a, &a, &mut c, None, None).unwrap_err();
+    assert!(matches!(e, MatmulError::Operands { name: Name::Extra, state: "missing" }), "{e}");
+    // A candidate of another precision does not run.
+    let tf32 = candidates(Target::Sm80).find(|c| c.precision == Precision::Tf32).expect("tf32 is there");
+    let e = matmul_by(tf32, &device, &p, &a, &a, &mut c, None, None).unwrap_err();
+    assert!(e.to_string().contains("computes in tf32, not in fp32"), "{e}");
+}
+
+#[test]
+fn precisions_have_names() {
+    for p in Precision::ALL {
+        assert_eq!(p.name().parse(), Ok(p));
+    }
+    assert!("fp64".parse::<Precision>().unwrap_err().contains("fp32-fast"));
+}

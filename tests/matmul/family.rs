@@ -1,0 +1,146 @@
+//! Every candidate on problems of its precision: shapes of 1, primes and past tiles, all layouts and epilogues.
+
+use std::cell::RefCell;
+
+use crate::{Case, same, simulators};
+use ironwarp::device::{DType, Device, Target};
+use ironwarp::ops::Draw;
+use ironwarp::ops::activation::Activation;
+use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, candidates};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+
+const ACTIVATIONS: [Activation; 13] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu(0.125),
+    Activation::Elu(0.75),
+    Activation::Selu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Softplus,
+    Activation::HardSwish,
+];
+
+/// A problem of this precision, and where its operands begin.
+fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
+    let (m, n, k) = (d.dim(), d.dim(), d.dim());
+    let mut p = Problem::new(m, n, k).transposed(d.coin(), d.coin());
+    let factor = precision.factor();
+    let operand = |d: &mut Draw| if d.below(4) == 3 { DType::F32 } else { factor };
+    (p.a, p.b) = (operand(d), operand(d));
+    p.c = d.pick(&[DType::F32, factor, DType::Bf16, DType::F16]);
+    p.precision = precision;
+    p.batch = d.pick(&[1, 1, 2, 3]);
+    // Rows further apart than they are long: by multiples of 16 bytes and not.
+    let gap = |d: &mut Draw| d.pick(&[0, 0, 8, 1, 3]);
+    (p.lda, p.ldb, p.ldc) = (p.lda + gap(d), p.ldb + gap(d), p.ldc + gap(d));
+    p.ld_extra = n + gap(d);
+    p.stride_a = p.stored_a().0 * p.lda + gap(d);
+    p.stride_b = if d.below(4) == 3 { 0 } else { p.stored_b().0 * p.ldb + gap(d) };
+    p.stride_c = m * p.ldc + gap(d);
+    p.stride_extra = m * p.ld_extra;
+    p.alpha = d.pick(&[1.0, -0.5, 1.75]);
+    p.beta = d.pick(&[0.0, 1.0, -0.375]);
+    p.bias = d.coin();
+    p.activation = d.pick(&ACTIVATIONS);
+    p.extra = d.pick(&[Extra::None, Extra::Residual, Extra::Gradient]);
+    let mut start = || d.pick(&[0, 0, 8, 1, 5]);
+    let starts = [start(), start(), start(), start(), start()];
+    (p, starts)
+}
+
+/// Runs `property` on problems that `candidate` does; a failure names the shrunk problem.
+pub(crate) fn for_problems(
+    candidate: &Candidate,
+    cases: u32,
+    property: impl Fn(&Case) -> Result<(), String>,
+) -> Result<(), String> {
+    let seed = candidate.name.bytes().fold([11u8; 32], |mut s, b| {
+        s.rotate_left(3);
+        s[0] ^= b;
+        s
+    });
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let strategy = (proptest::collection::vec(any::<u32>(), 40), any::<u64>());
+    let result = runner.run(&strategy, |(choices, seed)| {
+        let (p, starts) = draw_problem(&mut Draw::new(choices, 170), candidate.precision);
+        p.check().map_err(|e| TestCaseError::fail(format!("{p:?}: {e}")))?;
+        if candidate.supports(&p, Target::Sm90a).is_err() && candidate.supports(&p, Target::Sm80).is_err() {
+            return Ok(());
+        }
+        let case = Case::random(p, starts, seed);
+        property(&case).map_err(|e| TestCaseError::fail(format!("{e}\n{p:?} from {starts:?}")))
+    });
+    result.map_err(|e| format!("{}: {e}", candidate.name))
+}
+
+fn sim_agrees(target: Target, keep: impl Fn(&Candidate) -> bool, cases: u32) {
+    let [device, shuffled] = simulators(target);
+    let mut failures = vec![];
+    for candidate in candidates(target).filter(|c| keep(c)) {
+        let done = RefCell::new(0);
+        let result = for_problems(candidate, cases, |case| {
+            let got = case.check(&device, Some(candidate))?;
+            let again = case.run(&shuffled, Some(candidate)).map_err(|e| e.to_string())?;
+            *done.borrow_mut() += 1;
+            if same(&got, &again) { Ok(()) } else { Err("another order of warps gives other bits".into()) }
+        });
+        failures.extend(result.err());
+        assert!(*done.borrow() > 0 || !failures.is_empty(), "{} did no problem", candidate.name);
+    }
+    assert!(failures.is_empty(), "{} candidates fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn candidates_agree_with_the_oracle_on_ampere() {
+    sim_agrees(Target::Sm80, |_| true, 20);
+}
+
+#[test]
+fn candidates_agree_with_the_oracle_on_hopper() {
+    sim_agrees(Target::Sm90a, |_| true, 6);
+}
+
+#[test]
+fn cpu_agrees_with_the_oracle() {
+    let device = Device::cpu();
+    let mut seen = vec![];
+    for candidate in candidates(Target::Sm80) {
+        if seen.contains(&candidate.precision) {
+            continue;
+        }
+        seen.push(candidate.precision);
+        for_problems(candidate, 24, |case| case.check(&device, None).map(drop))
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+    assert_eq!(seen.len(), Precision::ALL.len(), "{seen:?}");
+}
+
+#[test]
+fn cuda_agrees_with_the_oracle() {
+    match Device::cuda(0) {
+        Ok(device) => {
+            for candidate in candidates(device.target()) {
+                for_problems(candidate, 64, |case| {
+                    let got = case.check(&device, Some(candidate))?;
+                    let again = case.run(&device, Some(candidate)).map_err(|e| e.to_string())?;
+                    if same(&got, &again) { Ok(()) } else { Err("a second run gives other bits".into()) }
+                })
+                .unwrap_or_else(|e| panic!("{e}"));
+            }
+        }
+        Err(reason) => {
+            let required =
+                std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
+            assert!(!required, "IRONWARP_REQUIRE_CUDA is set, and there is no GPU: {reason}");
+            println!("no GPU here, nothing was run on cuda: {reason}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The matrix products of `ops::matmul`: every candidate against the f64 oracle on random problems, the same bits under
+//! another order of warps and blocks, typed errors, and what the simulator's profile and lint say of the kernels.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod errors;
+mod family;
+mod hopper;
+mod tensor;
+
+use common::Rng;
+use half::{bf16, f16};
+use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
+use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
+use ironwarp::ops::matmul::{matmul, reference};
+use ptx_sim::Accumulation;
+
+/// A buffer of any element type.
+pub(crate) enum Memory {
+    F32(Buffer<f32>),
+    Bf16(Buffer<bf16>),
+    F16(Buffer<f16>),
+}
+
+impl Memory {
+    /// `values`, rounded to the type, after `start` elements that nobody should look at.
+    fn new(device: &Device, dtype: DType, start: usize, values: &[f64]) -> Result<Memory, DeviceError> {
+        let all = || std::iter::repeat_n(f64::NAN, start).chain(values.iter().copied());
+        Ok(match dtype {
+            DType::Bf16 => Memory::Bf16(device.buffer(&all().map(bf16::from_f64).collect::<Vec<_>>())?),
+            DType::F16 => Memory::F16(device.buffer(&all().map(f16::from_f64).collect::<Vec<_>>())?),
+            _ => Memory::F32(device.buffer(&all().map(|x| x as f32).collect::<Vec<_>>())?),
+        })
+    }
+    fn at(&self, start: usize) -> Operand<'_> {
+        match self {
+            Memory::F32(b) => Operand::new(b, start),
+            Memory::Bf16(b) => Operand::new(b, start),
+            Memory::F16(b) => Operand::new(b, start),
+        }
+    }
+    fn at_mut(&mut self, start: usize) -> OperandMut<'_> {
+        match self {
+            Memory::F32(b) => OperandMut::new(b, start),
+            Memory::Bf16(b) => OperandMut::new(b, start),
+            Memory::F16(b) => OperandMut::new(b, start),
+        }
+    }
+    fn values(&self, start: usize) -> Result<Vec<f64>, DeviceError> {
+        Ok(match self {
+            Memory::F32(b) => b.to_vec()?[start..].iter().map(|&x| f64::from(x)).collect(),
+            Memory::Bf16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
+            Memory::F16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
+        })
+    }
+}
+
+/// `x` as the type stores it.
+pub(crate) fn stored(dtype: DType, x: f64) -> f64 {
+    match dtype {
+        DType::Bf16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => f16::from_f64(x).to_f64(),
+        _ => f64::from(x as f32),
+    }
+}
+
+/// A problem with its data, and where each operand begins in its buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) problem: Problem,
+    pub(crate) starts: [usize; 5],
+    pub(crate) data: [Vec<f64>; 5],
+}
+
+const NAMES: [Name; 5] = [Name::A, Name::B, Name::C, Name::Bias, Name::Extra];
+
+impl Case {
+    /// Data by `draw`; a C that is not read is full of NaN.
+    pub(crate) fn new(problem: Problem, starts: [usize; 5], mut draw: impl FnMut() -> f64) -> Case {
+        let p = &problem;
+        let data = NAMES.map(|name| {
+            let (dtype, used) = match name {
+                Name::A => (p.a, true),
+                Name::B => (p.b, true),
+                Name::C => (p.c, true),
+                Name::Bias => (DType::F32, p.bias),
+                Name::Extra => (p.c, p.extra != Extra::None),
+            };
+            let len = if used { p.span(name).expect("drawn problems are small") } else { 0 };
+            let nan = name == Name::C && p.beta == 0.0;
+            (0..len).map(|_| if nan { f64::NAN } else { stored(dtype, draw()) }).collect()
+        });
+        Case { problem, starts, data }
+    }
+
+    pub(crate) fn random(problem: Problem, starts: [usize; 5], seed: u64) -> Case {
+        let mut rng = Rng(seed);
+        Case::new(problem, starts, || f64::from(rng.range(-1.0, 1.0)))
+    }
+
+    pub(crate) fn oracle(&self) -> reference::Oracle {
+        let [a, b, c, bias, extra] = &self.data;
+        reference::product(&self.problem, reference::Values { a, b, c, bias, extra })
+    }
+
+    /// C after the product, by `candidate`, or by what `matmul` chooses.
+    pub(crate) fn run(
+        &self,
+        device: &Device,
+        candidate: Option<&Candidate>,
+    ) -> Result<Vec<f64>, MatmulError> {
+        let p = &self.problem;
+        let types = [p.a, p.b, p.c, DType::F32, p.c];
+        let mut memory: Vec<Memory> = Vec::new();
+        for ((&dtype, &start), values) in types.iter().zip(&self.starts).zip(&self.data) {
+            memory.push(Memory::new(device, dtype, start, values)?);
+        }
+        let [a, b, c, bias, extra] = &mut memory[..] else { unreachable!("five operands") };
+        let (a, b) = (a.at(self.starts[0]), b.at(self.starts[1]));
+        let bias = p.bias.then(|| bias.at(self.starts[3]));
+        let extra = (p.extra != Extra::None).then(|| extra.at(self.starts[4]));
+        let out = c.at_mut(self.starts[2]);
+        match candidate {
+            Some(candidate) => matmul_by(candidate, device, p, a, b, out, bias, extra)?,
+            None => matmul(device, p, a, b, out, bias, extra)?,
+        }
+        Ok(c.values(self.starts[2])?)
+    }
+
+    /// Runs and compares with the oracle.
+    pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
+        let got = self.run(device, candidate).map_err(|e| e.to_string())?;
+        match reference::mismatch(&self.problem, &got, &self.oracle()) {
+            None => Ok(got),
+            Some(text) => Err(text),
+        }
+    }
+}
+
+/// Two simulators that differ in the order of warps and blocks. Ampere's sums as the default adder does, Hopper's cut off
+/// like the hardware's: both must keep the bounds.
+pub(crate) fn simulators(target: Target) -> [Device; 2] {
+    let accumulation = match target {
+        Target::Sm80 => Accumulation::Sequential,
+        Target::Sm90a => Accumulation::Truncating,
+    };
+    [0, 0x5eed]
+        .map(|seed| Device::sim_with(SimOptions { seed, target, accumulation, ..SimOptions::default() }))
+}
+
+/// Whether two results are the same bits (NaN aside).
+pub(crate) fn same(x: &[f64], y: &[f64]) -> bool {
+    x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
+}

@@ -1,0 +1,113 @@
+//! What the tensor-core kernels of Ampere promise beyond correct results: accuracy, memory traffic, split K, lint.
+
+use crate::common::Rng;
+use crate::{Case, same};
+use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
+use ironwarp::ops::matmul::{Candidate, Precision, Problem, candidates, reference, tensor};
+use ptx_sim::Accumulation;
+use ptx_sim::lint::{LintOptions, lint};
+
+fn candidate(name: &str) -> &'static Candidate {
+    candidates(Target::Sm80).find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
+}
+
+/// The largest error of `candidate` in units of the sum of magnitudes of the products, in log2.
+fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
+    let candidate = candidate(name);
+    let p = Problem::new(24, 16, k).precision(candidate.precision);
+    let mut rng = Rng(77);
+    let case = Case::new(p, [0; 5], || f64::from(rng.range(low, 1.0)) * 2f64.powi(rng.below(12) as i32 - 6));
+    let got = case.run(device, Some(candidate)).expect("runs");
+    let [a, b, ..] = &case.data;
+    let mut worst = 0f64;
+    for i in 0..p.m {
+        for j in 0..p.n {
+            let terms = (0..k).map(|q| a[i * k + q] * b[q * p.n + j]);
+            let (sum, size) = terms.fold((0.0, 0.0), |(s, m), t| (s + t, m + f64::abs(t)));
+            worst = worst.max((got[i * p.n + j] - sum).abs() / size);
+        }
+    }
+    worst.log2()
+}
+
+#[test]
+fn sums_of_narrow_factors_are_as_accurate_as_stated() {
+    let options = SimOptions { accumulation: Accumulation::Truncating, ..SimOptions::default() };
+    let device = Device::sim_with(options);
+    // Sums of one sign, where cutting off adds up, and of both.
+    for low in [0.0, -1.0] {
+        for k in [16, 500, 2048] {
+            let stated = reference::sum_error(Precision::Fp32Fast, k).log2();
+            for name in ["mma_tf32x3_64x64", "mma_bf16x6_64x64", "mma_tf32x3_128x128", "mma_bf16x6_128x128"] {
+                let error = error_of(&device, name, k, low);
+                assert!(
+                    error < stated,
+                    "{name}, K = {k}: 2^{error:.1} of the magnitudes, 2^{stated:.1} stated"
+                );
+            }
+            let (fast, six) = (
+                error_of(&device, "mma_tf32x3_64x64", k, low),
+                error_of(&device, "mma_bf16x6_64x64", k, low),
+            );
+            let plain = error_of(&device, "mma_tf32_64x64", k, low);
+            println!("K = {k}, from {low}: tf32 2^{plain:.1}, 3 x tf32 2^{fast:.1}, bf16 x 6 2^{six:.1}");
+            assert!(fast.max(six) < plain - 5.0, "K = {k}: no better than tf32");
+        }
+    }
+}
+
+#[test]
+fn traffic_is_the_least_and_banks_do_not_conflict() {
+    let device = Device::sim_with(SimOptions { profile: true, ..SimOptions::default() });
+    let names = ["bf16", "f16", "tf32", "tf32x3", "bf16x6"];
+    for (name, tile) in names.iter().flat_map(|&n| [(n, 128), (n, 64)]) {
+        let c = candidate(&format!("mma_{name}_{tile}x{tile}"));
+        for t in 0..4 {
+            let factor = c.precision.factor();
+            let p = Problem::new(2 * tile, tile, 128)
+                .transposed(t & 1 != 0, t & 2 != 0)
+                .operands(factor, factor, if t == 0 { DType::F32 } else { factor })
+                .precision(c.precision);
+            Case::random(p, [0; 5], t).check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"));
+            for profile in device.take_profiles().iter().filter(|p| p.kernel != "gemm_pack") {
+                let (global, shared) = (&profile.global, &profile.shared);
+                let what = format!("{} for {p}:\n{profile}", profile.kernel);
+                assert_eq!(shared.loads.conflicts() + shared.stores.conflicts(), 0, "{what}");
+                assert_eq!(global.loads.sectors, global.loads.ideal_sectors, "{what}");
+                assert_eq!(global.stores.sectors, global.stores.ideal_sectors, "{what}");
+                assert_eq!(profile.local.requests, 0, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_split_k_adds_in_a_fixed_order() {
+    // Few tiles and a long K: the candidate splits, which its workspace shows.
+    let c = candidate("mma_bf16_64x64");
+    for (m, n, k) in [(16, 70, 1000), (1, 33, 2111)] {
+        let p = Problem::new(m, n, k).operands(DType::Bf16, DType::Bf16, DType::F32);
+        assert!(c.workspace(&p) >= 2 * 4 * m * n, "{p} is not split");
+        let case = Case::random(Problem { beta: 0.5, bias: true, ..p }, [0; 5], 5);
+        let runs = [0, 1, 2].map(|seed| {
+            let device = Device::sim_with(SimOptions { seed, ..SimOptions::default() });
+            case.check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"))
+        });
+        assert!(same(&runs[0], &runs[1]) && same(&runs[0], &runs[2]));
+    }
+}
+
+#[test]
+fn kernels_are_clean() {
+    for ptx in [BUILTIN.sm_80, BUILTIN.sm_90a] {
+        let module = ptx_sim::Module::parse(ptx).expect("the shipped PTX parses");
+        let kernels: Vec<_> = module.kernels().map(|k| k.name.clone()).collect();
+        for name in tensor::KERNELS {
+            assert!(kernels.iter().any(|k| k == name), "{name} is not in the PTX");
+        }
+        let found = lint(&module, &LintOptions::default());
+        let ours = found.iter().filter(|f| tensor::KERNELS.contains(&f.kernel.as_str()));
+        let bad: Vec<_> = ours.map(|f| f.to_string()).collect();
+        assert!(bad.is_empty(), "{}", bad.join("\n"));
+    }
+}
