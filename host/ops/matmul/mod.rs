@@ -16,8 +16,8 @@
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | tensor cores by `mma.sync`, since Ampere |
-//! | [`hopper`] | `gpu_kernels::gemm::hopper` | tensor cores by `wgmma`, Hopper alone |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
