@@ -198,6 +198,9 @@ fn every_help_has_examples() {
         "bench",
         "bench mlp",
         "bench op",
+        "bench gemm",
+        "bench roofline",
+        "tune",
         "profile",
         "completions",
     ];

@@ -5,6 +5,7 @@
 mod common;
 mod errors;
 mod family;
+mod hopper;
 mod tensor;
 
 use common::Rng;
@@ -15,7 +16,7 @@ use ironwarp::ops::matmul::{matmul, reference};
 use ptx_sim::Accumulation;
 
 /// A buffer of any element type.
-pub enum Memory {
+pub(crate) enum Memory {
     F32(Buffer<f32>),
     Bf16(Buffer<bf16>),
     F16(Buffer<f16>),
@@ -55,7 +56,7 @@ impl Memory {
 }
 
 /// `x` as the type stores it.
-pub fn stored(dtype: DType, x: f64) -> f64 {
+pub(crate) fn stored(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::Bf16 => bf16::from_f64(x).to_f64(),
         DType::F16 => f16::from_f64(x).to_f64(),
@@ -65,17 +66,17 @@ pub fn stored(dtype: DType, x: f64) -> f64 {
 
 /// A problem with its data, and where each operand begins in its buffer.
 #[derive(Clone, Debug)]
-pub struct Case {
-    pub problem: Problem,
-    pub starts: [usize; 5],
-    pub data: [Vec<f64>; 5],
+pub(crate) struct Case {
+    pub(crate) problem: Problem,
+    pub(crate) starts: [usize; 5],
+    pub(crate) data: [Vec<f64>; 5],
 }
 
 const NAMES: [Name; 5] = [Name::A, Name::B, Name::C, Name::Bias, Name::Extra];
 
 impl Case {
     /// Data by `draw`; a C that is not read is full of NaN.
-    pub fn new(problem: Problem, starts: [usize; 5], mut draw: impl FnMut() -> f64) -> Case {
+    pub(crate) fn new(problem: Problem, starts: [usize; 5], mut draw: impl FnMut() -> f64) -> Case {
         let p = &problem;
         let data = NAMES.map(|name| {
             let (dtype, used) = match name {
@@ -92,18 +93,22 @@ impl Case {
         Case { problem, starts, data }
     }
 
-    pub fn random(problem: Problem, starts: [usize; 5], seed: u64) -> Case {
+    pub(crate) fn random(problem: Problem, starts: [usize; 5], seed: u64) -> Case {
         let mut rng = Rng(seed);
         Case::new(problem, starts, || f64::from(rng.range(-1.0, 1.0)))
     }
 
-    pub fn oracle(&self) -> reference::Oracle {
+    pub(crate) fn oracle(&self) -> reference::Oracle {
         let [a, b, c, bias, extra] = &self.data;
         reference::product(&self.problem, reference::Values { a, b, c, bias, extra })
     }
 
     /// C after the product, by `candidate`, or by what `matmul` chooses.
-    pub fn run(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, MatmulError> {
+    pub(crate) fn run(
+        &self,
+        device: &Device,
+        candidate: Option<&Candidate>,
+    ) -> Result<Vec<f64>, MatmulError> {
         let p = &self.problem;
         let types = [p.a, p.b, p.c, DType::F32, p.c];
         let mut memory: Vec<Memory> = Vec::new();
@@ -123,7 +128,7 @@ impl Case {
     }
 
     /// Runs and compares with the oracle.
-    pub fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
+    pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
         let got = self.run(device, candidate).map_err(|e| e.to_string())?;
         match reference::mismatch(&self.problem, &got, &self.oracle()) {
             None => Ok(got),
@@ -134,7 +139,7 @@ impl Case {
 
 /// Two simulators that differ in the order of warps and blocks. Ampere's sums as the default adder does, Hopper's cut off
 /// like the hardware's: both must keep the bounds.
-pub fn simulators(target: Target) -> [Device; 2] {
+pub(crate) fn simulators(target: Target) -> [Device; 2] {
     let accumulation = match target {
         Target::Sm80 => Accumulation::Sequential,
         Target::Sm90a => Accumulation::Truncating,
@@ -144,6 +149,6 @@ pub fn simulators(target: Target) -> [Device; 2] {
 }
 
 /// Whether two results are the same bits (NaN aside).
-pub fn same(x: &[f64], y: &[f64]) -> bool {
+pub(crate) fn same(x: &[f64], y: &[f64]) -> bool {
     x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
 }

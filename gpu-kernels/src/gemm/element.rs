@@ -48,16 +48,36 @@ pub unsafe fn store1(element: u32, p: *mut u8, i: usize, x: f32) {
     }
 }
 
-/// [`load1`] as a call: for the ends of rows, whose code would otherwise be most of a kernel's.
-#[inline(never)]
-unsafe fn load_one(element: u32, p: *const u8, i: usize) -> f32 {
-    load1(element, p, i)
+/// Two floats as one word: what a call returns in registers.
+#[inline(always)]
+pub(super) fn pair(x: f32, y: f32) -> u64 {
+    x.to_bits() as u64 | (y.to_bits() as u64) << 32
 }
 
-/// [`store1`] as a call.
+/// The two floats of [`pair`].
+#[inline(always)]
+pub(super) fn unpair(xy: u64) -> (f32, f32) {
+    (f32::from_bits(xy as u32), f32::from_bits((xy >> 32) as u32))
+}
+
+/// Elements `i` and `i + 1`, zero from the `left`-th on. A call: at the ends of rows alone, whose code would otherwise be
+/// most of a kernel's.
 #[inline(never)]
-unsafe fn store_one(element: u32, p: *mut u8, i: usize, x: f32) {
-    store1(element, p, i, x)
+unsafe fn load_pair(element: u32, p: *const u8, i: usize, left: u32) -> u64 {
+    let x = if left > 0 { load1(element, p, i) } else { 0.0 };
+    let y = if left > 1 { load1(element, p, i + 1) } else { 0.0 };
+    pair(x, y)
+}
+
+/// Writes the first `left` of two elements; a call.
+#[inline(never)]
+unsafe fn store_pair(element: u32, p: *mut u8, i: usize, left: u32, x: f32, y: f32) {
+    if left > 0 {
+        store1(element, p, i, x);
+    }
+    if left > 1 {
+        store1(element, p, i + 1, y);
+    }
 }
 
 /// Elements `i .. i + 4` of `p`, zero from the `left`-th on.
@@ -86,12 +106,9 @@ pub unsafe fn load4(element: u32, p: *const u8, i: usize, left: u32) -> F32x4 {
             }
         }
     }
-    F32x4 {
-        a: load_one(element, p, i),
-        b: if left > 1 { load_one(element, p, i + 1) } else { 0.0 },
-        c: if left > 2 { load_one(element, p, i + 2) } else { 0.0 },
-        d: if left > 3 { load_one(element, p, i + 3) } else { 0.0 },
-    }
+    let (a, b) = unpair(load_pair(element, p, i, left));
+    let (c, d) = unpair(load_pair(element, p, i + 2, left.saturating_sub(2)));
+    F32x4 { a, b, c, d }
 }
 
 /// Writes the first `left` of `v` to elements `i .. i + 4` of `p`.
@@ -119,14 +136,6 @@ pub unsafe fn store4(element: u32, p: *mut u8, i: usize, left: u32, v: F32x4) {
             }
         }
     }
-    store_one(element, p, i, v.a);
-    if left > 1 {
-        store_one(element, p, i + 1, v.b);
-    }
-    if left > 2 {
-        store_one(element, p, i + 2, v.c);
-    }
-    if left > 3 {
-        store_one(element, p, i + 3, v.d);
-    }
+    store_pair(element, p, i, left, v.a, v.b);
+    store_pair(element, p, i + 2, left.saturating_sub(2), v.c, v.d);
 }

@@ -13,7 +13,7 @@
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
 use crate::activation;
-use crate::gemm::element::{self, load4, store4, F32};
+use crate::gemm::element::{self, load4, pair, store4, unpair, F32};
 use crate::vector::F32x4;
 
 /// There is no extra operand.
@@ -55,18 +55,6 @@ pub struct Epilogue {
     pub parameter: f32,
     /// See [`kind()`].
     pub kind: u32,
-}
-
-/// Two floats as one word: what a call returns in registers.
-#[inline(always)]
-fn pair(x: f32, y: f32) -> u64 {
-    x.to_bits() as u64 | (y.to_bits() as u64) << 32
-}
-
-/// The two floats of [`pair`].
-#[inline(always)]
-fn unpair(xy: u64) -> (f32, f32) {
-    (f32::from_bits(xy as u32), f32::from_bits((xy >> 32) as u32))
 }
 
 /// Activation `kind` of two numbers.

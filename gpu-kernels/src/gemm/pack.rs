@@ -4,6 +4,7 @@
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
 use super::element::{load1, store1};
+use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -36,8 +37,8 @@ pub unsafe fn gemm_pack(
     to_type: u32,
     ld_to: u32,
 ) {
-    // A row more than a power of two of words: columns meet no bank conflict.
-    let tile = shared_array![f32; (TILE * (TILE + 1)) as usize];
+    // Rows of one word more than there are banks: columns meet no conflict.
+    let tile = shared_address(shared_array![f32; (TILE * (TILE + 1)) as usize]);
     let (x, y) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
     let across = ld_to.div_ceil(TILE).max(1);
     let (row0, k0) = (thread::block_idx_x() / across * TILE, thread::block_idx_x() % across * TILE);
@@ -55,7 +56,7 @@ pub unsafe fn gemm_pack(
                 value = load1(from_type, from, source + outer as usize * ld_from as usize + inner as usize);
             }
             let at = if transposed != 0 { x * (TILE + 1) + i } else { i * (TILE + 1) + x };
-            *tile.add(at as usize) = value;
+            st_shared_f32(tile + 4 * at, value);
             i += BLOCK / TILE;
         }
         thread::sync_threads();
@@ -63,7 +64,7 @@ pub unsafe fn gemm_pack(
         while i < TILE {
             let (row, p) = (row0 + i, k0 + x);
             if row < rows && p < ld_to {
-                let value = *tile.add((i * (TILE + 1) + x) as usize);
+                let value = ld_shared_f32(tile + 4 * (i * (TILE + 1) + x));
                 store1(to_type, to, target + row as usize * ld_to as usize + p as usize, value);
             }
             i += BLOCK / TILE;

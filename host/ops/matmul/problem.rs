@@ -140,6 +140,9 @@ pub struct Problem {
     pub stride_c: usize,
     /// The same of the extra operand.
     pub stride_extra: usize,
+    /// What the addresses of A and B are multiples of at least, in bytes, up to 16. Whole buffers have 16; [`matmul`](super::matmul())
+    /// looks at its operands.
+    pub align: usize,
     /// How factors are multiplied.
     pub precision: Precision,
     /// Factor of the product.
@@ -268,6 +271,9 @@ pub enum MatmulError {
         /// What each candidate says.
         reasons: Vec<Unsupported>,
     },
+    /// What was tuned cannot be read.
+    #[error(transparent)]
+    Tuning(#[from] super::tune::CacheError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -311,6 +317,7 @@ impl Problem {
             stride_b: k.saturating_mul(n),
             stride_c: m.saturating_mul(n),
             stride_extra: m.saturating_mul(n),
+            align: 16,
             precision: Precision::Fp32,
             alpha: 1.0,
             beta: 0.0,
@@ -346,6 +353,12 @@ impl Problem {
         Problem { precision, ..self }
     }
 
+    /// With the alignment of these addresses.
+    pub(super) fn aligned_as(self, a: Operand<'_>, b: Operand<'_>) -> Problem {
+        let of = |x: Operand<'_>| 1 << x.address.trailing_zeros().min(4);
+        Problem { align: of(a).min(of(b)), ..self }
+    }
+
     /// Stored rows and columns of A.
     pub fn stored_a(&self) -> (usize, usize) {
         if self.ta { (self.k, self.m) } else { (self.m, self.k) }
@@ -355,9 +368,9 @@ impl Problem {
         if self.tb { (self.n, self.k) } else { (self.k, self.n) }
     }
 
-    /// Floating-point operations.
+    /// Floating-point operations; `u64::MAX` where they are more.
     pub fn flop(&self) -> u64 {
-        2 * (self.batch as u64) * (self.m as u64) * (self.n as u64) * (self.k as u64)
+        [self.batch, self.m, self.n, self.k].iter().fold(2, |all: u64, &n| all.saturating_mul(n as u64))
     }
 
     /// Rows, columns, leading dimension, stride and type of a matrix operand.

@@ -200,6 +200,8 @@ pub struct Tensor {
 enum Trained {
     /// The graph of a session, made when the network first advances.
     Graph(Option<Box<Session>>),
+    /// The same, when its schedule is done: what it learnt, without the memory that training takes.
+    Done(Box<train::Model>),
     /// A block of a launch that trains many.
     Chip(Box<OnChip>),
 }
@@ -264,6 +266,12 @@ impl Network {
             self.failed = Some(error);
             // Nothing more is asked of it: its memory is free for others.
             *session = None;
+        }
+        if let Some(session) = session
+            && session.finished()
+            && let Ok(model) = session.model()
+        {
+            self.by = Trained::Done(Box::new(model));
         }
         self.seconds = before + began.elapsed().as_secs_f64();
     }
@@ -458,6 +466,7 @@ impl Population {
         let Candidate { net, options } = &network.candidate;
         match &network.by {
             Trained::Graph(Some(session)) => Ok(session.model()?),
+            Trained::Done(model) => Ok((**model).clone()),
             Trained::Graph(None) => Ok(Session::on(&self.data, net.clone(), options.clone())?.model()?),
             Trained::Chip(chip) => {
                 let tensors = chip::named(net, &chip.parameters(&network.candidate)?);
