@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule, Target};
+use super::{
+    ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule, Target, TensorMap, tensor_map,
+};
 
 /// A recorded sequence of launches and copies that a device starts as one.
 pub(crate) trait Replay: Send {
@@ -60,6 +62,12 @@ pub(crate) trait Backend: Send + Sync {
     }
     /// Most shared memory of a block, static and dynamic, in bytes.
     fn shared_limit(&self) -> u32;
+    /// Multiprocessors: what a persistent kernel takes as its grid.
+    fn multiprocessors(&self) -> u32;
+    /// The address of a tensor map; see [`tensor_map`].
+    fn tensor_map(&self, _map: &TensorMap) -> Result<u64, DeviceError> {
+        Err(tensor_map::unavailable(self.kind()))
+    }
     /// Whether tensors of a plan share one arena here (`false`: each its own allocation, so that the sanitizer sees
     /// an access from one tensor into the next).
     fn arena(&self) -> bool {

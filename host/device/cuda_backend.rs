@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
+use super::tensor_map::{self, Maps, TensorMap};
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, Model, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
@@ -21,6 +22,7 @@ pub(super) struct CudaBackend {
     context: CudaContext,
     model: Model,
     hopper: bool,
+    maps: Mutex<Maps>,
     /// Modules loaded so far, by the address of their static.
     modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
     launches: AtomicU64,
@@ -40,7 +42,14 @@ impl CudaBackend {
             compute_capability: Some(info.compute_capability),
             multiprocessors: info.multiprocessors,
         };
-        Ok(CudaBackend { context, model, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
+        Ok(CudaBackend {
+            context,
+            model,
+            hopper,
+            maps: Mutex::default(),
+            modules: Mutex::default(),
+            launches: AtomicU64::new(0),
+        })
     }
 
     fn module(&self, module: &'static PtxModule) -> Result<Arc<CudaModule>, DeviceError> {
@@ -162,6 +171,30 @@ impl Backend for CudaBackend {
 
     fn shared_limit(&self) -> u32 {
         self.context.shared_limit()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.model.multiprocessors
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {
+        if !self.hopper {
+            return Err(tensor_map::unavailable(self.kind()));
+        }
+        let mut maps = self.maps.lock().unwrap_or_else(|e| e.into_inner());
+        maps.get(
+            map,
+            |bytes| self.alloc(bytes),
+            |at| {
+                if self.context.is_capturing()? {
+                    let reason =
+                        "it is not known yet, and a graph is being captured: run the operation once before";
+                    return Err(tensor_map::refused(map, reason));
+                }
+                let encoded = self.context.encode_tensor_map(map).map_err(|e| tensor_map::refused(map, e))?;
+                Ok(self.context.upload(at, &encoded.0)?)
+            },
+        )
     }
 
     fn capture(

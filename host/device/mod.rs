@@ -15,6 +15,7 @@ mod cuda_backend;
 mod launch;
 mod model;
 mod sim;
+mod tensor_map;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use launch::{
 };
 pub use model::Model;
 pub use sim::{SimOptions, Target};
+pub use tensor_map::{MapElement, TensorMap};
 
 /// The kernels of this library, as PTX.
 pub static BUILTIN: PtxModule = PtxModule {
@@ -263,6 +265,11 @@ impl Device {
     /// for it; on `sim` that of the A100 or the H100, by the PTX it runs.
     pub fn shared_memory_limit(&self) -> u32 {
         self.0.shared_limit()
+    }
+
+    /// Multiprocessors: those of the GPU; on `sim` those of the A100 or the H100, by the PTX it runs.
+    pub fn multiprocessors(&self) -> u32 {
+        self.0.multiprocessors()
     }
 
     /// Counters.

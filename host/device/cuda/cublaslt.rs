@@ -7,7 +7,7 @@
 //!
 //! cuBLASLt's matrices are column-major. A row-major matrix is the transpose of the column-major one in the same memory, so
 //! row-major `C = op(A) op(B)` is asked for as column-major `Cᵀ = op(B)ᵀ op(A)ᵀ`: the operands change places, and each keeps
-//! its own flag ([`Layout`]).
+//! its own flag.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;

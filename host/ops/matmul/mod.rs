@@ -17,10 +17,12 @@
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
 pub mod cpu;
+pub mod hopper;
 mod problem;
 pub mod reference;
 pub mod simt;
@@ -121,7 +123,11 @@ const MULTIPROCESSORS: u64 = 132;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    tensor::CANDIDATES.iter().chain(simt::CANDIDATES).filter(move |c| c.family.targets.contains(&target))
+    hopper::CANDIDATES
+        .iter()
+        .chain(tensor::CANDIDATES)
+        .chain(simt::CANDIDATES)
+        .filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the

@@ -148,15 +148,15 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
 
 /// How one operand gets to the kernel.
 #[derive(Clone, Copy)]
-struct Plan {
+pub(super) struct Plan {
     /// Whether it is packed first.
-    packed: bool,
+    pub packed: bool,
     /// K-major as the kernel sees it.
-    k_major: bool,
+    pub k_major: bool,
     /// Leading dimension as the kernel sees it.
-    ld: usize,
-    stride: usize,
-    rows: usize,
+    pub ld: usize,
+    pub stride: usize,
+    pub rows: usize,
     transposed: bool,
 }
 
@@ -175,7 +175,7 @@ fn padded(k: usize, bytes: usize) -> usize {
     k.next_multiple_of(16 / bytes)
 }
 
-fn plan(p: &Problem, name: Name) -> Plan {
+pub(super) fn plan(p: &Problem, name: Name) -> Plan {
     let factor = p.precision.factor();
     let (rows, ld, stride, dtype, transposed) = match name {
         Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
@@ -216,7 +216,7 @@ fn workspace(c: &Candidate, p: &Problem) -> usize {
 }
 
 /// Packs one operand and gives the address that the kernel reads.
-fn packed(
+pub(super) fn packed(
     device: &Device,
     p: &Problem,
     x: Plan,

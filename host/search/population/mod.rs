@@ -41,6 +41,7 @@ use std::time::Instant;
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError, DeviceKind};
 use crate::nn::Mlp;
+use crate::ops::matmul::Precision;
 use crate::train::{self, EpochRecord, History, Options, Session, SharedData, TrainError};
 
 use chip::OnChip;
@@ -199,6 +200,8 @@ pub struct Tensor {
 enum Trained {
     /// The graph of a session, made when the network first advances.
     Graph(Option<Box<Session>>),
+    /// The same, when its schedule is done: what it learnt, without the memory that training takes.
+    Done(Box<train::Model>),
     /// A block of a launch that trains many.
     Chip(Box<OnChip>),
 }
@@ -263,6 +266,12 @@ impl Network {
             self.failed = Some(error);
             // Nothing more is asked of it: its memory is free for others.
             *session = None;
+        }
+        if let Some(session) = session
+            && session.finished()
+            && let Ok(model) = session.model()
+        {
+            self.by = Trained::Done(Box::new(model));
         }
         self.seconds = before + began.elapsed().as_secs_f64();
     }
@@ -338,6 +347,12 @@ impl Population {
         let Candidate { net, options } = &candidate;
         options.validate()?;
         options.optimizer.check().map_err(TrainError::from)?;
+        if options.precision != Precision::Fp32 {
+            let precision = options.precision;
+            return Err(Failure::Invalid(format!(
+                "populations and searches train in fp32, not in {precision}; set the precision to fp32, or train alone"
+            )));
+        }
         let loss = train::resolved_loss(options, self.data.train());
         let batch = train::resolved_batch(options, net, loss, &self.data)?;
         let bytes = net.training_bytes(batch, options.optimizer.moments());
@@ -451,6 +466,7 @@ impl Population {
         let Candidate { net, options } = &network.candidate;
         match &network.by {
             Trained::Graph(Some(session)) => Ok(session.model()?),
+            Trained::Done(model) => Ok((**model).clone()),
             Trained::Graph(None) => Ok(Session::on(&self.data, net.clone(), options.clone())?.model()?),
             Trained::Chip(chip) => {
                 let tensors = chip::named(net, &chip.parameters(&network.candidate)?);
