@@ -1,7 +1,9 @@
 //! What a device kind implements: untyped memory and launches. Private; users see [`Device`](super::Device).
 
+use std::time::Instant;
+
 use super::{
-    ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule, Target, TensorMap, tensor_map,
+    ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule, Target, TensorMap, tensor_map,
 };
 
 /// A recorded sequence of launches and copies that a device starts as one.
@@ -34,6 +36,20 @@ pub(crate) trait Backend: Send + Sync {
     ) -> Result<(), DeviceError>;
     /// Waits, and returns deferred errors.
     fn synchronize(&self) -> Result<(), DeviceError>;
+    /// Seconds that `body` takes on the device, see [`Device::seconds`](super::Device::seconds); of no meaning where it
+    /// returns `false`.
+    fn seconds(&self, body: &mut dyn FnMut() -> bool) -> Result<f64, DeviceError> {
+        self.synchronize()?;
+        let began = Instant::now();
+        if body() {
+            self.synchronize()?;
+        }
+        Ok(began.elapsed().as_secs_f64())
+    }
+    /// What the device is.
+    fn model(&self) -> Model {
+        Model::of(self.kind(), self.target())
+    }
     /// Counters.
     fn stats(&self) -> DeviceStats;
     /// Takes the profiles of the launches since the last call: a simulator's that was opened to profile.

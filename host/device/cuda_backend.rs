@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
 use super::tensor_map::{self, Maps, TensorMap};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule, Target};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, Model, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
     fn from(e: CudaError) -> DeviceError {
@@ -20,8 +20,8 @@ impl From<CudaError> for DeviceError {
 /// One GPU.
 pub(super) struct CudaBackend {
     context: CudaContext,
+    model: Model,
     hopper: bool,
-    multiprocessors: u32,
     maps: Mutex<Maps>,
     /// Modules loaded so far, by the address of their static.
     modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
@@ -36,10 +36,16 @@ impl CudaBackend {
         };
         let context = CudaContext::new(ordinal).map_err(unavailable)?;
         let info = CudaContext::describe(ordinal).map_err(unavailable)?;
+        let hopper = info.compute_capability == (9, 0);
+        let model = Model {
+            name: info.name,
+            compute_capability: Some(info.compute_capability),
+            multiprocessors: info.multiprocessors,
+        };
         Ok(CudaBackend {
             context,
-            hopper: info.compute_capability == (9, 0),
-            multiprocessors: info.multiprocessors,
+            model,
+            hopper,
             maps: Mutex::default(),
             modules: Mutex::default(),
             launches: AtomicU64::new(0),
@@ -135,6 +141,21 @@ impl Backend for CudaBackend {
         Ok(self.context.synchronize()?)
     }
 
+    fn seconds(&self, body: &mut dyn FnMut() -> bool) -> Result<f64, DeviceError> {
+        let (from, to) = (self.context.event()?, self.context.event()?);
+        // Passes when what was launched before is done.
+        from.record()?;
+        if !body() {
+            return Ok(0.0);
+        }
+        to.record()?;
+        Ok(f64::from(from.elapsed_ms(&to)?) / 1e3)
+    }
+
+    fn model(&self) -> Model {
+        self.model.clone()
+    }
+
     fn stats(&self) -> DeviceStats {
         let allocator = self.context.allocator_stats();
         DeviceStats {
@@ -153,7 +174,7 @@ impl Backend for CudaBackend {
     }
 
     fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
+        self.model.multiprocessors
     }
 
     fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {

@@ -41,12 +41,12 @@ fn traffic_is_the_least_and_banks_do_not_conflict() {
     for c in hopper::CANDIDATES {
         let of = c.precision.factor();
         let depth = c.tile[2] as usize;
-        // 16-bit types: the transpose that moves both operands in squares, stored by tensor copies; f32 by quads.
-        for (transposed, out) in [((true, false), of), ((false, true), DType::F32)] {
-            if of == DType::F32 && transposed.0 {
-                continue;
-            }
-            let p = Problem::new(256, c.tile[1] as usize, 2 * depth)
+        // Both operands in lines, C of f32 by quads; and (once for the types that have it) in squares, C by tensor copies.
+        let squares = c.precision == Precision::Bf16;
+        for (transposed, out) in
+            [((false, true), DType::F32), ((true, false), of)].into_iter().take(1 + squares as usize)
+        {
+            let p = Problem::new(128, c.tile[1] as usize, depth)
                 .transposed(transposed.0, transposed.1)
                 .operands(of, of, out)
                 .precision(c.precision);
