@@ -73,7 +73,7 @@ fn draw(ty: Fp8, rng: &mut Rng) -> (u8, f64) {
     let (sign, fraction) = (rng.below(2), rng.below(1 << mantissa));
     // Subnormal numbers too, but none so large that sums lose the small ones.
     let exponent = rng.below(top);
-    let scale = 2f64.powi(exponent.max(1) as i32 - bias - mantissa as i32);
+    let scale = 2f64.powi(exponent.max(1) as i32 - bias - mantissa);
     let value = ((u64::from(exponent > 0) << mantissa) + fraction) as f64 * scale;
     ((sign << 7 | exponent << mantissa | fraction) as u8, if sign == 1 { -value } else { value })
 }
