@@ -221,7 +221,7 @@ unsafe fn stage_half<const R: usize, const HALF: u32>(
     let mut j = 0;
     while j < 8 {
         let i = 32 * chunk + 4 * j;
-        let at = staging + row * 128 + ((j as u32 + piece) ^ row % 8) * 16;
+        let at = staging + row * 128 + ((j as u32 + piece) ^ (row % 8)) * 16;
         stmatrix_x4(at, [pack(i), pack(i + 2), pack(i + 4), pack(i + 6)]);
         j += 2;
     }
@@ -280,7 +280,8 @@ unsafe fn store_quads<const R: usize>(
         let quad = lane % 16;
         let mut i = lane / 16;
         while i < opaque(16) {
-            let [a, b, c, d] = ld_shared_f32x4(staging + i * 256 + (quad / 2 ^ i % 8) * 32 + quad % 2 * 16);
+            let [a, b, c, d] =
+                ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
             out.store_inline(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
             i += 2;
         }

@@ -128,7 +128,7 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
             return no(format!("multiplies {of}; {name} of {t} would have to be cast first"));
         }
         let x = plan(p, name);
-        if !x.packed && !Stored::factor(p, element, &x).fits(p.batch) {
+        if !Stored::factor(p, element, &x).fits(p.batch) {
             return no(format!("the matrices of {name}'s batch overlap"));
         }
     }
