@@ -19,21 +19,22 @@
 //! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape, and kernels for narrower factors are those of
 //! [`matmul`](super::matmul); on `cpu` see `ops/sgemm.rs`.
 
+mod sample;
+
 use std::any::Any;
 use std::sync::Arc;
 
 use gpu_kernels::gemm::{self as kernels, Tile};
 
-use super::activation::{self, Activate, Activation};
-use super::matmul::{Addresses, MatmulError, Precision, Problem, candidates, choose, reference};
+use super::activation::{Activate, Activation};
+use super::matmul::{Addresses, MatmulError, Precision, Problem, choose, reference};
 use super::precision::round;
 use super::sgemm::{self, Product};
-use super::{
-    Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
-};
+use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
 use crate::device::{DType, DeviceError, DevicePtr, Launch, Target};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
+pub(super) use sample::{draw_dims, draw_precision, entries, gradient_bound, operands, tolerance};
 
 /// Extents of a product: op(a) is `m x k`, op(b) `k x n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -479,57 +480,6 @@ impl Graph {
     }
 }
 
-/// Extents around the edges of every tile, operands of at most 20 000 elements, and batches now and then.
-pub(super) fn draw_dims(d: &mut Draw) -> Dims {
-    const MOST: usize = 20_000;
-    let (m, n) = (d.dim(), d.dim());
-    let k = d.dim_to(MOST / m.max(n));
-    let n = n.min(MOST / m).max(1);
-    let each = (m * k).max(k * n).max(m * n);
-    let batch = if d.below(3) == 0 { Some(1 + d.below((MOST / each).clamp(1, 5))) } else { None };
-    Dims { batch, m, n, k }
-}
-
-/// Stored operands with elements in [-1, 1].
-pub(super) fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
-    let matrix = |t: bool, r: usize, c: usize| {
-        let (r, c) = if t { (c, r) } else { (r, c) };
-        SampleInput::uniform(x.batch.into_iter().chain([r, c]).collect::<Vec<_>>(), -1.0, 1.0)
-    };
-    vec![matrix(ta, x.m, x.k), matrix(tb, x.k, x.n)]
-}
-
-/// A sum of k terms below 1 in magnitude is wrong by a random walk of k roundings of partial sums, themselves about
-/// sqrt(k): `eps sqrt(k) sqrt(k)` times a small constant; the absolute part has the second root. Tensor cores cut sums off,
-/// always towards zero: there the bound is [`reference::sum_error`] times the sum of the magnitudes, at most k.
-pub(super) fn tolerance(precision: Precision, k: usize, factor: f64) -> Tolerance {
-    if precision == Precision::Fp32 {
-        return Tolerance::sum(2.0, k, factor * (k as f64).sqrt() + 1.0);
-    }
-    let root = (k as f64).sqrt();
-    let sums = reference::sum_error(precision, k) / (f64::from(f32::EPSILON) * root);
-    Tolerance::sum(sums + 2.0, k, factor * k as f64 + 1.0)
-}
-
-/// A precision: f32 first, and of the others those that every target has kernels for.
-pub(super) fn draw_precision(d: &mut Draw) -> Precision {
-    let has = |p: Precision, t: Target| candidates(t).any(|c| c.precision == p);
-    let everywhere = |p: &Precision| [Target::Sm80, Target::Sm90a].iter().all(|&t| has(*p, t));
-    let some: Vec<Precision> = Precision::ALL.into_iter().filter(everywhere).collect();
-    d.pick(&some)
-}
-
-/// How far rounding may move an element of a gradient of a product of factors in [-1, 1], from its cotangent in [-1, 1]: each
-/// of its terms has two rounded factors, off by half a unit in the last place, or of f16's smallest numbers by 2^-25. 0 where
-/// nothing is rounded.
-pub(super) fn gradient_bound(precision: Precision, d: Dims) -> f64 {
-    if !precision.rounds() {
-        return 0.0;
-    }
-    let u = precision.roundoff() + 2f64.powi(-25);
-    d.m.max(d.n) as f64 * (2.0 * u + u * u)
-}
-
 pub(super) const KERNELS: &[&str] = &[
     "gemm_nn_32",
     "gemm_nt_32",
@@ -544,56 +494,6 @@ pub(super) const KERNELS: &[&str] = &[
     "gemm_tn_128",
     "gemm_tt_128",
 ];
-
-fn sample_linear(d: &mut Draw, activation: Activation) -> Sample {
-    let (ta, tb) = d.pick(&[(false, true), (false, false), (true, false), (true, true)]);
-    let dims = draw_dims(d);
-    let bias = activation == Activation::Identity || d.coin();
-    let mut inputs = operands(dims, ta, tb);
-    if bias {
-        inputs.push(SampleInput::uniform([dims.n], -1.0, 1.0));
-    }
-    let precision = draw_precision(d);
-    let op = MatMul { dims, ta, tb, bias, activation, precision };
-    let slope = 2.0 * f64::from(activation.param().abs().max(1.0));
-    let exact = MatMul { precision: Precision::Fp32, ..op };
-    Sample::new(op, inputs, tolerance(precision, dims.k, slope))
-        .unrounded(exact, gradient_bound(precision, dims))
-}
-
-pub(super) fn entries() -> Vec<OpEntry> {
-    vec![
-        OpEntry {
-            name: "matmul",
-            kernels: KERNELS,
-            sample: |d| {
-                let (ta, tb) = d.pick(&[(false, false), (false, true), (true, false), (true, true)]);
-                let dims = draw_dims(d);
-                let precision = draw_precision(d);
-                let op = MatMul { dims, ta, tb, bias: false, activation: Activation::Identity, precision };
-                let exact = MatMul { precision: Precision::Fp32, ..op };
-                let sample = Sample::new(op, operands(dims, ta, tb), tolerance(precision, dims.k, 1.0));
-                sample.unrounded(exact, gradient_bound(precision, dims))
-            },
-            differentiable: true,
-        },
-        OpEntry {
-            name: "linear",
-            kernels: KERNELS,
-            sample: |d| sample_linear(d, Activation::Identity),
-            differentiable: true,
-        },
-        OpEntry {
-            name: "linear_activation",
-            kernels: KERNELS,
-            sample: |d| {
-                let activation = activation::draw(d);
-                sample_linear(d, activation)
-            },
-            differentiable: false,
-        },
-    ]
-}
 
 #[cfg(test)]
 mod tests {
