@@ -187,7 +187,7 @@ fn loaded(ty: TensorMapType, element: &[u8]) -> Vec<u8> {
         (TensorMapType::Tf32, &[a, b, c, d]) => {
             let bits = u32::from_le_bytes([a, b, c, d]);
             // 13 bits fewer, to nearest; infinities and NaN stay.
-            let rounded = (bits >> 13) + (bits >> 12 & 1) << 13;
+            let rounded = ((bits >> 13) + (bits >> 12 & 1)) << 13;
             if f32::from_bits(bits).is_finite() { rounded } else { bits }.to_le_bytes().to_vec()
         }
         _ => element.to_vec(),
