@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trials per second of a search on digits: `ironwarp search` and Optuna around a PyTorch loop, in one run.
 
-    python3 benches/search_vs_optuna.py [--trials 120] [--rounds 3] [--json result.json]
+    python3 benches/search_vs_optuna.py [--trials 500] [--rounds 3] [--json result.json]
 
 Both search the same space (benches/optuna_space.toml: 1-4 layers of 16-256, one of four activations, dropout, AdamW with
 learning rate and decay, minibatches of 64, up to 20 epochs) with multivariate TPE and Hyperband (reduction 3, from 1
@@ -133,7 +133,7 @@ def ironwarp_round(binary, trials, seed, directory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=120)
+    parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -1,8 +1,10 @@
 //! Populations: the same bits as training each network alone, failures that stay where they are, one launch for all.
 
+mod common;
+
+use common::{kernel_device, kernel_devices};
 use ironwarp::Device;
 use ironwarp::data::{self, Dataset};
-use ironwarp::device::{SimOptions, Target};
 use ironwarp::nn::{self, Dense, Mlp, WeightInit};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
@@ -245,12 +247,6 @@ fn random_candidate(rng: &mut Rng, number: usize, inputs: usize, outputs: usize,
     Candidate { net: Mlp { inputs, layers, init }, options }
 }
 
-/// Devices that run the shipped PTX under every check: both targets, the second in a shuffled order.
-fn simulators() -> [Device; 2] {
-    let sm_90a = SimOptions { target: Target::Sm90a, seed: 9, ..SimOptions::default() };
-    [Device::sim(), Device::sim_with(sm_90a)]
-}
-
 #[test]
 fn a_chip_computes_what_the_graph_computes() {
     for (case, labels) in [(0, true), (1, false)] {
@@ -261,7 +257,7 @@ fn a_chip_computes_what_the_graph_computes() {
         let candidates: Vec<Candidate> =
             (0..14).map(|n| random_candidate(&mut rng, n, inputs, outputs, labels)).collect();
         let open = |device: &Device| Population::new(device, &split.train, &split.test).expect("opens");
-        for device in simulators() {
+        for device in kernel_devices(case) {
             let mut cpu = open(&Device::cpu());
             let mut sim = open(&device);
             let add = |p: &mut Population| -> Vec<_> {
@@ -313,13 +309,15 @@ fn a_launch_has_the_bits_of_several_and_of_each_network_alone() {
     let split =
         random_data(&mut rng, 40, 6, 3, true).standardized().stratified_split(0.7, 1).expect("splits");
     let candidates: Vec<Candidate> = (0..6).map(|n| random_candidate(&mut rng, n + 2, 6, 3, true)).collect();
-    let device = Device::sim();
+    let device = kernel_device();
     let new = || Population::new(&device, &split.train, &split.test).expect("opens");
     let together = population(new(), &candidates, &[2]);
     assert_eq!(together, population(new(), &candidates, &[1, 1]));
-    let [_, shuffled] = simulators();
-    let other = Population::new(&shuffled, &split.train, &split.test).expect("opens");
-    assert_eq!(together, population(other, &candidates, &[2]), "both targets round alike");
+    let on = |device: &Device| {
+        population(Population::new(device, &split.train, &split.test).expect("opens"), &candidates, &[2])
+    };
+    let [plain, shuffled] = [0, 9].map(kernel_devices);
+    assert_eq!(on(&plain[0]), on(&shuffled[1]), "both targets round alike, in any order");
     for (candidate, result) in candidates.iter().zip(&together) {
         assert_eq!(population(new(), std::slice::from_ref(candidate), &[2])[0], *result);
     }

@@ -7,6 +7,7 @@
 use crate::collective::{group_all, Sum, BLOCK, LOG2_BLOCK};
 use crate::math::{exp, ln, ln_1p};
 use crate::softmax::{exp_sum, my_row};
+use crate::vector::switch;
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -14,6 +15,17 @@ use cuda_std::shared_array;
 pub const ELEMENTS_PER_BLOCK: u32 = 1024;
 /// Blocks of an elementwise loss at most; beyond, each takes more elements.
 pub const MAX_BLOCKS: u32 = 512;
+
+/// Softmax cross-entropy with label smoothing.
+pub const CROSS_ENTROPY: u32 = 0;
+/// Binary cross-entropy with logits.
+pub const BCE: u32 = 1;
+/// Squared error.
+pub const MSE: u32 = 2;
+/// Absolute error.
+pub const MAE: u32 = 3;
+/// Huber's loss.
+pub const HUBER: u32 = 4;
 
 /// Writes the block's sum of `loss`, scaled.
 #[inline(always)]
@@ -100,136 +112,49 @@ pub unsafe fn cross_entropy_rows(
     block_sum(loss, scale, partial);
 }
 
-/// Binary cross-entropy with logits of `x` against `t`: the loss and its derivative by x.
+/// Elementwise loss `kind` of `x` against `t`, and its derivative by x. `parameter` is Huber's delta.
 #[inline(always)]
-pub(crate) fn bce(x: f32, t: f32) -> (f32, f32) {
-    let e = exp(-x.abs());
-    // `x < 0` is false for NaN, which then comes through.
-    let positive = if x < 0.0 { 0.0 } else { x };
-    let sigmoid = (if x < 0.0 { e } else { 1.0 }) / (1.0 + e);
-    ((positive - x * t) + ln_1p(e), sigmoid - t)
-}
-
-/// Squared error: the loss and its derivative by x.
-#[inline(always)]
-pub(crate) fn mse(x: f32, t: f32) -> (f32, f32) {
+pub(crate) fn element(kind: u32, parameter: f32, x: f32, t: f32) -> (f32, f32) {
     let d = x - t;
-    (d * d, 2.0 * d)
-}
-
-/// Absolute error: the loss and its derivative by x, 0 at 0.
-#[inline(always)]
-pub(crate) fn mae(x: f32, t: f32) -> (f32, f32) {
-    let d = x - t;
-    // A difference of zero or NaN stays what it is.
-    let sign = if d > 0.0 {
-        1.0
-    } else if d < 0.0 {
-        -1.0
-    } else {
-        d
-    };
-    (d.abs(), sign)
-}
-
-/// Huber's loss, quadratic up to `delta`: the loss and its derivative by x.
-#[inline(always)]
-pub(crate) fn huber(delta: f32, x: f32, t: f32) -> (f32, f32) {
-    let d = x - t;
-    let a = d.abs();
-    let clamped = if d > delta { delta } else { d };
-    let clamped = if clamped < -delta { -delta } else { clamped };
-    (if a < delta { 0.5 * d * d } else { delta * (a - 0.5 * delta) }, clamped)
-}
-
-/// Applies `f(prediction, target) -> (loss, derivative)` to this thread's elements, in a grid-stride loop.
-///
-/// # Safety
-/// - `x`, `t` and `dx` have `n` elements, `partial` one a block; all threads of the block arrive.
-#[inline(always)]
-unsafe fn pointwise(
-    n: u32,
-    (inverse, scale): (f32, f32),
-    x: *const f32,
-    t: *const f32,
-    dx: *mut f32,
-    partial: *mut f32,
-    f: impl Fn(f32, f32) -> (f32, f32),
-) {
-    let mut i = thread::block_idx_x() as usize * BLOCK as usize + thread::thread_idx_x() as usize;
-    let mut sum = 0.0;
-    while i < n as usize {
-        let (loss, slope) = f(*x.add(i), *t.add(i));
-        sum += loss;
-        *dx.add(i) = slope * inverse;
-        i += thread::grid_dim_x() as usize * BLOCK as usize;
+    match kind {
+        BCE => {
+            let e = exp(-x.abs());
+            // `x < 0` is false for NaN, which then comes through.
+            let positive = if x < 0.0 { 0.0 } else { x };
+            let sigmoid = (if x < 0.0 { e } else { 1.0 }) / (1.0 + e);
+            ((positive - x * t) + ln_1p(e), sigmoid - t)
+        }
+        MAE => {
+            // A difference of zero or NaN stays what it is.
+            let sign = if d > 0.0 { 1.0 } else { d };
+            (d.abs(), if d < 0.0 { -1.0 } else { sign })
+        }
+        HUBER => {
+            let (a, delta) = (d.abs(), parameter);
+            let clamped = if d > delta { delta } else { d };
+            let clamped = if clamped < -delta { -delta } else { clamped };
+            (if a < delta { 0.5 * d * d } else { delta * (a - 0.5 * delta) }, clamped)
+        }
+        _ => (d * d, 2.0 * d),
     }
-    block_sum(sum, scale, partial);
 }
 
-/// Binary cross-entropy with logits: `max(x, 0) - x t + ln(1 + e^-|x|)`, gradient `(sigmoid(x) - t) * inverse`.
+/// The elementwise losses, with d = x - t; `dx` is the derivative times `inverse`:
+///
+/// | kind | loss | derivative |
+/// |---|---|---|
+/// | [`BCE`] | max(x, 0) - x t + ln(1 + e^-abs(x)) | sigmoid(x) - t |
+/// | [`MSE`] | d^2 | 2 d |
+/// | [`MAE`] | abs(d) | sign(d), with sign(0) = 0 |
+/// | [`HUBER`] | d^2 / 2 for abs(d) < delta, else delta (abs(d) - delta / 2) | d clamped to [-delta, delta] |
 ///
 /// # Safety
 /// - Blocks of [`BLOCK`] threads, any number of them; `x`, `t` and `dx` have `n` elements, `partial` one a block.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn bce_with_logits_loss(
+pub unsafe fn elementwise_loss(
     n: u32,
-    inverse: f32,
-    scale: f32,
-    x: *const f32,
-    t: *const f32,
-    dx: *mut f32,
-    partial: *mut f32,
-) {
-    pointwise(n, (inverse, scale), x, t, dx, partial, bce);
-}
-
-/// Squared error `(x - t)^2`, gradient `2 (x - t) * inverse`.
-///
-/// # Safety
-/// - As `bce_with_logits_loss`.
-#[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn mse_loss(
-    n: u32,
-    inverse: f32,
-    scale: f32,
-    x: *const f32,
-    t: *const f32,
-    dx: *mut f32,
-    partial: *mut f32,
-) {
-    pointwise(n, (inverse, scale), x, t, dx, partial, mse);
-}
-
-/// Absolute error `|x - t|`, gradient `sign(x - t) * inverse` with sign(0) = 0.
-///
-/// # Safety
-/// - As `bce_with_logits_loss`.
-#[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn mae_loss(
-    n: u32,
-    inverse: f32,
-    scale: f32,
-    x: *const f32,
-    t: *const f32,
-    dx: *mut f32,
-    partial: *mut f32,
-) {
-    pointwise(n, (inverse, scale), x, t, dx, partial, mae);
-}
-
-/// Huber's loss: `d^2 / 2` for `|d| < delta`, else `delta (|d| - delta / 2)`, with d = x - t; gradient d clamped to
-/// [-delta, delta], times `inverse`.
-///
-/// # Safety
-/// - As `bce_with_logits_loss`.
-#[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn huber_loss(
-    n: u32,
+    kind: u32,
     delta: f32,
     inverse: f32,
     scale: f32,
@@ -238,5 +163,15 @@ pub unsafe fn huber_loss(
     dx: *mut f32,
     partial: *mut f32,
 ) {
-    pointwise(n, (inverse, scale), x, t, dx, partial, |x, t| huber(delta, x, t));
+    let mut sum = 0.0;
+    switch!(kind, KIND in [BCE MAE HUBER; MSE] => {
+        let mut i = thread::block_idx_x() as usize * BLOCK as usize + thread::thread_idx_x() as usize;
+        while i < n as usize {
+            let (loss, slope) = element(KIND, delta, *x.add(i), *t.add(i));
+            sum += loss;
+            *dx.add(i) = slope * inverse;
+            i += thread::grid_dim_x() as usize * BLOCK as usize;
+        }
+    });
+    block_sum(sum, scale, partial);
 }

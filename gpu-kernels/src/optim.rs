@@ -19,10 +19,11 @@ use cuda_std::shared_array;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
+use crate::collective::{columns, Sum, BLOCK};
 use crate::vector::{load_quad, store_quad, F32x4};
 
 /// Threads of a block of every kernel here.
-pub const OPTIM_BLOCK: u32 = 256;
+pub const OPTIM_BLOCK: u32 = BLOCK;
 /// Elements of a chunk: what one block handles.
 pub const CHUNK: u32 = 4096;
 /// Words of a chunk in an optimiser's table: addresses of parameter, gradient, first and second moment (0 where the
@@ -44,141 +45,157 @@ pub const DECAY: usize = 3;
 /// Weight of the gradient in SGD's momentum buffer.
 pub const GRAD_WEIGHT: usize = 4;
 
-/// The tensors of a chunk: addresses of parameter, gradient, first and second moment, and the number of elements.
-pub(crate) type Chunk = ([u64; 4], u32);
+/// SGD without momentum.
+pub const SGD: u32 = 0;
+/// SGD with momentum.
+pub const SGD_MOMENTUM: u32 = 1;
+/// RMSprop.
+pub const RMSPROP: u32 = 2;
+/// RMSprop with momentum.
+pub const RMSPROP_MOMENTUM: u32 = 3;
+/// Adam and AdamW.
+pub const ADAM: u32 = 4;
 
-/// Runs `rule` over this block's chunk of `table`; see [`update_chunk`].
-///
-/// # Safety
-/// - `table` covers [`UPDATE_WORDS`] words a block; each chunk's tensors cover its length and do not overlap.
-#[inline(always)]
-unsafe fn update<const MOMENTS: u32>(
-    table: *const u64,
-    scale: *const f32,
-    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32),
-) {
-    // SAFETY: table covers this block's words; scale is null or one number (the kernel's contract).
-    unsafe {
-        let w = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
-        let scale = if scale.is_null() { 1.0 } else { *scale };
-        let chunk = ([*w, *w.add(1), *w.add(2), *w.add(3)], *w.add(4) as u32);
-        update_chunk::<MOMENTS>(chunk, scale, rule);
+/// Moments that a rule keeps for each parameter.
+const fn moments(kind: u32) -> u32 {
+    match kind {
+        SGD => 0,
+        SGD_MOMENTUM | RMSPROP => 1,
+        _ => 2,
     }
 }
 
-/// Runs `rule(parameter, gradient * scale, first, second) -> (parameter, first, second)` over a chunk by a block of
-/// [`OPTIM_BLOCK`], with `MOMENTS` of the two moments in memory.
+/// The constants of a rule, and the numbers of one step. The kernels below, those of [`grouped`](crate::grouped) and that of
+/// [`population`](crate::population) all step by it.
+///
+/// | kind | constants | moments |
+/// |---|---|---|
+/// | [`SGD`] | | |
+/// | [`SGD_MOMENTUM`] | momentum; 1 for Nesterov, else 0 | buffer |
+/// | [`RMSPROP`] | alpha, 1 - alpha, eps | mean square |
+/// | [`RMSPROP_MOMENTUM`] | alpha, 1 - alpha, eps, momentum | mean square, buffer |
+/// | [`ADAM`] | 1 - beta1, beta2, 1 - beta2, eps | mean, mean square |
+#[derive(Clone, Copy)]
+pub(crate) struct Rule {
+    weight_decay: f32,
+    constants: [f32; 4],
+    lr: f32,
+    step_size: f32,
+    inv_sqrt_bias2: f32,
+    decay: f32,
+    grad_weight: f32,
+}
+
+impl Rule {
+    /// With coupled `weight_decay`, and number `k` of `hyper` from `rate(k)`.
+    #[inline(always)]
+    pub(crate) fn new(weight_decay: f32, constants: [f32; 4], rate: impl Fn(usize) -> f32) -> Rule {
+        Rule {
+            weight_decay,
+            constants,
+            lr: rate(LR),
+            step_size: rate(STEP_SIZE),
+            inv_sqrt_bias2: rate(INV_SQRT_BIAS2),
+            decay: rate(DECAY),
+            grad_weight: rate(GRAD_WEIGHT),
+        }
+    }
+
+    /// The parameter after a step of rule `kind` along gradient `g`; its moments are at `m` and `v`.
+    ///
+    /// # Safety
+    /// - The moments that the rule keeps are valid for reading and writing, and nobody else's.
+    #[inline(always)]
+    pub(crate) unsafe fn step(&self, kind: u32, p: f32, g: f32, m: *mut f32, v: *mut f32) -> f32 {
+        let [a, b, c, d] = self.constants;
+        let g = self.weight_decay.mul_add(p, g);
+        match kind {
+            ADAM => {
+                let mean = a.mul_add(g - *m, *m);
+                let square = b.mul_add(*v, c * g * g);
+                (*m, *v) = (mean, square);
+                let direction = mean / square.sqrt().mul_add(self.inv_sqrt_bias2, d);
+                (-self.step_size).mul_add(direction, self.decay * p)
+            }
+            RMSPROP | RMSPROP_MOMENTUM => {
+                let square = a.mul_add(*m, b * g * g);
+                *m = square;
+                let mut direction = g / (square.sqrt() + c);
+                if kind == RMSPROP_MOMENTUM {
+                    direction = d.mul_add(*v, direction);
+                    *v = direction;
+                }
+                (-self.lr).mul_add(direction, p)
+            }
+            SGD_MOMENTUM => {
+                let buffer = a.mul_add(*m, self.grad_weight * g);
+                *m = buffer;
+                let direction = if b != 0.0 { a.mul_add(buffer, g) } else { buffer };
+                (-self.lr).mul_add(direction, p)
+            }
+            _ => (-self.lr).mul_add(g, p),
+        }
+    }
+}
+
+/// Steps a chunk by rule `KIND`, by a block of [`OPTIM_BLOCK`]: `chunk` is the address of its words in the table, gradients
+/// are multiplied by `scale`.
 ///
 /// # Safety
-/// - The chunk's tensors cover its length and do not overlap; no other block has them.
+/// - `chunk` has [`UPDATE_WORDS`] words; its tensors cover its length and do not overlap; no other block has them.
 #[inline(always)]
-pub(crate) unsafe fn update_chunk<const MOMENTS: u32>(
-    ([p, g, m, v], len): Chunk,
-    scale: f32,
-    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32),
-) {
+pub(crate) unsafe fn update_chunk<const KIND: u32>(chunk: *const u64, scale: f32, rule: Rule) {
+    let [p, g, m, v] = [*chunk, *chunk.add(1), *chunk.add(2), *chunk.add(3)];
+    let len = *chunk.add(4) as u32;
+    let kept = moments(KIND);
     // Quads where all tensors are aligned, the rest one by one.
     let quads = if (p | g | m | v) & 15 == 0 { len / 4 } else { 0 };
     let (p, g, m, v) = (p as *mut f32, g as *const f32, m as *mut f32, v as *mut f32);
     let mut q = thread::thread_idx_x();
     while q < quads {
-        // SAFETY: 4 q + 3 < len, the tensors cover len elements and are aligned.
-        unsafe {
-            let at = 4 * q as usize;
-            let (p, m, v) = (p.add(at), m.add(at), v.add(at));
-            let (mut ps, g) = (load_quad(p), load_quad(g.add(at)));
-            let zero = F32x4::from([0.0; 4]);
-            let mut ms = if MOMENTS > 0 { load_quad(m) } else { zero };
-            let mut vs = if MOMENTS > 1 { load_quad(v) } else { zero };
-            (ps.a, ms.a, vs.a) = rule(ps.a, g.a * scale, ms.a, vs.a);
-            (ps.b, ms.b, vs.b) = rule(ps.b, g.b * scale, ms.b, vs.b);
-            (ps.c, ms.c, vs.c) = rule(ps.c, g.c * scale, ms.c, vs.c);
-            (ps.d, ms.d, vs.d) = rule(ps.d, g.d * scale, ms.d, vs.d);
-            store_quad(p, ps);
-            if MOMENTS > 0 {
-                store_quad(m, ms);
-            }
-            if MOMENTS > 1 {
-                store_quad(v, vs);
-            }
+        // 4 q + 3 < len, the tensors cover len elements and are aligned.
+        let at = 4 * q as usize;
+        let (p, m, v) = (p.add(at), m.wrapping_add(at), v.wrapping_add(at));
+        let (mut ps, g) = (load_quad(p), load_quad(g.add(at)));
+        let zero = F32x4::from([0.0; 4]);
+        let mut ms = if kept > 0 { load_quad(m) } else { zero };
+        let mut vs = if kept > 1 { load_quad(v) } else { zero };
+        ps.a = rule.step(KIND, ps.a, g.a * scale, &mut ms.a, &mut vs.a);
+        ps.b = rule.step(KIND, ps.b, g.b * scale, &mut ms.b, &mut vs.b);
+        ps.c = rule.step(KIND, ps.c, g.c * scale, &mut ms.c, &mut vs.c);
+        ps.d = rule.step(KIND, ps.d, g.d * scale, &mut ms.d, &mut vs.d);
+        store_quad(p, ps);
+        if kept > 0 {
+            store_quad(m, ms);
+        }
+        if kept > 1 {
+            store_quad(v, vs);
         }
         q += OPTIM_BLOCK;
     }
     let mut i = 4 * quads + thread::thread_idx_x();
     while i < len {
-        // SAFETY: i < len, and the tensors cover len elements.
-        unsafe {
-            let at = i as usize;
-            let m0 = if MOMENTS > 0 { *m.add(at) } else { 0.0 };
-            let v0 = if MOMENTS > 1 { *v.add(at) } else { 0.0 };
-            let (p1, m1, v1) = rule(*p.add(at), *g.add(at) * scale, m0, v0);
-            *p.add(at) = p1;
-            if MOMENTS > 0 {
-                *m.add(at) = m1;
-            }
-            if MOMENTS > 1 {
-                *v.add(at) = v1;
-            }
-        }
+        let at = i as usize;
+        *p.add(at) = rule.step(KIND, *p.add(at), *g.add(at) * scale, m.wrapping_add(at), v.wrapping_add(at));
         i += OPTIM_BLOCK;
     }
 }
 
-/// The rules: (parameter, gradient, moments) and the step's numbers in, (parameter, moments) out. The kernels below and those
-/// of [`grouped`](crate::grouped) share them.
-pub(crate) mod rules {
-    #[cfg(target_arch = "nvptx64")]
-    use cuda_std::GpuFloat;
-
-    /// SGD without momentum.
-    #[inline(always)]
-    pub(crate) fn sgd(p: f32, g: f32, lr: f32, weight_decay: f32) -> f32 {
-        let g = weight_decay.mul_add(p, g);
-        (-lr).mul_add(g, p)
-    }
-
-    /// SGD with momentum: (p, b). `weight` is the gradient's in the buffer.
-    #[inline(always)]
-    pub(crate) fn momentum(
-        (p, g, b): (f32, f32, f32),
-        (lr, weight): (f32, f32),
-        weight_decay: f32,
-        momentum: f32,
-        nesterov: bool,
-    ) -> (f32, f32) {
-        let g = weight_decay.mul_add(p, g);
-        let b = momentum.mul_add(b, weight * g);
-        let d = if nesterov { momentum.mul_add(b, g) } else { b };
-        ((-lr).mul_add(d, p), b)
-    }
-
-    /// RMSprop's mean square and the direction g / (sqrt(v) + eps): (v, d).
-    #[inline(always)]
-    pub(crate) fn rmsprop(
-        (p, g, v): (f32, f32, f32),
-        weight_decay: f32,
-        (alpha, one_minus_alpha, eps): (f32, f32, f32),
-    ) -> (f32, f32) {
-        let g = weight_decay.mul_add(p, g);
-        let v = alpha.mul_add(v, one_minus_alpha * g * g);
-        (v, g / (v.sqrt() + eps))
-    }
-
-    /// Adam and AdamW: (p, m, v). `step` is (step size, 1 / sqrt(1 - beta2^t), decay).
-    #[inline(always)]
-    pub(crate) fn adam(
-        (p, g, m, v): (f32, f32, f32, f32),
-        step: (f32, f32, f32),
-        weight_decay: f32,
-        (one_minus_beta1, beta2, one_minus_beta2, eps): (f32, f32, f32, f32),
-    ) -> (f32, f32, f32) {
-        let (step_size, inv_sqrt_bias2, decay) = step;
-        let g = weight_decay.mul_add(p, g);
-        let m = one_minus_beta1.mul_add(g - m, m);
-        let v = beta2.mul_add(v, one_minus_beta2 * g * g);
-        let d = m / v.sqrt().mul_add(inv_sqrt_bias2, eps);
-        ((-step_size).mul_add(d, decay * p), m, v)
-    }
+/// What the kernels of one rule do: [`update_chunk`] over this block's chunk of `table`.
+///
+/// # Safety
+/// - As [`sgd_step()`].
+#[inline(always)]
+unsafe fn update<const KIND: u32>(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    weight_decay: f32,
+    constants: [f32; 4],
+) {
+    let chunk = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
+    let scale = if scale.is_null() { 1.0 } else { *scale };
+    update_chunk::<KIND>(chunk, scale, Rule::new(weight_decay, constants, |k| *hyper.add(k)));
 }
 
 /// SGD without momentum: `p -= lr (g + weight_decay p)`.
@@ -189,11 +206,7 @@ pub(crate) mod rules {
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
 pub unsafe fn sgd_step(table: *const u64, hyper: *const f32, scale: *const f32, weight_decay: f32) {
-    // SAFETY: the kernel's contract.
-    unsafe {
-        let lr = *hyper.add(LR);
-        update::<0>(table, scale, |p, g, _, _| (rules::sgd(p, g, lr, weight_decay), 0.0, 0.0));
-    }
+    update::<SGD>(table, hyper, scale, weight_decay, [0.0; 4]);
 }
 
 /// SGD with momentum: `b = momentum b + grad_weight g`, then `p -= lr b`, or with Nesterov `p -= lr (g + momentum b)`.
@@ -210,15 +223,8 @@ pub unsafe fn sgd_momentum_step(
     momentum: f32,
     nesterov: u32,
 ) {
-    // SAFETY: the kernel's contract.
-    unsafe {
-        let lr = *hyper.add(LR);
-        let weight = *hyper.add(GRAD_WEIGHT);
-        update::<1>(table, scale, |p, g, b, _| {
-            let (p, b) = rules::momentum((p, g, b), (lr, weight), weight_decay, momentum, nesterov != 0);
-            (p, b, 0.0)
-        });
-    }
+    let nesterov = if nesterov != 0 { 1.0 } else { 0.0 };
+    update::<SGD_MOMENTUM>(table, hyper, scale, weight_decay, [momentum, nesterov, 0.0, 0.0]);
 }
 
 /// RMSprop: `v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps)`.
@@ -236,14 +242,7 @@ pub unsafe fn rmsprop_step(
     one_minus_alpha: f32,
     eps: f32,
 ) {
-    // SAFETY: the kernel's contract.
-    unsafe {
-        let lr = *hyper.add(LR);
-        update::<1>(table, scale, |p, g, v, _| {
-            let (v, d) = rules::rmsprop((p, g, v), weight_decay, (alpha, one_minus_alpha, eps));
-            ((-lr).mul_add(d, p), v, 0.0)
-        });
-    }
+    update::<RMSPROP>(table, hyper, scale, weight_decay, [alpha, one_minus_alpha, eps, 0.0]);
 }
 
 /// RMSprop with momentum: as [`rmsprop_step()`], with `b = momentum b + g / (sqrt(v) + eps); p -= lr b`.
@@ -262,15 +261,8 @@ pub unsafe fn rmsprop_momentum_step(
     eps: f32,
     momentum: f32,
 ) {
-    // SAFETY: the kernel's contract.
-    unsafe {
-        let lr = *hyper.add(LR);
-        update::<2>(table, scale, |p, g, v, b| {
-            let (v, d) = rules::rmsprop((p, g, v), weight_decay, (alpha, one_minus_alpha, eps));
-            let b = momentum.mul_add(b, d);
-            ((-lr).mul_add(b, p), v, b)
-        });
-    }
+    let constants = [alpha, one_minus_alpha, eps, momentum];
+    update::<RMSPROP_MOMENTUM>(table, hyper, scale, weight_decay, constants);
 }
 
 /// Adam (`decay` in `hyper` is 1) and AdamW (`weight_decay` is 0):
@@ -290,15 +282,8 @@ pub unsafe fn adam_step(
     one_minus_beta2: f32,
     eps: f32,
 ) {
-    // SAFETY: the kernel's contract.
-    unsafe {
-        let step_size = *hyper.add(STEP_SIZE);
-        let inv_sqrt_bias2 = *hyper.add(INV_SQRT_BIAS2);
-        let decay = *hyper.add(DECAY);
-        let (step, betas) =
-            ((step_size, inv_sqrt_bias2, decay), (one_minus_beta1, beta2, one_minus_beta2, eps));
-        update::<2>(table, scale, |p, g, m, v| rules::adam((p, g, m, v), step, weight_decay, betas));
-    }
+    let constants = [one_minus_beta1, beta2, one_minus_beta2, eps];
+    update::<ADAM>(table, hyper, scale, weight_decay, constants);
 }
 
 /// The sum of `value` over the block's threads, by a tree of halves, in thread 0.
@@ -307,22 +292,18 @@ pub unsafe fn adam_step(
 /// - Every thread of the block of [`OPTIM_BLOCK`] calls it.
 #[inline(always)]
 unsafe fn block_sum(value: f32) -> f32 {
-    let sums = shared_array![f32; 256];
-    let t = thread::thread_idx_x() as usize;
-    // SAFETY: t < 256, the block's size; barriers separate the writes of one level from the reads of the next, and every
-    // thread takes part in each.
-    unsafe {
-        *sums.add(t) = value;
-        thread::sync_threads();
-        let mut half = OPTIM_BLOCK as usize / 2;
-        while half > 0 {
-            if t < half {
-                *sums.add(t) += *sums.add(t + half);
-            }
-            thread::sync_threads();
-            half /= 2;
-        }
-        *sums
+    columns::<Sum>(value, 0, shared_array![f32; BLOCK as usize])
+}
+
+/// What gradients of that norm are multiplied by to keep to a bound: `min(1, bound / (norm + 1e-6))`.
+#[inline(always)]
+pub(crate) fn clip_factor(norm: f32, bound: f32) -> f32 {
+    let factor = bound / (norm + 1e-6);
+    // Written so that NaN stays: a diverged step must not look like a clipped one.
+    if factor > 1.0 {
+        1.0
+    } else {
+        factor
     }
 }
 
@@ -382,9 +363,7 @@ pub(crate) unsafe fn norm_and_scale(count: u32, partial: *const f32, max_norm: f
     }
     // SAFETY: every thread reaches this.
     let length = unsafe { block_sum(sum) }.sqrt();
-    let factor = max_norm / (length + 1e-6);
-    // Written so that NaN stays: a diverged step must not look like a clipped one.
-    (length, if factor > 1.0 { 1.0 } else { factor })
+    (length, clip_factor(length, max_norm))
 }
 
 /// From the partial sums of squares: `norm = sqrt(sum)` and `scale = min(1, max_norm / (norm + 1e-6))`. One block.

@@ -40,6 +40,55 @@ pub(crate) unsafe fn exp_sum(x: *const f32, n: usize, lane: usize, log2: u32) ->
     (acc.0, ExpSum::sum(acc))
 }
 
+/// `y[r, j] = each(x[r, j] - m, of_row(s))`, with m the row's maximum and s the row's sum of `e^(x - m)`.
+///
+/// # Safety
+/// - As [`softmax_rows()`].
+#[inline(always)]
+unsafe fn normalise(
+    (rows, n, log2): (u32, u32, u32),
+    (x, y): (*const f32, *mut f32),
+    of_row: impl Fn(f32) -> f32,
+    each: impl Fn(f32, f32) -> f32,
+) {
+    let (row, lane, len) = my_row(rows, n, log2);
+    let at = row * n as usize;
+    let (m, s) = exp_sum(x.wrapping_add(at), len, lane, log2);
+    let of_row = of_row(s);
+    let mut j = lane;
+    while j < len {
+        *y.add(at + j) = each(*x.add(at + j) - m, of_row);
+        j += 1 << log2;
+    }
+}
+
+/// `dx[r, j] = each(y[r, j], dy[r, j], sum of term(y, dy) over the row)`.
+///
+/// # Safety
+/// - As [`softmax_backward_rows()`].
+#[inline(always)]
+unsafe fn backward(
+    (rows, n, log2): (u32, u32, u32),
+    (y, dy, dx): (*const f32, *const f32, *mut f32),
+    term: impl Fn(f32, f32) -> f32,
+    each: impl Fn(f32, f32, f32) -> f32,
+) {
+    let (row, lane, len) = my_row(rows, n, log2);
+    let at = row * n as usize;
+    let mut sum = 0.0;
+    let mut j = lane;
+    while j < len {
+        sum += term(*y.add(at + j), *dy.add(at + j));
+        j += 1 << log2;
+    }
+    let sum = group_all::<Sum>(sum, log2, shared_array![f32; 8]);
+    let mut j = lane;
+    while j < len {
+        *dx.add(at + j) = each(*y.add(at + j), *dy.add(at + j), sum);
+        j += 1 << log2;
+    }
+}
+
 /// `y[r, j] = e^(x[r, j] - m) / s`, with m the row's maximum and s the row's sum of those exponentials.
 ///
 /// # Safety
@@ -48,15 +97,7 @@ pub(crate) unsafe fn exp_sum(x: *const f32, n: usize, lane: usize, log2: u32) ->
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *mut f32) {
-    let (row, lane, len) = my_row(rows, n, log2);
-    let at = row * n as usize;
-    let (m, s) = exp_sum(x.wrapping_add(at), len, lane, log2);
-    let inverse = 1.0 / s;
-    let mut j = lane;
-    while j < len {
-        *y.add(at + j) = exp(*x.add(at + j) - m) * inverse;
-        j += 1 << log2;
-    }
+    normalise((rows, n, log2), (x, y), |s| 1.0 / s, |d, inverse| exp(d) * inverse);
 }
 
 /// `y[r, j] = x[r, j] - m - ln s`, as in `softmax_rows`.
@@ -66,15 +107,7 @@ pub unsafe fn softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *mut 
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn log_softmax_rows(rows: u32, n: u32, log2: u32, x: *const f32, y: *mut f32) {
-    let (row, lane, len) = my_row(rows, n, log2);
-    let at = row * n as usize;
-    let (m, s) = exp_sum(x.wrapping_add(at), len, lane, log2);
-    let log = ln(s);
-    let mut j = lane;
-    while j < len {
-        *y.add(at + j) = (*x.add(at + j) - m) - log;
-        j += 1 << log2;
-    }
+    normalise((rows, n, log2), (x, y), ln, |d, log| d - log);
 }
 
 /// `dx = y (dy - sum of y dy over the row)`, for `y = softmax(x)`.
@@ -91,20 +124,7 @@ pub unsafe fn softmax_backward_rows(
     dy: *const f32,
     dx: *mut f32,
 ) {
-    let (row, lane, len) = my_row(rows, n, log2);
-    let at = row * n as usize;
-    let mut dot = 0.0;
-    let mut j = lane;
-    while j < len {
-        dot += *y.add(at + j) * *dy.add(at + j);
-        j += 1 << log2;
-    }
-    let dot = group_all::<Sum>(dot, log2, shared_array![f32; 8]);
-    let mut j = lane;
-    while j < len {
-        *dx.add(at + j) = *y.add(at + j) * (*dy.add(at + j) - dot);
-        j += 1 << log2;
-    }
+    backward((rows, n, log2), (y, dy, dx), |y, dy| y * dy, |y, dy, dot| y * (dy - dot));
 }
 
 /// `dx = dy - e^y * sum of dy over the row`, for `y = log_softmax(x)`.
@@ -121,18 +141,5 @@ pub unsafe fn log_softmax_backward_rows(
     dy: *const f32,
     dx: *mut f32,
 ) {
-    let (row, lane, len) = my_row(rows, n, log2);
-    let at = row * n as usize;
-    let mut sum = 0.0;
-    let mut j = lane;
-    while j < len {
-        sum += *dy.add(at + j);
-        j += 1 << log2;
-    }
-    let sum = group_all::<Sum>(sum, log2, shared_array![f32; 8]);
-    let mut j = lane;
-    while j < len {
-        *dx.add(at + j) = *dy.add(at + j) - exp(*y.add(at + j)) * sum;
-        j += 1 << log2;
-    }
+    backward((rows, n, log2), (y, dy, dx), |_, dy| dy, |y, dy, sum| dy - exp(y) * sum);
 }

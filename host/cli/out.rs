@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Result, anyhow};
+pub use ironwarp::report::svg::text::grouped;
 
 use super::fail::Closed;
 
@@ -46,19 +47,6 @@ pub fn table(header: &[&str], rows: &[Vec<String>], left: &[usize]) -> String {
     text
 }
 
-/// `12345678` as `12,345,678`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,11 +59,5 @@ mod tests {
             table(&["op", "us", "note"], &rows, &[2]),
             "op      us  note\nrelu    12  x\na     3456  yz\n"
         );
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        let text: Vec<String> = [0, 999, 1000, 12_345_678].into_iter().map(grouped).collect();
-        assert_eq!(text, ["0", "999", "1,000", "12,345,678"]);
     }
 }

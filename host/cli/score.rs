@@ -14,7 +14,7 @@ use ironwarp::nn::{Mlp, Norm};
 use ironwarp::search::population::{Candidate, Population};
 use ironwarp::search::rng::Rng;
 use ironwarp::search::score::correlation::{self, Row};
-use ironwarp::search::score::{Minibatch, Score, Scores, rank_aggregate, score};
+use ironwarp::search::score::{Minibatch, Score, Scores, rank_by, score};
 use ironwarp::train::Options;
 use serde_json::json;
 
@@ -113,7 +113,7 @@ pub fn run(args: &Args) -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
 
     let trained = train(args, &device, &split.train, &split.test, &nets)?;
-    let rows = trained.as_ref().map(|values| table(args, &scores, &scored, values));
+    let rows = trained.as_ref().map(|values| correlation::table(&scored[..values.len()], values, args.seed));
     let (by, aggregate) = rank(&scores, &scored, rows.as_deref());
     let mut order: Vec<usize> = (0..nets.len()).collect();
     order.sort_by(|&a, &b| aggregate[b].total_cmp(&aggregate[a]).then(a.cmp(&b)));
@@ -224,17 +224,6 @@ fn train(
     Ok(Some(outcomes.iter().map(value).collect()))
 }
 
-/// One score of some networks.
-fn column(scored: &[Scores], score: Score) -> Vec<f64> {
-    scored.iter().map(|scores| scores.get(score).unwrap_or(f64::NAN)).collect()
-}
-
-fn table(args: &Args, scores: &[Score], scored: &[Scores], values: &[f64]) -> Vec<Row> {
-    let trained = &scored[..values.len()];
-    let columns: Vec<(Score, Vec<f64>)> = scores.iter().map(|&s| (s, column(trained, s))).collect();
-    correlation::table(&columns, &column(trained, Score::Params), values, args.seed)
-}
-
 /// What the ranking is made of, and the aggregate: without correlations the scores asked for, with them those that are worth
 /// it; the parameter count where nothing else is left.
 fn rank(scores: &[Score], scored: &[Scores], rows: Option<&[Row]>) -> (Vec<Score>, Vec<f64>) {
@@ -244,8 +233,8 @@ fn rank(scores: &[Score], scored: &[Scores], rows: Option<&[Row]>) -> (Vec<Score
     if by.is_empty() {
         by.push(Score::Params);
     }
-    let columns: Vec<Vec<f64>> = by.iter().map(|&s| column(scored, s)).collect();
-    (by, rank_aggregate(&columns))
+    let aggregate = rank_by(scored, &by);
+    (by, aggregate)
 }
 
 fn correlation_table(rows: &[Row]) -> String {

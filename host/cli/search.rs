@@ -16,10 +16,9 @@ use ironwarp::Device;
 use ironwarp::data::{Dataset, Split, Task};
 use ironwarp::report::SearchReport;
 use ironwarp::search::assess::Tested;
-use ironwarp::search::builder::{self, Found, Search};
 use ironwarp::search::metric::Metric;
 use ironwarp::search::space::network::NetworkSpace;
-use ironwarp::search::{pruner, rng::Rng, sampler};
+use ironwarp::search::{Found, Search, SearchError, pruner, sampler};
 
 use super::args::{Source, network_space};
 use super::fail::{self, Interrupted, usage_error};
@@ -42,13 +41,15 @@ pub fn run(args: &Args) -> Result<()> {
     let metrics = metrics(args, task)?;
     let parts = parts(&raw, args)?;
     // What is wrong with options shows before anything is made.
-    let space = space(args, &parts[0].train)?;
+    let searches: Vec<Search<'_>> =
+        parts.iter().map(|part| search(args, &device, &metrics, &part.train)).collect::<Result<_>>()?;
     let named = || args.space.as_ref().map_or("the search space".into(), |path| path.display().to_string());
-    if !space.needs_latency() {
-        let points = space.space().with_context(named)?;
-        points.draw(&mut Rng::new(args.seed, 0, 0)).with_context(named)?;
+    for search in &searches {
+        search.check(task).map_err(|error| match error {
+            SearchError::Space(_) => anyhow::Error::from(error).context(named()),
+            error => error.into(),
+        })?;
     }
-    search(args, &device, &metrics, space)?;
     if !args.quiet {
         raw.report().lines.iter().chain(&parts[0].preprocessing.notes).for_each(|text| fail::line(text));
     }
@@ -57,12 +58,12 @@ pub fn run(args: &Args) -> Result<()> {
     dir.check_writable(1 << 20)?;
     interrupt::install()?;
     let mut outcomes = vec![];
-    for (number, part) in parts.iter().enumerate() {
+    for (number, (part, search)) in parts.iter().zip(searches).enumerate() {
         if parts.len() > 1 && !args.quiet {
             fail::line(&format!("fold {} of {}", number + 1, parts.len()));
         }
         let study = study_path(args, dir.path(), (parts.len() > 1).then_some(number + 1));
-        outcomes.push(one(args, &device, &metrics, part, &study)?);
+        outcomes.push(one(args, &device, metrics[0], part, search, &study)?);
     }
     // Of several folds the model is that of the search whose finalist validated best: no test row had a say.
     let direction = metrics[0].direction();
@@ -91,13 +92,11 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json { out::print_json(&result.json()?) } else { out::print(&result.text()) }
 }
 
-/// The objectives asked for. Errors: usage.
+/// The objectives asked for. Error: an unknown name.
 fn metrics(args: &Args, task: Task) -> Result<Vec<Metric>> {
     let named: Vec<Metric> =
         args.objectives.iter().map(|name| name.trim().parse()).collect::<Result<_, _>>()?;
-    let metrics = if named.is_empty() { vec![Metric::default_for(task)] } else { named };
-    Metric::check(&metrics, task)?;
-    Ok(metrics)
+    Ok(if named.is_empty() { vec![Metric::default_for(task)] } else { named })
 }
 
 /// Search and test part, or several such pairs.
@@ -137,9 +136,9 @@ fn space(args: &Args, train: &Dataset) -> Result<NetworkSpace> {
     Ok(space)
 }
 
-/// The search that the options describe.
-fn search<'a>(args: &Args, device: &Device, metrics: &[Metric], space: NetworkSpace) -> Result<Search<'a>> {
-    let mut search = Search::new(space)
+/// The search that the options describe, on the training rows of a part.
+fn search<'a>(args: &Args, device: &Device, metrics: &[Metric], train: &Dataset) -> Result<Search<'a>> {
+    let mut search = Search::new(space(args, train)?)
         .objectives(metrics.iter().copied())
         .boxed_pruner(pruner::by_name(&args.pruner)?)
         .epochs(args.epochs)
@@ -209,13 +208,19 @@ impl Searched {
     }
 }
 
-fn one(args: &Args, device: &Device, metrics: &[Metric], part: &Split, study: &Path) -> Result<Searched> {
+/// Runs the search of a part, and tests what it finds.
+fn one(
+    args: &Args,
+    device: &Device,
+    metric: Metric,
+    part: &Split,
+    search: Search<'_>,
+    study: &Path,
+) -> Result<Searched> {
     let began = Instant::now();
-    let trials = args.trials.or(if args.time.is_none() { Some(builder::DEFAULT_TRIALS) } else { None });
-    let live = Live::new(args.quiet, metrics[0], trials, args.time);
+    let live = Live::new(args.quiet, metric, search.trial_limit(), args.time);
     let working = Training::begin();
-    let space = space(args, &part.train)?;
-    let found = search(args, device, metrics, space)?
+    let found = search
         .study(study)
         .about(study::about())
         .observer(|step| live.step(step))

@@ -383,14 +383,12 @@ impl Dataset {
         })
     }
 
-    /// A hash (FNV-1a over words) of features and targets: whether a checkpoint or a study belongs to this data.
+    /// A hash (FNV-1a over words of 32 bits) of features and targets: whether a checkpoint or a study belongs to this data.
     pub fn hash(&self) -> u64 {
-        let mut h = 0xcbf2_9ce4_8422_2325u64;
-        let mut eat = |word: u32| h = (h ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
-        self.features().values.iter().for_each(|x| eat(x.to_bits()));
-        self.labels().unwrap_or_default().iter().for_each(|&l| eat(l));
-        self.values().unwrap_or_default().iter().for_each(|x| eat(x.to_bits()));
-        h
+        let features = self.features().values.iter().map(|x| x.to_bits());
+        let labels = self.labels().unwrap_or_default().iter().copied();
+        let values = self.values().unwrap_or_default().iter().map(|x| x.to_bits());
+        crate::hash::fnv1a(features.chain(labels).chain(values))
     }
 
     /// Number of rows of each class; empty unless this is a classification task.

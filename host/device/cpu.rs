@@ -1,5 +1,8 @@
 //! The `cpu` device: host memory, 256-byte aligned. Operations run natively and never launch; a kernel launched by hand
 //! runs its PTX in the simulator over copies of the buffers that its pointers lie in.
+//!
+//! Freed memory of moderate size is kept for the next buffer: where many small networks are trained one after another,
+//! asking the system for zeroed pages each time costs a tenth of the whole.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
@@ -10,11 +13,18 @@ use super::sim::{SimOptions, Simulator};
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
 
 const ALIGN: usize = 256;
+/// Bytes of a buffer above which its memory goes back to the system.
+const LARGE: usize = 4 << 20;
+/// Bytes of freed memory that are kept at most.
+const KEEP: usize = 64 << 20;
 
 #[derive(Default)]
 struct State {
     /// Live allocations: address and size.
     live: BTreeMap<u64, usize>,
+    /// Freed memory: addresses by the size of their blocks, and bytes in all.
+    free: BTreeMap<usize, Vec<u64>>,
+    kept: usize,
     stats: DeviceStats,
     simulator: Option<Simulator>,
 }
@@ -29,8 +39,33 @@ impl Cpu {
     }
 }
 
+/// The block of memory that a buffer of `bytes` gets: a size of which there are four between powers of two, so that one
+/// buffer's memory does for others of about its size.
 fn layout(bytes: usize) -> Option<Layout> {
-    Layout::from_size_align(bytes.max(1), ALIGN).ok()
+    let bytes = bytes.max(1);
+    let step = if bytes > LARGE { 1 } else { (bytes.next_power_of_two() / 8).max(ALIGN) };
+    Layout::from_size_align(bytes.next_multiple_of(step), ALIGN).ok()
+}
+
+impl State {
+    /// A kept block of this size.
+    fn reuse(&mut self, layout: Layout) -> Option<u64> {
+        let address = self.free.get_mut(&layout.size())?.pop()?;
+        self.kept -= layout.size();
+        Some(address)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for (&bytes, addresses) in &self.free {
+            let Some(layout) = layout(bytes) else { continue };
+            for &address in addresses {
+                // SAFETY: `alloc` gave the address with this layout (a block's size is its own block's), and nobody has it.
+                unsafe { dealloc(address as *mut u8, layout) };
+            }
+        }
+    }
 }
 
 impl Backend for Cpu {
@@ -41,16 +76,20 @@ impl Backend for Cpu {
     fn alloc(&self, bytes: usize) -> Result<u64, DeviceError> {
         let out_of_memory = || DeviceError::OutOfMemory { device: "cpu".into(), bytes };
         let layout = layout(bytes).ok_or_else(out_of_memory)?;
-        // SAFETY: the layout's size is not zero.
-        let p = unsafe { alloc_zeroed(layout) };
-        if p.is_null() {
+        let reused = self.lock().reuse(layout);
+        let address = match reused {
+            Some(address) => address,
+            // SAFETY: the layout's size is not zero.
+            None => unsafe { alloc_zeroed(layout) as u64 },
+        };
+        if address == 0 {
             return Err(out_of_memory());
         }
         let mut state = self.lock();
-        state.live.insert(p as u64, bytes);
+        state.live.insert(address, bytes);
         state.stats.allocations += 1;
         state.stats.bytes_in_use += bytes;
-        Ok(p as u64)
+        Ok(address)
     }
 
     fn free(&self, address: u64, bytes: usize) {
@@ -59,6 +98,10 @@ impl Backend for Cpu {
             && let Some(layout) = layout(bytes)
         {
             state.stats.bytes_in_use -= bytes;
+            if layout.size() <= LARGE && state.kept + layout.size() <= KEEP {
+                state.kept += layout.size();
+                return state.free.entry(layout.size()).or_default().push(address);
+            }
             // SAFETY: `alloc` gave this address with this layout, and `live` proves that it was not freed since.
             unsafe { dealloc(address as *mut u8, layout) };
         }
@@ -91,7 +134,7 @@ impl Backend for Cpu {
         args: &[ArgValue],
     ) -> Result<(), DeviceError> {
         let mut guard = self.lock();
-        let State { live, simulator, stats } = &mut *guard;
+        let State { live, simulator, stats, .. } = &mut *guard;
         let simulator = simulator.get_or_insert_with(|| Simulator::new(SimOptions::default()));
         stats.launches += 1;
         // Mirror every buffer that an argument points into, once each: host address -> (simulated address, bytes).

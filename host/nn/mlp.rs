@@ -85,15 +85,45 @@ impl Mlp {
         self.layers.last().map_or(self.inputs, |layer| layer.units)
     }
 
-    /// Number of trainable scalars.
+    /// The layers, each with the number of its inputs.
+    pub(crate) fn layers_with_inputs(&self) -> impl Iterator<Item = (usize, &Dense)> {
+        let inputs = std::iter::once(self.inputs).chain(self.layers.iter().map(|layer| layer.units));
+        inputs.zip(&self.layers)
+    }
+
+    /// Number of trainable scalars: weights, biases, and gain and shift of normalisations.
     pub fn parameter_count(&self) -> usize {
-        let mut fan_in = self.inputs;
-        let mut count = 0;
-        for layer in &self.layers {
-            count += layer.units * (fan_in + 1 + if layer.norm == Norm::None { 0 } else { 2 });
-            fan_in = layer.units;
+        let of = |(inputs, layer): (usize, &Dense)| {
+            layer.units * (inputs + 1 + if layer.norm == Norm::None { 0 } else { 2 })
+        };
+        self.layers_with_inputs().map(of).sum()
+    }
+
+    /// Floating-point operations of a forward pass of one sample: `2 m n` for each matrix product of `m x n` weights.
+    /// Biases, activations and normalisations, which are linear in the widths, do not count.
+    pub fn flop(&self) -> u64 {
+        self.layers_with_inputs().map(|(inputs, layer)| 2 * inputs as u64 * layer.units as u64).sum()
+    }
+
+    /// Bytes that training in minibatches of `batch` holds at once, in f32: each parameter with its gradient and the
+    /// optimiser's `moments`, running statistics, and for a minibatch the inputs, what every layer keeps for the backward pass
+    /// (the affine map's output, and the outputs of normalisation, activation, dropout and skip where there are any) and the
+    /// gradients on both sides of the widest layer. A model: it leaves out alignment, workspaces and the data set.
+    pub fn training_bytes(&self, batch: usize, moments: usize) -> u64 {
+        let (mut sample, mut widest, mut statistics) = (self.inputs as u64, 0, 0);
+        for (inputs, layer) in self.layers_with_inputs() {
+            let (inputs, units) = (inputs as u64, layer.units as u64);
+            let kept = 1
+                + u64::from(layer.norm != Norm::None)
+                + u64::from(layer.activation != Activation::Identity)
+                + u64::from(layer.dropout > 0.0)
+                + u64::from(layer.skip);
+            sample += kept * units;
+            widest = widest.max(inputs + units);
+            statistics += if layer.norm == Norm::Batch { 2 * units } else { 0 };
         }
-        count
+        let states = self.parameter_count() as u64 * (2 + moments as u64) + statistics;
+        size_of::<f32>() as u64 * (states + batch as u64 * (sample + widest))
     }
 
     /// Checks widths and probabilities. Errors name the layer and the remedy.
@@ -107,8 +137,7 @@ impl Mlp {
         if self.layers.is_empty() {
             return Err(OpError::attribute("mlp", "there are no layers; give at least the output layer"));
         }
-        let mut fan_in = self.inputs;
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, (fan_in, layer)) in self.layers_with_inputs().enumerate() {
             if layer.units == 0 {
                 return Err(OpError::attribute(
                     "mlp",
@@ -133,7 +162,6 @@ impl Mlp {
                     format!("layer {i} skips from width {fan_in} to {units}; give both the same width"),
                 ));
             }
-            fan_in = layer.units;
         }
         Ok(())
     }
@@ -141,9 +169,8 @@ impl Mlp {
     /// What is trained, in order of definition: `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, ..., then
     /// `norms.0.weight`, `norms.0.bias`, ...
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut fan_in = self.inputs;
         let mut out = vec![];
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, (fan_in, layer)) in self.layers_with_inputs().enumerate() {
             let (fan_out, name) = (layer.units, |part: &str| format!("layers.{i}.{part}"));
             let (weight, bias) = match self.init {
                 WeightInit::Torch => (Init::Torch, Init::Torch),
@@ -153,7 +180,6 @@ impl Mlp {
             let parameter = |name, shape, init| Parameter { name, shape, init, fan_in, fan_out };
             out.push(parameter(name("weight"), vec![fan_out, fan_in], weight));
             out.push(parameter(name("bias"), vec![fan_out], bias));
-            fan_in = fan_out;
         }
         // After all the layers, so that those have the same streams of random numbers with and without them.
         out.extend(self.norm_tensors(|norm| norm != Norm::None, [("weight", 1.0), ("bias", 0.0)]));

@@ -27,13 +27,14 @@ pub(super) trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    /// `dst[j * dst_ld + i] = src[i * src_ld + j]`, a block of `LANES x LANES`.
+    /// `dst[j * dst_ld + i] = src[i * src_ld + j]`, a block of `LANES x LANES` of whose rows `src` has the first `rows`; the
+    /// others are zeros.
     #[inline(always)]
-    unsafe fn transpose(src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+    unsafe fn transpose(src: *const f32, src_ld: usize, rows: usize, dst: *mut f32, dst_ld: usize) {
         for i in 0..Self::LANES {
             for j in 0..Self::LANES {
                 // SAFETY: the caller's blocks.
-                unsafe { *dst.add(j * dst_ld + i) = *src.add(i * src_ld + j) }
+                unsafe { *dst.add(j * dst_ld + i) = if i < rows { *src.add(i * src_ld + j) } else { 0.0 } }
             }
         }
     }
@@ -162,11 +163,11 @@ mod x86 {
             unsafe { _mm512_mul_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn transpose(src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+        unsafe fn transpose(src: *const f32, src_ld: usize, rows: usize, dst: *mut f32, dst_ld: usize) {
             // SAFETY: as above.
             unsafe {
                 let mut r = [_mm512_setzero_ps(); 16];
-                for (i, r) in r.iter_mut().enumerate() {
+                for (i, r) in r.iter_mut().enumerate().take(rows) {
                     *r = _mm512_loadu_ps(src.add(i * src_ld));
                 }
                 // Within 128-bit lanes: pairs of rows, then quadruples; lane l of q[4 g + c] is column 4 l + c of rows

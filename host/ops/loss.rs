@@ -28,7 +28,7 @@ use crate::ops::{
 };
 use crate::real::Real;
 use gpu_kernels::collective::BLOCK;
-use gpu_kernels::loss::{ELEMENTS_PER_BLOCK, MAX_BLOCKS};
+use gpu_kernels::loss::{BCE, ELEMENTS_PER_BLOCK, HUBER, MAE, MAX_BLOCKS, MSE};
 
 /// Partial sums of `blocks` blocks, as a row to reduce.
 fn partials(blocks: usize) -> View {
@@ -244,17 +244,15 @@ impl Op for Elementwise {
             (self.n as u32, 1.0 / self.n as f32, Launch::new(self.blocks() as u32, BLOCK));
         let (x, t): (DevicePtr<f32>, DevicePtr<f32>) = (ctx.input(0), ctx.input(1));
         let dx: DevicePtrMut<f32> = ctx.output(1);
-        finish(ctx, self.blocks(), self.n, |scale, partial| match self.kind {
-            Kind::Bce => ctx.launch(
-                kernel!(loss::bce_with_logits_loss),
-                launch,
-                (n, inverse, scale, x, t, dx, partial),
-            ),
-            Kind::Mse => ctx.launch(kernel!(loss::mse_loss), launch, (n, inverse, scale, x, t, dx, partial)),
-            Kind::Mae => ctx.launch(kernel!(loss::mae_loss), launch, (n, inverse, scale, x, t, dx, partial)),
-            Kind::Huber(delta) => {
-                ctx.launch(kernel!(loss::huber_loss), launch, (n, delta, inverse, scale, x, t, dx, partial))
-            }
+        let (kind, delta) = match self.kind {
+            Kind::Bce => (BCE, 0.0),
+            Kind::Mse => (MSE, 0.0),
+            Kind::Mae => (MAE, 0.0),
+            Kind::Huber(delta) => (HUBER, delta),
+        };
+        finish(ctx, self.blocks(), self.n, |scale, partial| {
+            let args = (n, kind, delta, inverse, scale, x, t, dx, partial);
+            ctx.launch(kernel!(loss::elementwise_loss), launch, args)
         })
     }
 
@@ -356,9 +354,9 @@ pub(super) fn entries() -> Vec<OpEntry> {
     let entry = |name, kernels, sample| OpEntry { name, kernels, sample, differentiable: true };
     vec![
         entry("cross_entropy", &["cross_entropy_rows", "sum_rows"], cross_entropy_sample),
-        entry("bce_with_logits", &["bce_with_logits_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Bce)),
-        entry("mse", &["mse_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Mse)),
-        entry("mae", &["mae_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Mae)),
-        entry("huber", &["huber_loss", "sum_rows"], huber_sample),
+        entry("bce_with_logits", &["elementwise_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Bce)),
+        entry("mse", &["elementwise_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Mse)),
+        entry("mae", &["elementwise_loss", "sum_rows"], |d| elementwise_sample(d, Kind::Mae)),
+        entry("huber", &["elementwise_loss", "sum_rows"], huber_sample),
     ]
 }

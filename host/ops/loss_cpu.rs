@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::simd::{
-    Body, LANES, MAX_TASKS, PARALLEL, load, max, max_lanes, simd, store, sum, sum_lanes, task_len,
+    Body, LANES, MAX_TASKS, PARALLEL, load, max, max_lanes, simd, store, sum, sum_lanes, task_len, whole,
 };
 use crate::real::Real;
 
@@ -21,54 +21,94 @@ struct Rows<'a, T> {
 }
 
 impl<T: Real> Rows<'_, T> {
-    /// Row `r`: (sum of exponentials, loss without its logarithm).
+    /// Added to a row's sum of exponentials. Infinity minus infinity: undefined rows become NaN, and so do rows with a label
+    /// that is no class.
+    #[allow(clippy::eq_op)]
     #[inline(always)]
-    fn row(&mut self, r: usize) -> (T, T) {
-        let n = self.n;
-        let start = r * n;
-        let label = self.labels[r] as usize;
-        let x = &self.x[start..];
-        // A row of up to LANES classes stays in one vector from the logits to the gradient.
-        let short = n <= LANES;
-        let first = load(x, n, T::NEG_INFINITY);
-        let m = if short { max_lanes(first) } else { max(&x[..n]) };
+    fn poison(&self, max: T, label: usize) -> T {
+        if label < self.n { max - max } else { T::of(f64::NAN) }
+    }
+
+    /// A row's loss without its logarithm: `d` is the label's logit less the row's largest, `diffs` the sum of all such.
+    #[inline(always)]
+    fn part(&self, d: T, diffs: impl FnOnce() -> T) -> T {
+        let part = -self.on * d;
+        // Without smoothing, a class of minus infinity must not count: 0 * infinity is NaN.
+        if self.off != T::ZERO { part - self.off * diffs() } else { part }
+    }
+
+    /// Row `r` of more than [`LANES`] classes: (sum of exponentials, loss without its logarithm).
+    #[inline(always)]
+    fn long(&mut self, r: usize) -> (T, T) {
+        let (n, off, scale) = (self.n, self.off, self.inverse_rows);
+        let (start, label) = (r * n, self.labels[r] as usize);
+        let x = &self.x[start..start + n];
+        let m = max(x);
         let mut sums = [T::ZERO; LANES];
         let mut diffs = [T::ZERO; LANES];
-        let mut e = [T::ZERO; LANES];
         for at in (0..n).step_by(LANES) {
-            let v = if short { first } else { load(&x[at..], n - at, T::NEG_INFINITY) };
+            let v = load(&self.x[start + at..], n - at, T::NEG_INFINITY);
+            let mut e = [T::ZERO; LANES];
             for l in 0..LANES {
                 let d = v[l] - m;
                 e[l] = d.exp();
                 sums[l] += e[l];
                 diffs[l] += if l < n - at { d } else { T::ZERO };
             }
-            if !short {
-                store(&mut self.dx[start + at..], n - at, e);
-            }
+            store(&mut self.dx[start + at..], n - at, e);
         }
-        // Infinity minus infinity: undefined rows become NaN, and so do rows with a label that is no class.
-        #[allow(clippy::eq_op)]
-        let defined = m - m;
-        let poison = if label < n { defined } else { T::of(f64::NAN) };
-        let s = sum_lanes(sums) + poison;
+        let s = sum_lanes(sums) + self.poison(m, label);
         let inverse = T::ONE / s;
-        let (off, scale) = (self.off, self.inverse_rows);
-        if short {
-            store(&mut self.dx[start..], n, std::array::from_fn(|l| (e[l] * inverse - off) * scale));
-        } else {
-            for g in &mut self.dx[start..start + n] {
-                *g = (*g * inverse - off) * scale;
-            }
+        for g in &mut self.dx[start..start + n] {
+            *g = (*g * inverse - off) * scale;
         }
         if label >= n {
             return (s, T::ZERO);
         }
         self.dx[start + label] = self.dx[start + label] - self.on * scale;
-        let mut part = -self.on * (x[label] - m);
-        // Without smoothing, a class of minus infinity must not count: 0 * infinity is NaN.
-        if off != T::ZERO {
-            part += -off * sum_lanes(diffs);
+        (s, self.part(x[label] - m, || sum_lanes(diffs)))
+    }
+
+    /// As [`long`](Rows::long) for the next [`LANES`] rows (or what there is, and `(1, 0)` for the others) of up to LANES
+    /// classes, each a vector; `class` is 0 in the lanes that have none. (Read from memory, it selects; a comparison of
+    /// lanes' numbers with `n` compiles to a branch for each.)
+    #[allow(clippy::needless_range_loop)] // the indices name lanes
+    #[inline(always)]
+    fn short(&mut self, first: usize, class: &[u32; LANES]) -> ([T; LANES], [T; LANES]) {
+        let (n, off, scale) = (self.n, self.off, self.inverse_rows);
+        let rows = LANES.min(self.labels.len() - first);
+        let (mut d, mut e) = ([[T::ZERO; LANES]; LANES], [[T::ZERO; LANES]; LANES]);
+        let mut m = [T::ZERO; LANES];
+        for l in 0..rows {
+            let x = whole(&self.x[(first + l) * n..]);
+            let mut v = [T::ZERO; LANES];
+            for k in 0..LANES {
+                v[k] = if class[k] != 0 { x[k] } else { T::NEG_INFINITY };
+            }
+            m[l] = max_lanes(v);
+            // Not minus infinity where there is no class: what underflows is slow.
+            for k in 0..LANES {
+                d[l][k] = if class[k] != 0 { x[k] - m[l] } else { T::ZERO };
+            }
+        }
+        for l in 0..LANES {
+            for k in 0..LANES {
+                e[l][k] = if class[k] != 0 { d[l][k].exp() } else { T::ZERO };
+            }
+        }
+        let (mut s, mut part) = ([T::ONE; LANES], [T::ZERO; LANES]);
+        for l in 0..rows {
+            let (start, label) = ((first + l) * n, self.labels[first + l] as usize);
+            s[l] = sum_lanes(e[l]) + self.poison(m[l], label);
+            let inverse = T::ONE / s[l];
+            for k in 0..LANES {
+                e[l][k] = (e[l][k] * inverse - off) * scale;
+            }
+            store(&mut self.dx[start..], n, e[l]);
+            if label < n {
+                self.dx[start + label] = self.dx[start + label] - self.on * scale;
+                part[l] = self.part(d[l][label], || sum_lanes(d[l]));
+            }
         }
         (s, part)
     }
@@ -80,12 +120,17 @@ impl<T: Real> Body for Rows<'_, T> {
     fn run(mut self) -> T {
         let mut total = [T::ZERO; LANES];
         let rows = self.labels.len();
+        let mut class = [0; LANES];
+        class[..self.n.min(LANES)].fill(1);
         for first in (0..rows).step_by(LANES) {
             // The logarithms of LANES rows are one vector; that of a missing row is ln 1.
-            let mut s = [T::ONE; LANES];
-            let mut part = [T::ZERO; LANES];
-            for l in 0..LANES.min(rows - first) {
-                (s[l], part[l]) = self.row(first + l);
+            let (mut s, mut part) = ([T::ONE; LANES], [T::ZERO; LANES]);
+            if self.n <= LANES {
+                (s, part) = self.short(first, &class);
+            } else {
+                for l in 0..LANES.min(rows - first) {
+                    (s[l], part[l]) = self.long(first + l);
+                }
             }
             for l in 0..LANES {
                 total[l] += s[l].ln() + part[l];

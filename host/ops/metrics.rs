@@ -12,7 +12,7 @@
 //! about `log2(n) 2^-24`, R2 is off by that times `S2 / (S2 - S1^2 / n)`. Metrics have no gradient.
 
 use super::reduce::{View, launch_sum, sum_workspace};
-use super::reduce_cpu::argmax_row;
+use super::reduce_cpu::argmax_rows;
 use super::simd::{Body, LANES, load, simd, sum_lanes};
 use super::softmax::row_launch;
 use crate::device::{DType, DeviceError, DevicePtr, DevicePtrMut, Launch};
@@ -37,9 +37,7 @@ impl<T: Real, F: FnMut(usize, usize)> Body for Predictions<'_, T, F> {
     type Out = ();
     #[inline(always)]
     fn run(mut self) {
-        for (x, &label) in self.x.chunks_exact(self.n).zip(self.labels) {
-            (self.f)(label as usize, argmax_row(x));
-        }
+        argmax_rows(self.n, self.x, |r, at| (self.f)(self.labels[r] as usize, at));
     }
 }
 

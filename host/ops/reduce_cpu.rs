@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::reduce::View;
-use super::simd::{self, Body, MAX_TASKS, PARALLEL, simd, task_len};
+use super::simd::{self, Body, MAX_TASKS, PARALLEL, simd, task_len, whole};
 use crate::real::Real;
 
 /// Rows added up before they are added to the total.
@@ -175,12 +175,56 @@ pub(super) fn max<T: Real>(v: View, x: &[T], y: &mut [T]) {
     reduce(v, T::ONE, x, y, Max);
 }
 
-/// Position of the maximum of a row: the first of equals, the first NaN.
+/// Position of the maximum: the first of equals, the first NaN; 0 of nothing.
 #[inline(always)]
-pub(super) fn argmax_row<T: Real>(x: &[T]) -> usize {
-    let max = <Max as Combine<T>>::row(x);
-    // One vector pass for the value, one that stops early for the place.
-    x.iter().position(|&v| v == max || (max.is_nan() && v.is_nan())).unwrap_or(0)
+fn argmax_of<T: Real>(mut values: impl Iterator<Item = T>) -> usize {
+    let Some(mut best) = values.next() else { return 0 };
+    let mut at = 0;
+    for (j, v) in (1..).zip(values) {
+        if v > best || (v.is_nan() && !best.is_nan()) {
+            (best, at) = (v, j);
+        }
+    }
+    at
+}
+
+/// The least of the lanes, as a tree.
+#[inline(always)]
+fn min_lanes(a: [u32; simd::LANES]) -> u32 {
+    let b: [u32; 8] = std::array::from_fn(|l| a[l].min(a[l + 8]));
+    let c: [u32; 4] = std::array::from_fn(|l| b[l].min(b[l + 4]));
+    c[0].min(c[2]).min(c[1].min(c[3]))
+}
+
+/// Calls `f(row, position of its maximum)`, as [`argmax_of`], for each row of `n`. Short rows are a vector each, without
+/// branches: where the maximum is cannot be foretold.
+#[allow(clippy::needless_range_loop)] // the indices name lanes
+#[inline(always)]
+pub(super) fn argmax_rows<T: Real>(n: usize, x: &[T], mut f: impl FnMut(usize, usize)) {
+    const NONE: u32 = simd::LANES as u32;
+    if n > simd::LANES {
+        return x.chunks_exact(n).enumerate().for_each(|(r, x)| f(r, argmax_of(x.iter().copied())));
+    }
+    // In memory, or each lane becomes a branch.
+    let mut class = [0u32; simd::LANES];
+    class[..n].fill(1);
+    for r in 0..x.len() / n {
+        let x = whole(&x[r * n..]);
+        let mut v = [T::ZERO; simd::LANES];
+        for l in 0..simd::LANES {
+            v[l] = if class[l] != 0 { x[l] } else { T::NEG_INFINITY };
+        }
+        let max = simd::max_lanes(v);
+        let (mut at, mut nan) = ([NONE; simd::LANES], [NONE; simd::LANES]);
+        for l in 0..simd::LANES {
+            at[l] = if v[l] == max { l as u32 } else { NONE };
+        }
+        for l in 0..simd::LANES {
+            nan[l] = if v[l].is_nan() { l as u32 } else { NONE };
+        }
+        let (at, nan) = (min_lanes(at), min_lanes(nan));
+        f(r, (if nan < NONE { nan } else { at }) as usize);
+    }
 }
 
 struct ArgMaxRows<'a, T> {
@@ -193,20 +237,12 @@ impl<T: Real> Body for ArgMaxRows<'_, T> {
     #[inline(always)]
     fn run(self) {
         let View { n, inner, .. } = self.v;
+        if inner == 1 {
+            return argmax_rows(n, self.x, |r, at| self.y[r] = at as u32);
+        }
         for (x, y) in self.x.chunks_exact(n * inner).zip(self.y.chunks_exact_mut(inner)) {
-            if inner == 1 {
-                y[0] = argmax_row(x) as u32;
-                continue;
-            }
             for (i, y) in y.iter_mut().enumerate() {
-                let (mut best, mut at) = (x[i], 0);
-                for j in 1..n {
-                    let value = x[j * inner + i];
-                    if value > best || (value.is_nan() && !best.is_nan()) {
-                        (best, at) = (value, j);
-                    }
-                }
-                *y = at as u32;
+                *y = argmax_of(x[i..].iter().step_by(inner).copied()) as u32;
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! K is cut into blocks; of each, op(B) is copied into panels of two registers' width (k outermost, padded with zeros),
 //! then a micro-tile of up to [`Simd::ROWS`] rows by one panel is computed in registers, with op(A) read in place. Panels
-//! live in the workspace that the caller brings, so nothing is allocated: the reason for not calling a crate here. The
-//! epilogue runs on a block of rows while it is in cache.
+//! live in the workspace that the caller brings, so nothing is allocated: the reason for not calling a crate here. Where
+//! both operands have k outermost already, as for a small layer's weight gradient, op(B) is read in place too. The epilogue
+//! runs on a block of rows while it is in cache.
 //!
 //! Every element of C is one chain of multiply-adds in increasing k, interrupted at the same places whatever the split:
 //! the bits do not depend on the number of threads.
@@ -18,6 +19,8 @@ use super::lanes::{Portable, Simd};
 const DEPTH: usize = 256;
 /// Rows of A that stay in the second-level cache while all panels pass by (x DEPTH x 4 bytes = 112 KiB).
 const ROWS: usize = 112;
+/// Floats of B, from a block's first row to its last, up to which panels may be read in place: 64 KiB.
+const IN_PLACE: usize = 1 << 14;
 /// Columns of the widest panel of any instruction set; the workspace is laid out for it.
 const PANEL: usize = 32;
 /// Multiply-adds that are worth a second thread.
@@ -160,10 +163,11 @@ unsafe fn blocks<S: Simd>(x: &Product<'_>, c: Out, part: Part, space: &mut [f32]
         let kc = step.min(x.k - p0);
         let mut j = part.j0;
         while j < part.j1 {
-            // SAFETY: `j - j0` is a multiple of the panel's width, so panel after panel fills `space` from the front.
-            unsafe {
-                pack::<S>(x, p0, kc, j, width.min(part.j1 - j), space.as_mut_ptr().add((j - part.j0) * kc))
-            };
+            let cols = width.min(part.j1 - j);
+            if !in_place::<S>(x, kc, cols) {
+                // SAFETY: `j - j0` is a multiple of the panel's width, so panel after panel fills `space` from the front.
+                unsafe { pack::<S>(x, p0, kc, j, cols, space.as_mut_ptr().add((j - part.j0) * kc)) };
+            }
             j += width;
         }
         let mut i0 = part.i0;
@@ -172,23 +176,28 @@ unsafe fn blocks<S: Simd>(x: &Product<'_>, c: Out, part: Part, space: &mut [f32]
             let mut j = part.j0;
             while j < part.j1 {
                 let cols = width.min(part.j1 - j);
-                let panel = space[(j - part.j0) * kc..].as_ptr();
+                let (panel, ld) = if in_place::<S>(x, kc, cols) {
+                    (x.b[p0 * x.b_k + j..].as_ptr(), x.b_k)
+                } else {
+                    (space[(j - part.j0) * kc..].as_ptr(), if cols > S::LANES { width } else { S::LANES })
+                };
                 let mut i = i0;
                 while i < i0 + rows {
                     let height = height(i0 + rows - i, S::ROWS);
-                    // SAFETY: the tile lies in `part`; its panel was packed above.
-                    unsafe { Tile { i, j, p0, kc, rows: height, cols }.run::<S>(x, c, panel) };
+                    // SAFETY: the tile lies in `part`; its panel was packed above, or B has it.
+                    unsafe { Tile { i, j, p0, kc, rows: height, cols, ld }.run::<S>(x, c, panel) };
                     i += height;
                 }
                 j += width;
             }
             if p0 + kc == x.k && x.activation != Activation::Identity {
-                for i in i0..i0 + rows {
-                    // SAFETY: a row of `part`.
-                    let row = unsafe {
-                        std::slice::from_raw_parts_mut(c.0.add(i * x.n + part.j0), part.j1 - part.j0)
-                    };
-                    activate(x.activation, row);
+                // Whole rows lie one after another: one call for all.
+                let (n, width) = (x.n, part.j1 - part.j0);
+                let (count, len) = if width == n { (1, rows * n) } else { (rows, width) };
+                for i in i0..i0 + count {
+                    // SAFETY: a row of `part`, or all of its rows i0.. .
+                    let y = unsafe { std::slice::from_raw_parts_mut(c.0.add(i * n + part.j0), len) };
+                    activate(x.activation, y);
                 }
             }
             i0 += rows;
@@ -197,12 +206,20 @@ unsafe fn blocks<S: Simd>(x: &Product<'_>, c: Out, part: Part, space: &mut [f32]
     }
 }
 
-/// Rows of the next micro-tile when `left` are left: `most`, or what is left, but two halves instead of 11 to 13. (There
-/// rustc 1.95 keeps vectors of row addresses and spills accumulators, at a third of the speed; at 14 it does not.)
+/// Whether `cols` columns of op(B), whole registers, are read where they are and not from a packed panel. Only with
+/// k outermost in op(A) too: one more stride than A's rows have is too many for rustc 1.95, which then spills accumulators.
+#[inline(always)]
+fn in_place<S: Simd>(x: &Product<'_>, kc: usize, cols: usize) -> bool {
+    x.a_k != 1 && x.b_col == 1 && cols.is_multiple_of(S::LANES) && kc * x.b_k <= IN_PLACE
+}
+
+/// Rows of the next micro-tile when `left` are left: `most`, or what is left, but two halves instead of `most` and a few
+/// (too few accumulators to hide the latency of a multiply-add), and instead of 11 to 13. (There rustc 1.95 keeps vectors of
+/// row addresses and spills accumulators, at a third of the speed; at 14 it does not.)
 fn height(left: usize, most: usize) -> usize {
-    if left >= most {
+    if left == most || left >= most + 4 {
         most
-    } else if left > 10 {
+    } else if left > most.min(10) {
         left.div_ceil(2)
     } else {
         left
@@ -231,22 +248,21 @@ unsafe fn pack<S: Simd>(x: &Product<'_>, p0: usize, kc: usize, j: usize, cols: u
         } else {
             let mut col = 0;
             while col < ld {
-                if col + lanes <= cols {
-                    let mut p = 0;
-                    while p + lanes <= kc {
-                        S::transpose(b.add(col * x.b_col + p), x.b_col, panel.add(p * ld + col), ld);
-                        p += lanes;
+                let rows = lanes.min(cols - col);
+                let mut p = 0;
+                while p + lanes <= kc {
+                    let (from, to) = (b.add(col * x.b_col + p), panel.add(p * ld + col));
+                    // A block that is whole has no branches.
+                    if rows == lanes {
+                        S::transpose(from, x.b_col, S::LANES, to, ld);
+                    } else {
+                        S::transpose(from, x.b_col, rows, to, ld);
                     }
-                    for p in p..kc {
-                        for l in col..col + lanes {
-                            *panel.add(p * ld + l) = *b.add(l * x.b_col + p);
-                        }
-                    }
-                } else {
+                    p += lanes;
+                }
+                for p in p..kc {
                     for l in col..col + lanes {
-                        for p in 0..kc {
-                            *panel.add(p * ld + l) = if l < cols { *b.add(l * x.b_col + p) } else { 0.0 };
-                        }
+                        *panel.add(p * ld + l) = if l < cols { *b.add(l * x.b_col + p) } else { 0.0 };
                     }
                 }
                 col += lanes;
@@ -264,6 +280,8 @@ struct Tile {
     kc: usize,
     rows: usize,
     cols: usize,
+    /// Floats between the rows of the panel: the tile's registers, or more where `KC` is false.
+    ld: usize,
 }
 
 impl Tile {
@@ -312,6 +330,7 @@ impl Tile {
             let (row, step) = if KC { (x.a_row, 1) } else { (1, x.a_k) };
             let mut a = x.a.as_ptr().add(self.i * row + self.p0 * step);
             let mut b = panel;
+            let ld = if KC { V * S::LANES } else { self.ld };
             let mut acc = [[S::zero(); V]; R];
             macro_rules! multiply {
                 ($a:expr) => {
@@ -326,7 +345,7 @@ impl Tile {
                             acc[i][v] = S::fma(s, w[v], acc[i][v]);
                         }
                     }
-                    b = b.add(V * S::LANES);
+                    b = b.add(ld);
                 };
             }
             for _ in 0..self.kc / 4 {

@@ -47,6 +47,16 @@ pub(super) fn load<T: Real>(x: &[T], n: usize, pad: T) -> [T; LANES] {
     }
 }
 
+/// The first [`LANES`] elements of `x`; zeros where it ends before.
+#[inline(always)]
+pub(super) fn whole<T: Real>(x: &[T]) -> [T; LANES] {
+    x.first_chunk().copied().unwrap_or_else(|| {
+        let mut all = [T::ZERO; LANES];
+        all[..x.len()].copy_from_slice(x);
+        all
+    })
+}
+
 /// Writes the first `n` lanes to `out`, and, where `out` is long enough, the other lanes after them: the caller goes through
 /// a tensor from front to back, and what comes next is overwritten in its turn.
 #[inline(always)]

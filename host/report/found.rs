@@ -7,10 +7,11 @@ use crate::device::Device;
 use crate::search::SearchError;
 use crate::search::architecture::Architecture;
 use crate::search::assess::Tested;
-use crate::search::builder::{self, Found};
+use crate::search::baseline;
+use crate::search::found::Found;
 use crate::search::importance::importance;
-use crate::search::sampler::screened;
-use crate::search::score::{Minibatch, correlation::Row};
+use crate::search::score::Minibatch;
+use crate::search::score::correlation::{self, Row};
 use crate::search::trial::{State, Trial};
 
 /// The most complete trials that scores are held against.
@@ -45,7 +46,7 @@ impl SearchReport {
             history: tested.map_or_else(Default::default, |t| t.model.history.clone()),
         });
         let (seen, test) = parts;
-        let default = builder::baseline(seen.features().cols, seen.outputs(), seen.rows());
+        let default = baseline::network(seen.features().cols, seen.outputs(), seen.rows());
         let baseline = baseline.map(|tested| Baseline {
             name: format!("default network ({})", widths(&default)),
             validation: None,
@@ -82,8 +83,8 @@ impl SearchReport {
             final_measure: Measure::from(&setting.goals[0]),
             setting,
             trials,
-            sampler: recorded(&identity.sampler),
-            pruner: recorded(&identity.pruner),
+            sampler: identity.sampler.clone(),
+            pruner: identity.pruner.clone(),
             front,
             best,
             baseline,
@@ -94,11 +95,6 @@ impl SearchReport {
             notes,
         })
     }
-}
-
-/// A study in memory does not keep the names.
-fn recorded(name: &str) -> String {
-    if name.is_empty() { "not recorded".into() } else { name.to_owned() }
 }
 
 /// `128-64`.
@@ -149,5 +145,5 @@ fn scores(found: &Found, train: &Dataset, trials: &[Trial]) -> Result<Vec<ScoreR
             why: r.why,
         }
     };
-    Ok(screened::rows(setting, &found.space, &batch, &complete)?.into_iter().map(row).collect())
+    Ok(correlation::of_trials(setting, &found.space, &batch, &complete)?.into_iter().map(row).collect())
 }

@@ -30,29 +30,25 @@
 //! search part = folds                                     the finalists are compared by cross-validation over all of it
 //! ```
 //!
-//! The default network ([`baseline`]) is trial 0 where the space has it, and always a finalist. The finalists are
-//! compared in rounds, the better half going on; the winner has the best cross-validated metric in the end. [`Found::test`]
-//! trains it on the whole search part and measures it on rows that nothing was selected on.
+//! The default network ([`baseline::network`]) is trial 0 where the space has it, and always a finalist. The finalist with the
+//! best cross-validated metric wins. [`Found::test`] trains it on the whole search part and measures it on rows that nothing
+//! was selected on.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::architecture::Architecture;
-use super::assess::{self, CrossValidation, Tested};
-use super::estimate::Estimate;
+use super::found::Found;
 use super::metric::Metric;
 use super::networks::Networks;
 use super::pruner::{Hyperband, Pruner};
+use super::rng::Rng;
 use super::sampler::{Known, Nsga2, Sampler, Screened, Tpe};
 use super::score::Minibatch;
-use super::space::Point;
 use super::space::network::{LinearLatency, NetworkSpace};
-use super::study::{Budget, Event, Identity, Study, Summary};
-use super::trial::{State, Trial};
-use super::{SearchError, Setting};
+use super::study::{Budget, Event, Identity, Study};
+use super::{SearchError, Setting, baseline};
 use crate::data::{Dataset, Task};
 use crate::device::{Device, DeviceKind};
-use crate::ops::optim::Optimizer;
 use crate::train::{Options, SharedData};
 
 /// Where a study keeps its model of the latency.
@@ -61,36 +57,8 @@ const LATENCY: &str = "latency_model";
 /// Samples that screening looks at.
 const SCREEN_SAMPLES: usize = 64;
 
-/// Folds that the finalists are compared on.
-const FOLDS: usize = 5;
-
-/// The network that a search is compared with: what `ironwarp train` trains without options. Its length is
-/// [`baseline_epochs`].
-pub fn baseline(inputs: usize, outputs: usize, rows: usize) -> Architecture {
-    let batch = 64.min(rows.max(1));
-    let text = format!(
-        "{inputs} > 128 relu drop=0.2 > 64 relu drop=0.2 > {outputs} | adam lr=0.002 batch={batch} smoothing=0.1"
-    );
-    match text.parse() {
-        Ok(architecture) => architecture,
-        Err(e) => unreachable!("'{text}' is an architecture: {e}"),
-    }
-}
-
-/// The point that is nearest to the [`baseline`] where a space has one: its network with AdamW and next to no decay.
-fn default_in(space: &NetworkSpace, rows: usize) -> Option<Point> {
-    let mut near = baseline(space.inputs(), space.outputs(), rows);
-    space.encode(&near).or_else(|| {
-        let least = space.ranges().weight_decay.as_ref()?.least();
-        near.recipe.optimizer = Optimizer::adamw().with_weight_decay(least);
-        space.encode(&near)
-    })
-}
-
-/// How long the [`baseline`] is trained.
-pub fn baseline_epochs() -> usize {
-    Options::default().epochs
-}
+/// Trials of a search that is given neither a number nor a time.
+const DEFAULT_TRIALS: u64 = 600;
 
 /// What happens, for a live view.
 #[derive(Debug)]
@@ -273,17 +241,72 @@ impl<'a> Search<'a> {
         Ok(model)
     }
 
+    /// Trials of the study in all; `None`: as many as the time allows.
+    pub fn trial_limit(&self) -> Option<u64> {
+        self.trials.or(self.time.is_none().then_some(DEFAULT_TRIALS))
+    }
+
+    /// Checks what can be known before anything is measured or made: the objectives fit data of `task`, there are epochs to
+    /// train for, and the space has a point that is allowed (where latency is limited, [`run`](Search::run) finds out). Errors
+    /// name the option and the remedy.
+    pub fn check(&self, task: Task) -> Result<(), SearchError> {
+        if !self.metrics.is_empty() {
+            Metric::check(&self.metrics, task)?;
+        }
+        if self.epochs == 0 || self.final_epochs == 0 {
+            return Err(SearchError::Options("0 epochs: give at least 1".into()));
+        }
+        if !self.space.needs_latency() {
+            self.space.space()?.draw(&mut Rng::new(self.seed, 0, 0))?;
+        }
+        Ok(())
+    }
+
+    /// What proposes points for this search: the sampler, after the default network and under screening.
+    fn proposer(&mut self, train: &Dataset) -> Box<dyn Sampler> {
+        let mut sampler: Box<dyn Sampler> = match self.sampler.take() {
+            Some(sampler) => sampler,
+            None if self.metrics.len() > 1 => Box::new(Nsga2::default()),
+            None => Box::new(Tpe::default()),
+        };
+        if self.screen > 1 {
+            let batch = Minibatch::draw(train, SCREEN_SAMPLES, self.seed);
+            sampler = Box::new(Screened::new(sampler, self.space.clone(), batch, self.screen));
+        }
+        let known = baseline::point_in(&self.space, train.rows()).into_iter().collect();
+        Box::new(Known::new(known, sampler))
+    }
+
+    /// What the study is begun with, besides its setting.
+    fn identity(&self, device: &Device, data: &Dataset, sampler: &str) -> Identity {
+        let kind = match device.kind() {
+            DeviceKind::Cuda(_) => "cuda".into(),
+            kind => kind.to_string(),
+        };
+        let screened =
+            if self.screen > 1 { format!(", best of {} by score", self.screen) } else { String::new() };
+        Identity {
+            sampler: format!("{sampler}{screened}"),
+            pruner: self.pruner.name().into(),
+            data: data.name().into(),
+            data_hash: data.hash(),
+            objective: format!(
+                "networks on {kind}, validation {}, {:?}",
+                self.validation,
+                self.space.ranges().limits
+            ),
+            about: self.about.clone(),
+        }
+    }
+
     /// Searches on `data`, the search part (raw data is prepared first). Errors: options, space and data do not fit; the
     /// study's file is of another search or damaged; the device fails.
     pub fn run(mut self, device: &Device, data: &Dataset) -> Result<Found, SearchError> {
         let data = data.clone().prepared()?;
         let task = data.task().unwrap_or(Task::Classification);
+        self.check(task)?;
         if self.metrics.is_empty() {
             self.metrics = vec![Metric::default_for(task)];
-        }
-        Metric::check(&self.metrics, task)?;
-        if self.epochs == 0 || self.final_epochs == 0 {
-            return Err(SearchError::Options("0 epochs: give at least 1".into()));
         }
         let (train, validation) = data.validation_split(self.validation, self.seed)?;
         // A measurement in each trial would differ from run to run: a model of it, kept with the study, does not.
@@ -291,6 +314,7 @@ impl<'a> Search<'a> {
         if wanted || self.space.needs_latency() {
             let model = self.latency(device)?;
             self.space = self.space.latency_model(model);
+            self.check(task)?;
         }
         let shared = SharedData::new(device, &train, Some(&validation))?;
         let setting = Setting {
@@ -300,45 +324,14 @@ impl<'a> Search<'a> {
             steps: self.epochs as u64,
             lag: self.lag.unwrap_or(if device.runs_kernels() { 256 } else { 16 }),
         };
-        let sampler: Box<dyn Sampler> = match self.sampler.take() {
-            Some(sampler) => sampler,
-            None if self.metrics.len() > 1 => Box::new(Nsga2::default()),
-            None => Box::new(Tpe::default()),
-        };
-        let rows = train.rows();
-        let known = default_in(&self.space, rows).into_iter().collect();
-        let sampler = if self.screen > 1 {
-            let batch = Minibatch::draw(&train, SCREEN_SAMPLES, self.seed);
-            Box::new(Screened::new(sampler, self.space.clone(), batch, self.screen))
-        } else {
-            sampler
-        };
-        let sampler: Box<dyn Sampler> = Box::new(Known::new(known, sampler));
-        let kind = match device.kind() {
-            DeviceKind::Cuda(_) => "cuda".into(),
-            kind => kind.to_string(),
-        };
-        let screened =
-            if self.screen > 1 { format!(", best of {} by score", self.screen) } else { String::new() };
-        let identity = Identity {
-            sampler: format!("{}{screened}", sampler.name()),
-            pruner: self.pruner.name().into(),
-            data: data.name().into(),
-            data_hash: data.hash(),
-            objective: format!(
-                "networks on {kind}, validation {}, {:?}",
-                self.validation,
-                self.space.ranges().limits
-            ),
-            about: self.about.take(),
-        };
+        let sampler = self.proposer(&train);
+        let identity = self.identity(device, &data, sampler.name());
+        let trials = self.trial_limit();
         let networks =
             Networks { space: self.space, data: shared, metrics: self.metrics, epochs: self.epochs };
-        // A space without a point is found out before a file is made.
-        setting.space.draw(&mut super::rng::Rng::new(self.seed, 0, 0))?;
         let study = match &self.study {
             Some(path) => Study::create_or_resume(path, setting, identity)?,
-            None => Study::in_memory(setting)?,
+            None => Study::in_memory(setting, identity)?,
         };
         let tell = |step: Step<'_>| {
             if let Some(observer) = &self.observer {
@@ -347,7 +340,6 @@ impl<'a> Search<'a> {
         };
         tell(Step::Opened { study: &study });
         let stop = || self.stop.as_ref().is_some_and(|stop| stop());
-        let trials = self.trials.or(if self.time.is_none() { Some(DEFAULT_TRIALS) } else { None });
         let budget = Budget { trials, ..Budget::unlimited() }.stop(&stop);
         let budget = self.time.map_or(budget, |time| budget.time(time));
         let mut worker = study.worker(sampler, self.pruner);
@@ -371,7 +363,7 @@ impl<'a> Search<'a> {
             space: networks.space.clone(),
             final_epochs: self.final_epochs,
             seed: self.seed,
-            rows,
+            rows: train.rows(),
             finalists: vec![],
             best: None,
         };
@@ -382,176 +374,5 @@ impl<'a> Search<'a> {
         tell(Step::Comparing { finalists: finalists.len() });
         found.compare(device, &data, finalists, &stop)?;
         Ok(found)
-    }
-}
-
-/// Trials of a search that is given neither a number nor a time.
-pub const DEFAULT_TRIALS: u64 = 600;
-
-/// A network that cross-validation measured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finalist {
-    /// The trial that it was.
-    pub trial: u64,
-    /// The network and its recipe.
-    pub architecture: Architecture,
-    /// Its figures over the folds of the search part, for each round one after the other.
-    pub cross: CrossValidation,
-    /// Rounds that it was in: times that each fold was trained on, each from another seed.
-    pub rounds: usize,
-}
-
-impl Finalist {
-    /// Adds a round.
-    fn add(&mut self, cross: CrossValidation) {
-        let join = |a: &Estimate, b: Estimate| Estimate::of([a.values.clone(), b.values].concat());
-        let metric = join(&self.cross.metric, cross.metric);
-        let loss = join(&self.cross.loss, cross.loss);
-        if let (Some(metric), Some(loss)) = (metric, loss) {
-            self.cross = CrossValidation { metric, loss };
-            self.rounds += 1;
-        }
-    }
-}
-
-/// What a search found.
-#[derive(Debug)]
-pub struct Found {
-    /// Every trial.
-    pub study: Study,
-    /// What this run did.
-    pub summary: Summary,
-    /// What was optimised.
-    pub metrics: Vec<Metric>,
-    /// What points mean.
-    pub space: NetworkSpace,
-    /// Epochs of the finalists' and the winner's training.
-    pub final_epochs: usize,
-    /// Key of every random number.
-    pub seed: u64,
-    /// Rows that trials were trained on.
-    pub rows: usize,
-    /// The best trials' networks, best first; none when the search was stopped.
-    pub finalists: Vec<Finalist>,
-    /// The first finalist.
-    pub best: Option<Finalist>,
-}
-
-impl Found {
-    /// The distinct networks of the `most` best complete trials, and of the Pareto front when there are several goals (its
-    /// best in the first goal, as many again).
-    fn candidates(&self, most: usize) -> Result<Vec<(u64, Architecture)>, SearchError> {
-        let setting = self.study.setting();
-        let mut trials: Vec<Trial> =
-            self.study.trials()?.into_iter().filter(|t| t.state == State::Complete).collect();
-        // Of trials with the same accuracy (there are few validation rows) the one with the lower loss is likely better.
-        let key = |t: &Trial| {
-            let loss = t.attributes.get("val_loss").copied().unwrap_or(f64::INFINITY);
-            (setting.losses(t)[0], loss)
-        };
-        let order = |a: &Trial, b: &Trial| {
-            let ((a0, a1), (b0, b1)) = (key(a), key(b));
-            a0.total_cmp(&b0).then(a1.total_cmp(&b1)).then(a.number.cmp(&b.number))
-        };
-        trials.sort_by(order);
-        let mut front = if setting.goals.len() > 1 { self.study.front()? } else { vec![] };
-        front.sort_by(order);
-        let mut chosen: Vec<(u64, Architecture)> = vec![];
-        for list in [&trials, &front] {
-            let before = chosen.len();
-            for trial in list {
-                if chosen.len() == before + most {
-                    break;
-                }
-                let architecture = self.space.decode(&trial.point);
-                if chosen.iter().all(|(_, known)| known.hash() != architecture.hash()) {
-                    chosen.push((trial.number, architecture));
-                }
-            }
-        }
-        let default = trials
-            .iter()
-            .find(|t| t.number == 0)
-            .filter(|t| default_in(&self.space, self.rows).is_some_and(|point| point == t.point));
-        if let Some(trial) = default.filter(|_| chosen.iter().all(|(number, _)| *number != 0)) {
-            chosen.push((0, self.space.decode(&trial.point)));
-        }
-        Ok(chosen)
-    }
-
-    /// Cross-validates the candidates in rounds: each adds a seed, and the better half goes on to the next.
-    fn compare(
-        &mut self,
-        device: &Device,
-        data: &Dataset,
-        candidates: Vec<(u64, Architecture)>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), SearchError> {
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        let folds = data.folds(FOLDS.min(data.rows()), self.seed)?;
-        let metric = self.metrics[0];
-        let direction = metric.direction();
-        let mut finalists: Vec<Finalist> = vec![];
-        let mut going: Vec<(u64, Architecture)> = candidates;
-        for round in 0.. {
-            let architectures: Vec<Architecture> = going.iter().map(|(_, a)| a.clone()).collect();
-            let seed = self.seed.wrapping_add(round * folds.len() as u64);
-            let epochs = self.final_epochs;
-            let measured =
-                assess::cross_validate(device, &architectures, &folds, metric, epochs, seed, stop)?;
-            let Some(outcomes) = measured else { return Ok(()) };
-            for ((trial, architecture), outcome) in going.into_iter().zip(outcomes) {
-                let known = finalists.iter().position(|f| f.trial == trial);
-                match (known, outcome) {
-                    (None, Ok(cross)) => finalists.push(Finalist { trial, architecture, cross, rounds: 1 }),
-                    (Some(i), Ok(cross)) => finalists[i].add(cross),
-                    // A network that fails from one seed is not to be relied on.
-                    (Some(i), Err(_)) => drop(finalists.remove(i)),
-                    (None, Err(_)) => {}
-                }
-            }
-            let key = |f: &Finalist| (direction.loss(f.cross.metric.mean), f.cross.loss.mean);
-            finalists.sort_by(|a, b| {
-                let ((a0, a1), (b0, b1)) = (key(a), key(b));
-                b.rounds.cmp(&a.rounds).then(a0.total_cmp(&b0)).then(a1.total_cmp(&b1))
-            });
-            let last = finalists.iter().filter(|f| f.rounds == round as usize + 1).count();
-            if last < 2 {
-                break;
-            }
-            let half = last.div_ceil(2);
-            going = finalists.iter().take(half).map(|f| (f.trial, f.architecture.clone())).collect();
-        }
-        self.best = finalists.first().cloned();
-        self.finalists = finalists;
-        Ok(())
-    }
-
-    /// Trains an architecture on `train`, from as many seeds as `repeats`, and measures it on `test`: parts of which the search has
-    /// seen the first alone.
-    pub fn test(
-        &self,
-        device: &Device,
-        architecture: &Architecture,
-        parts: (&Dataset, &Dataset),
-        repeats: u64,
-    ) -> Result<Tested, SearchError> {
-        let seeds = (self.seed, repeats);
-        Ok(assess::test(device, architecture, parts, self.metrics[0], self.final_epochs, seeds)?)
-    }
-
-    /// The same of the [`baseline`], with the length it has.
-    pub fn baseline(
-        &self,
-        device: &Device,
-        parts: (&Dataset, &Dataset),
-        repeats: u64,
-    ) -> Result<Tested, SearchError> {
-        let train = parts.0;
-        let architecture = baseline(train.features().cols, train.outputs(), train.rows());
-        let (epochs, seeds) = (baseline_epochs(), (self.seed, repeats));
-        Ok(assess::test(device, &architecture, parts, self.metrics[0], epochs, seeds)?)
     }
 }

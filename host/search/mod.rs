@@ -14,8 +14,10 @@
 
 pub mod architecture;
 pub mod assess;
+pub mod baseline;
 pub mod builder;
 pub mod estimate;
+pub mod found;
 pub mod importance;
 pub mod metric;
 pub mod names;
@@ -31,7 +33,8 @@ pub mod study;
 pub mod table;
 pub mod trial;
 
-pub use builder::{Found, Search};
+pub use builder::Search;
+pub use found::Found;
 
 use serde::{Deserialize, Serialize};
 

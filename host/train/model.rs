@@ -41,7 +41,8 @@ pub struct Prediction {
     pub classes: Vec<String>,
 }
 
-/// A trained network with what its data went through.
+/// A trained network with what its data went through. Clones share the parameters, which nobody writes.
+#[derive(Clone)]
 pub struct Model {
     pub(crate) net: Mlp,
     pub(crate) loss: Loss,

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use ironwarp::device::{DType, Device, DeviceError};
+use ironwarp::device::{DType, Device, DeviceError, SimOptions, Target};
 use ironwarp::graph::{Executor, Graph, HostTensor, Plan, States, Value};
 use ironwarp::ops::{Domain, Sample, SampleInput, Tolerance};
 
@@ -29,6 +29,30 @@ impl Rng {
     pub fn below(&mut self, n: u64) -> u64 {
         self.u64() % n
     }
+}
+
+/// The GPU, where there is one. `IRONWARP_REQUIRE_CUDA=1` makes a missing one a failure; else the reason is printed.
+pub fn gpu() -> Option<Device> {
+    let reason = match Device::cuda(0) {
+        Ok(device) => return Some(device),
+        Err(reason) => reason,
+    };
+    let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
+    assert!(!required, "IRONWARP_REQUIRE_CUDA is set, and there is no GPU: {reason}");
+    println!("no GPU here, nothing was run on cuda: {reason}");
+    None
+}
+
+/// Devices that run the shipped PTX: a simulator for each target, with warps and blocks in an order of `seed`, and the
+/// GPU where there is one.
+pub fn kernel_devices(seed: u64) -> Vec<Device> {
+    let sim = |target| Device::sim_with(SimOptions { seed, target, ..SimOptions::default() });
+    [Target::Sm80, Target::Sm90a].map(sim).into_iter().chain(gpu()).collect()
+}
+
+/// The GPU, else a simulator.
+pub fn kernel_device() -> Device {
+    gpu().unwrap_or_else(Device::sim)
 }
 
 /// A tensor's elements on the host.

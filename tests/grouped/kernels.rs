@@ -13,8 +13,7 @@ use ironwarp::ops::optim::Optimizer;
 use ironwarp::ops::{Slot, TensorType, Tolerance};
 use proptest::prelude::*;
 
-use crate::common::{Rng, close};
-use crate::sims;
+use crate::common::{Rng, close, kernel_devices};
 
 /// Rows of the data.
 const DATA: usize = 90;
@@ -453,7 +452,7 @@ proptest! {
 
     #[test]
     fn random_tables_agree_with_the_operations_for_one_network(seed in any::<u64>()) {
-        for device in sims(seed | 1) {
+        for device in kernel_devices(seed | 1) {
             prop_assert_eq!(passes(&device, seed, false), Ok(()));
             prop_assert_eq!(passes(&device, seed, true), Ok(()));
             prop_assert_eq!(biases(&device, seed), Ok(()));

@@ -6,8 +6,8 @@ use ironwarp::ops::activation::Activation;
 use ironwarp::ops::grouped::{Addend, Form, Product, Products, Schedule, Side, Step, slot};
 use proptest::prelude::*;
 
-use crate::common::{Rng, close};
-use crate::{bits, sims};
+use crate::bits;
+use crate::common::{Rng, close, kernel_devices};
 
 /// Rows of what A is a part of, where it begins at an offset.
 const DATA: usize = 80;
@@ -183,19 +183,23 @@ proptest! {
         let mut rng = Rng(seed);
         let form = [Form::Forward, Form::Input, Form::Weight][rng.below(3) as usize];
         let cases: Vec<Case> = (0..1 + rng.below(5)).map(|_| Case::draw(form, &mut rng)).collect();
-        let [first, second] = sims(seed | 1);
-        // Large products with the large tile together, with the small one alone.
-        let together = run(&first, form, &cases, 0);
-        for (case, (c, side)) in cases.iter().zip(&together) {
-            let (want, beside, tolerance) = case.oracle(form, &case.operands());
-            for (got, want, what) in [(c, &want, "C"), (side, &beside, "beside C")] {
-                for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-                    prop_assert!(close(g, w, tolerance), "{form:?} {case:?} {what}[{i}]: {g}, the oracle says {w}");
+        let devices = kernel_devices(seed | 1);
+        // Together on one simulator, alone on the other; both on the GPU where there is one.
+        let simulators = (&devices[0], &devices[1]);
+        for (first, second) in [simulators].into_iter().chain(devices.get(2).map(|gpu| (gpu, gpu))) {
+            // Large products with the large tile together, with the small one alone.
+            let together = run(first, form, &cases, 0);
+            for (case, (c, side)) in cases.iter().zip(&together) {
+                let (want, beside, tolerance) = case.oracle(form, &case.operands());
+                for (got, want, what) in [(c, &want, "C"), (side, &beside, "beside C")] {
+                    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+                        prop_assert!(close(g, w, tolerance), "{form:?} {case:?} {what}[{i}]: {g}, the oracle says {w}");
+                    }
                 }
+                let alone = run(second, form, std::slice::from_ref(case), usize::MAX).remove(0);
+                prop_assert_eq!(bits(c), bits(&alone.0), "{:?} {:?}: other bits alone", form, case);
+                prop_assert_eq!(bits(side), bits(&alone.1), "{:?} {:?}: other bits alone", form, case);
             }
-            let alone = run(&second, form, std::slice::from_ref(case), usize::MAX).remove(0);
-            prop_assert_eq!(bits(c), bits(&alone.0), "{:?} {:?}: other bits alone", form, case);
-            prop_assert_eq!(bits(side), bits(&alone.1), "{:?} {:?}: other bits alone", form, case);
         }
     }
 }

@@ -10,6 +10,7 @@ use ironwarp::search::population::{Candidate, Failure, Grouped, Id, Progress, Te
 use ironwarp::train::{Loss, Options, Schedule, Session, SharedData};
 
 use crate::bits;
+use crate::common::kernel_device;
 
 fn parts(name: &str, rows: usize) -> (Dataset, Dataset) {
     let split =
@@ -107,7 +108,7 @@ fn by_graph(device: &Device, candidate: &Candidate, parts: &(Dataset, Dataset)) 
 fn a_population_has_the_bits_of_the_graph_on_the_same_device_and_the_numbers_of_the_cpu() {
     let parts = parts("wine", 70);
     let candidates = candidates(7, 13, 3);
-    let device = Device::sim();
+    let device = kernel_device();
     let mut population = population(&device, &parts);
     let ids = add(&mut population, &candidates);
     let outcomes = population.advance(&ids, 2);
@@ -143,7 +144,7 @@ fn a_population_has_the_bits_of_the_graph_on_the_same_device_and_the_numbers_of_
 fn a_network_has_the_same_bits_in_any_company_and_any_pieces() {
     let parts = parts("wine", 60);
     let candidates = candidates(5, 13, 3);
-    let device = Device::sim();
+    let device = kernel_device();
     let mut whole = population(&device, &parts);
     let ids = add(&mut whole, &candidates);
     whole.advance(&ids, 2);
@@ -171,7 +172,7 @@ fn a_network_has_the_same_bits_in_any_company_and_any_pieces() {
 #[test]
 fn a_step_is_as_many_launches_for_many_networks_as_for_one_and_dropped_networks_leave_nothing() {
     let parts = parts("wine", 48);
-    let device = Device::sim();
+    let device = kernel_device();
     let net = |seed: u64| {
         let net = nn::mlp(13, [8 + seed as usize, 6], Activation::Relu, 3);
         Candidate { net, options: Options { batch: Some(16), epochs: 9, seed: seed % 3, ..options(0) } }
@@ -211,7 +212,7 @@ fn a_step_is_as_many_launches_for_many_networks_as_for_one_and_dropped_networks_
 #[test]
 fn numbers_are_predicted_with_every_loss() {
     let parts = parts("diabetes", 50);
-    let device = Device::sim();
+    let device = kernel_device();
     let mut population = population(&device, &parts);
     let losses = [Loss::Mse, Loss::Mae, Loss::Huber { delta: 0.5 }];
     let candidates: Vec<Candidate> = losses
@@ -240,7 +241,7 @@ fn numbers_are_predicted_with_every_loss() {
 fn evaluations_go_through_all_rows() {
     // More rows than a step of an evaluation takes; the first layer skips.
     let parts = parts("digits", 24);
-    let device = Device::sim();
+    let device = kernel_device();
     let mut population = population(&device, &parts);
     let net = nn::mlp(64, [64], Activation::Relu, 10).dropout(0.3).skips();
     assert!(net.layers[0].skip && parts.1.rows() > 256 && !parts.1.rows().is_multiple_of(256));
@@ -258,7 +259,7 @@ fn evaluations_go_through_all_rows() {
 #[test]
 fn failures_stay_with_their_network() {
     let parts = parts("iris", 40);
-    let device = Device::sim();
+    let device = kernel_device();
     let mut population = population(&device, &parts);
     let mut candidates = candidates(3, 4, 3);
     candidates.iter_mut().for_each(|c| c.options.batch = Some(20));

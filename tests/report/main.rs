@@ -229,6 +229,31 @@ fn the_history_marks_every_state() {
     }
 }
 
+/// A study without a file knows its sampler and pruner too.
+#[test]
+fn a_search_in_memory_names_its_sampler_and_pruner() {
+    use ironwarp::search::Search;
+    use ironwarp::search::{pruner::Asha, sampler::Evolution, space::network::NetworkSpace};
+    let device = ironwarp::Device::cpu();
+    let parts = ironwarp::data::builtin("iris").expect("iris").standardized().stratified_split(0.7, 3);
+    let parts = parts.expect("two parts");
+    let search = Search::new(NetworkSpace::default_for(4, 3, parts.train.rows()))
+        .sampler(Evolution::default())
+        .pruner(Asha::default())
+        .screen(2)
+        .trials(3)
+        .epochs(2)
+        .final_epochs(1)
+        .finalists(1);
+    let found = search.run(&device, &parts.train).expect("a search");
+    assert_eq!(found.study.path(), None);
+    let pair = (&parts.train, &parts.test);
+    let report = SearchReport::of(&found, None, None, pair, &device).expect("a report");
+    assert_eq!((report.sampler.as_str(), report.pruner.as_str()), ("evolution, best of 2 by score", "asha"));
+    let page = report::html(&report);
+    assert!(page.contains("evolution, best of 2 by score") && page.contains("asha"));
+}
+
 /// A search itself, on real data.
 #[test]
 fn a_search_reports_what_it_found() {

@@ -11,10 +11,10 @@ use ironwarp::search::study::{Budget, Event, Failure, Running, Study, Verdict};
 use ironwarp::search::trial::{State, Trial};
 use ironwarp::search::{SearchError, Setting};
 
-use crate::{objective, setting, temp, worker};
+use crate::{identity, objective, setting, temp, worker};
 
 fn memory(lag: u64) -> Study {
-    Study::in_memory(setting(1, lag)).expect("a study")
+    Study::in_memory(setting(1, lag), identity()).expect("a study")
 }
 
 #[test]

@@ -38,11 +38,12 @@ fn refused(result: Result<Study, SearchError>) -> String {
 fn a_study_is_read_as_it_was_written() {
     let (dir, path) = filled();
     assert_eq!(names(dir.path()), ["study.db"], "nothing is left beside it");
-    let memory = Study::in_memory(setting(3, 2)).expect("a study");
+    let memory = Study::in_memory(setting(3, 2), identity()).expect("a study");
     worker(&memory).run(&objective, 1, &Budget::trials(20), &|_| {}).expect("a run");
     let study = Study::open(&path).expect("a study");
     assert_eq!(trials(&study), trials(&memory));
-    assert_eq!(study.identity(), &identity());
+    assert_eq!((study.identity(), memory.identity()), (&identity(), &identity()));
+    assert_eq!(study.digest().expect("a digest"), memory.digest().expect("a digest"));
     let (a, b) = (study.setting(), memory.setting());
     assert_eq!(a.space.parameters(), b.space.parameters());
     assert_eq!(a.space.hash(), b.space.hash());

@@ -7,7 +7,7 @@ use ironwarp::search::rng::Rng;
 use ironwarp::search::study::{Budget, Event, Failure, Running, Study, Values};
 use ironwarp::search::trial::State;
 
-use crate::{objective, resume, setting, temp, trials, worker};
+use crate::{identity, objective, resume, setting, temp, trials, worker};
 
 /// Trials of a study here.
 const TRIALS: u64 = 60;
@@ -22,7 +22,7 @@ fn shuffled(trial: &mut Running) -> Result<Values, Failure> {
 
 /// The trials of a run in memory.
 fn run(seed: u64, lag: u64, threads: usize) -> Vec<String> {
-    let study = Study::in_memory(setting(seed, lag)).expect("a study");
+    let study = Study::in_memory(setting(seed, lag), identity()).expect("a study");
     let summary = worker(&study).run(&shuffled, threads, &Budget::trials(TRIALS), &|_| {}).expect("a run");
     assert_eq!(summary.trials, TRIALS);
     trials(&study)
@@ -43,7 +43,7 @@ fn any_number_of_threads_makes_the_same_study() {
 
 #[test]
 fn all_states_occur_and_are_explained() {
-    let study = Study::in_memory(setting(3, 4)).expect("a study");
+    let study = Study::in_memory(setting(3, 4), identity()).expect("a study");
     worker(&study).run(&objective, 2, &Budget::trials(TRIALS), &|_| {}).expect("a run");
     assert_eq!(study.finished().expect("a number"), TRIALS);
     let counts = study.counts().expect("counts");
@@ -111,7 +111,7 @@ fn two_workers_and_stops_make_the_same_study() {
 #[test]
 fn populations_make_the_same_study() {
     let want = run(3, 6, 1);
-    let study = Study::in_memory(setting(3, 6)).expect("a study");
+    let study = Study::in_memory(setting(3, 6), identity()).expect("a study");
     let mut largest = 0;
     let mut train = |population: Vec<Running>| {
         largest = largest.max(population.len());

@@ -292,7 +292,7 @@ unsafe fn tile<
     }
     thread::sync_threads();
     let (mut row, quad) = (lane / 8, lane % 8);
-    let mut at = part + row * (WN * 4) + ((quad / 2 ^ row) << 5) + quad % 2 * 16;
+    let mut at = part + row * (WN * 4) + (((quad / 2) ^ row) << 5) + quad % 2 * 16;
     while row < WM {
         let sum: F32x4 = ld_shared_f32x4(at).into();
         out.store(row0 + warp_row + row, col0 + warp_col + quad * 4, sum);

@@ -20,23 +20,14 @@
 
 use super::{halves, Live, BLOCK, OFFSET};
 use crate::collective::{group_all, Count, Sum, LOG2_BLOCK};
-use crate::loss::{bce, cross_entropy_row, huber, mae, mse};
+use crate::loss::{cross_entropy_row, element};
+pub use crate::loss::{BCE, CROSS_ENTROPY, HUBER, MAE, MSE};
 use crate::metrics::predict;
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
 /// Words of a network in the table.
 pub const LOSS_WORDS: usize = 9;
-/// Softmax cross-entropy with label smoothing.
-pub const CROSS_ENTROPY: u32 = 0;
-/// Binary cross-entropy with logits.
-pub const BCE: u32 = 1;
-/// Squared error.
-pub const MSE: u32 = 2;
-/// Absolute error.
-pub const MAE: u32 = 3;
-/// Huber's loss.
-pub const HUBER: u32 = 4;
 
 /// log2 of the threads that share a row of `n` logits: those of the kernel for one network.
 #[inline(always)]
@@ -111,13 +102,7 @@ pub unsafe fn grouped_loss(live: *const u32, problems: *const u64) {
         let inverse = 1.0 / count as f32;
         let mut i = t as usize;
         while i < count {
-            let (x, t) = (*x.add(i), *targets.add(i));
-            let (value, slope) = match kind {
-                BCE => bce(x, t),
-                MAE => mae(x, t),
-                HUBER => huber(parameter, x, t),
-                _ => mse(x, t),
-            };
+            let (value, slope) = element(kind, parameter, *x.add(i), *targets.add(i));
             loss += value;
             if !dx.is_null() {
                 *dx.add(i) = slope * inverse;

@@ -3,10 +3,11 @@
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
-use super::table::{row, BCE, CROSS_ENTROPY, HUBER, MAE};
+use super::table::{row, CROSS_ENTROPY};
 use super::{word, BLOCK};
 use crate::collective::{group_all, Count, Sum, LOG2_BLOCK};
-use crate::math::{exp, ln, ln_1p};
+use crate::loss::element;
+use crate::math::{exp, ln};
 use crate::ptx::{ld_shared_f32, st_shared_f32};
 
 /// What is known of a minibatch besides the network's outputs.
@@ -145,7 +146,7 @@ impl Loss {
         while j < self.outputs {
             // SAFETY: j is an output of the row.
             let (x, t) = unsafe { (ld_shared_f32(word(at, j)), f32::from_bits(*y.add(j as usize))) };
-            let (loss, derivative) = self.element(x, t);
+            let (loss, derivative) = element(self.kind, self.param, x, t);
             sum += loss;
             if to != u32::MAX {
                 // SAFETY: as above.
@@ -154,32 +155,5 @@ impl Loss {
             j += 1;
         }
         sum / self.outputs as f32
-    }
-
-    /// One element's loss and its derivative.
-    #[inline(always)]
-    fn element(self, x: f32, t: f32) -> (f32, f32) {
-        let d = x - t;
-        match self.kind {
-            BCE => {
-                let e = exp(-x.abs());
-                // `x < 0` is false for NaN, which then comes through.
-                let positive = if x < 0.0 { 0.0 } else { x };
-                let sigmoid = (if x < 0.0 { e } else { 1.0 }) / (1.0 + e);
-                ((positive - x * t) + ln_1p(e), sigmoid - t)
-            }
-            MAE => {
-                // A difference of zero or NaN stays what it is.
-                let sign = if d > 0.0 { 1.0 } else { d };
-                (d.abs(), if d < 0.0 { -1.0 } else { sign })
-            }
-            HUBER => {
-                let (a, delta) = (d.abs(), self.param);
-                let clamped = if d > delta { delta } else { d };
-                let clamped = if clamped < -delta { -delta } else { clamped };
-                (if a < delta { 0.5 * d * d } else { delta * (a - 0.5 * delta) }, clamped)
-            }
-            _ => (d * d, 2.0 * d),
-        }
     }
 }

@@ -25,7 +25,6 @@
 
 pub mod loss;
 pub mod network;
-pub mod optimizer;
 pub mod product;
 pub mod table;
 

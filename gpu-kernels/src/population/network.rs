@@ -5,12 +5,12 @@ use cuda_std::prelude::*;
 use cuda_std::{shared, shared_array};
 
 use super::loss::Targets;
-use super::optimizer::Optimizer;
 use super::product::{product, Operand};
-use super::table::{row, Layer, Network, GLOBAL};
+use super::table::{row, Layer, Network, GLOBAL, HYPER_WORDS};
 use super::{word, BLOCK};
 use crate::activation;
 use crate::collective::{group_all, quotient, Sum, LOG2_BLOCK};
+use crate::optim::{clip_factor, Rule};
 use crate::philox::{philox4x32_10, uniform};
 use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
 
@@ -277,8 +277,11 @@ impl OnChip<'_> {
     /// - As [`copy`](OnChip::copy), after [`backward`](OnChip::backward) with the same `rows`.
     #[inline(always)]
     pub unsafe fn update(&self, rows: u32, step: u32) {
+        let (kind, net) = (self.net.optimizer, self.net);
+        let rates = (net.hyper as *const f32).wrapping_add(step as usize * HYPER_WORDS);
         // SAFETY: the host wrote hyper-parameters for every step of the launch.
-        let optimizer = unsafe { Optimizer::at(self.net, step) };
+        let rate = |k| unsafe { *rates.add(k) };
+        let rule = Rule::new(net.weight_decay, [net.a, net.b, net.c, net.d], rate);
         let moments = self.moments();
         let mut scale = 1.0;
         let mut squares = 0.0;
@@ -295,7 +298,8 @@ impl OnChip<'_> {
                         unsafe {
                             let first = moments.add((layer.first + i) as usize);
                             let second = first.wrapping_add(self.net.parameters as usize);
-                            st_shared_f32(at, optimizer.step(ld_shared_f32(at), g * scale, first, second));
+                            let p = rule.step(kind, ld_shared_f32(at), g * scale, first, second);
+                            st_shared_f32(at, p);
                         }
                     } else {
                         squares += g * g;
@@ -328,9 +332,7 @@ impl OnChip<'_> {
             }
             // SAFETY: all threads arrive.
             let norm = unsafe { group_all::<Sum>(squares, LOG2_BLOCK, shared_array![f32; 8]) };
-            let factor = self.net.clip_norm / (crate::math::sqrt(norm) + 1e-6);
-            // Written so that NaN stays: a diverged step must not look like a clipped one.
-            scale = if factor > 1.0 { 1.0 } else { factor };
+            scale = clip_factor(crate::math::sqrt(norm), self.net.clip_norm);
             stepping = true;
         }
         thread::sync_threads();

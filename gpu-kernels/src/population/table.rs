@@ -4,6 +4,9 @@
 //! words of 4 bytes from its start. A row of `n` numbers takes [`row`]`(n)` words: an odd number, so that the 32 lanes
 //! of a warp that read one column of 32 rows read 32 banks.
 
+pub use crate::loss::{BCE, CROSS_ENTROPY, HUBER, MAE, MSE};
+pub use crate::optim::{ADAM, RMSPROP, RMSPROP_MOMENTUM, SGD, SGD_MOMENTUM};
+
 /// Layers of a network at most.
 pub const MAX_LAYERS: usize = 16;
 /// [`Network::moments_at`] of moments that stay in global memory.
@@ -13,28 +16,6 @@ pub const GLOBAL: u32 = u32::MAX;
 pub const RECORD_WORDS: usize = 6;
 /// Numbers of a step in the table of hyper-parameters: those of `optim`.
 pub const HYPER_WORDS: usize = crate::optim::HYPER_LEN;
-
-/// [`Network::loss`]: softmax cross-entropy over labels, `loss_param` is the label smoothing.
-pub const CROSS_ENTROPY: u32 = 0;
-/// Binary cross-entropy on logits.
-pub const BCE: u32 = 1;
-/// Mean squared error.
-pub const MSE: u32 = 2;
-/// Mean absolute error.
-pub const MAE: u32 = 3;
-/// Huber loss, `loss_param` is delta.
-pub const HUBER: u32 = 4;
-
-/// [`Network::optimizer`]: SGD without momentum.
-pub const SGD: u32 = 0;
-/// SGD with momentum `a`, Nesterov's where `b` is not 0; moment: buffer.
-pub const SGD_MOMENTUM: u32 = 1;
-/// RMSprop with alpha `a`, 1 - alpha `b`, eps `c`; moment: mean square.
-pub const RMSPROP: u32 = 2;
-/// The same with momentum `d`; moments: mean square, buffer.
-pub const RMSPROP_MOMENTUM: u32 = 3;
-/// Adam and AdamW with 1 - beta1 `a`, beta2 `b`, 1 - beta2 `c`, eps `d`; moments: mean, mean square.
-pub const ADAM: u32 = 4;
 
 /// Words that a row of `n` numbers takes in shared memory.
 #[inline(always)]
@@ -102,17 +83,17 @@ pub struct Network {
     pub inputs: u32,
     /// Samples of a minibatch.
     pub batch: u32,
-    /// Which loss.
+    /// Which loss: a constant of [`loss`](mod@crate::loss).
     pub loss: u32,
-    /// See the losses.
+    /// Label smoothing of cross-entropy, delta of Huber's loss.
     pub loss_param: f32,
     /// Gradients are scaled down to this norm; 0: never.
     pub clip_norm: f32,
-    /// Which optimiser.
+    /// Which optimiser: a constant of [`optim`](mod@crate::optim).
     pub optimizer: u32,
     /// Added to the gradient, times the parameter.
     pub weight_decay: f32,
-    /// Constants of the optimiser.
+    /// Constants of the optimiser, as `optim::Rule` has them.
     pub a: f32,
     /// See `a`.
     pub b: f32,

@@ -5,12 +5,10 @@ use cuda_std::prelude::*;
 use cuda_std::GpuFloat;
 
 use super::dense::jacobi;
-use super::network::{block_sum, forward, lane, product, Net, View};
-use super::{DH, DZ, ENTROPY_EPSILON, H, SIGN_STREAM, SINGULAR_EPSILON, VALUES, Z};
+use super::network::{forward, product, pull, report, share, total, Net, View};
+use super::{DH, DZ, ENTROPY_EPSILON, H, SIGN_STREAM, SINGULAR_EPSILON, Z};
 use crate::collective::BLOCK;
 use crate::philox::philox4x32_10;
-
-const STEP: usize = BLOCK as usize;
 
 /// +1 or -1: the top bit of word `i` of a stream.
 #[inline(always)]
@@ -76,23 +74,13 @@ unsafe fn spectrum(a: *const f32, rows: usize, cols: usize, centred: bool, work:
 /// H = - sum of p ln(p + 1e-8), p the eigenvalues on the diagonal of a matrix over their sum.
 #[inline(always)]
 unsafe fn entropy(matrix: *const f64, size: usize) -> f64 {
-    let mut trace = 0.0;
-    let mut i = lane();
-    while i < size {
-        trace += *matrix.add(i * size + i);
-        i += STEP;
-    }
-    let trace = block_sum(trace);
-    let mut sum = 0.0;
-    let mut i = lane();
-    while i < size && trace > 0.0 {
-        let share = *matrix.add(i * size + i) / trace;
+    let trace = total(size, |i| *matrix.add(i * size + i));
+    total(if trace > 0.0 { size } else { 0 }, |i| {
+        let p = *matrix.add(i * size + i) / trace;
         // Rounding may leave a zero eigenvalue below zero.
-        let share = if share > 0.0 { share } else { 0.0 };
-        sum -= share * (share + ENTROPY_EPSILON).ln();
-        i += STEP;
-    }
-    block_sum(sum)
+        let p = if p > 0.0 { p } else { 0.0 };
+        -p * (p + ENTROPY_EPSILON).ln()
+    })
 }
 
 /// The square root of the greatest number on the diagonal of a matrix. Every thread looks at all of them.
@@ -116,23 +104,14 @@ unsafe fn pulled_signs(net: &Net, l: usize, key: [u32; 2]) -> *const f32 {
     let layer = net.layer(l);
     let (rows, inputs, units) = (net.rows, layer.inputs, layer.units);
     let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
-    let mut e = lane();
-    while e < rows * units {
+    share(rows * units, |e| {
         let g = sign(key, SIGN_STREAM + l as u32, e as u32);
         *dh.add(e) = g;
         *dz.add(e) = g * layer.slope(*z.add(e));
-        e += STEP;
-    }
+    });
     thread::sync_threads();
     let pulled = net.lead();
-    let weights = View::rows(layer.weights, inputs);
-    product((rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
-        // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
-        unsafe {
-            let through = if layer.skip { *dh.add(n * inputs + i) } else { 0.0 };
-            *pulled.add(n * inputs + i) = sum + through;
-        }
-    });
+    pull(net, &layer, 0, pulled);
     let mean = pulled.add(rows * inputs);
     let (a, b) = (View::transposed(pulled, inputs), View::rows(dh, units));
     product((inputs, units, rows), a, b, |i, o, sum| {
@@ -148,7 +127,7 @@ unsafe fn pulled_signs(net: &Net, l: usize, key: [u32; 2]) -> *const f32 {
 /// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: 4 regions, and over all hidden
 ///   layers the most of `(rows + units) * inputs` as `lead`, and of what `spectrum` needs as `f64`:
 ///   `size^2 + size + 1 + cols` for the sizes of its matrices.
-/// - `x` is `[rows, inputs]`; `out` has [`VALUES`] numbers a network.
+/// - `x` is `[rows, inputs]`; `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn score_az_nas(
@@ -194,10 +173,5 @@ pub unsafe fn score_az_nas(
     // Without a hidden layer there are no features: no entropy, and nothing that a gradient could pass.
     progressivity = if hidden == 0 { -before } else { progressivity };
     trainability = if hidden == 0 { 2.0 - 1.0 / SINGULAR_EPSILON } else { trainability / hidden as f64 };
-    if lane() == 0 {
-        let out = out.add(thread::block_idx_x() as usize * VALUES);
-        *out = expressivity;
-        *out.add(1) = progressivity;
-        *out.add(2) = trainability;
-    }
+    report(out, [expressivity, progressivity, trainability]);
 }

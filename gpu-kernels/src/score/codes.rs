@@ -4,12 +4,13 @@ use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
 use super::dense::cholesky;
-use super::network::{forward, lane, Net};
-use super::{DZ, NASWOT_RIDGE, SWAP_SAMPLES, VALUES, Z};
+use super::network::{forward, lane, report, share, share_triangle, Net};
+use super::{DZ, NASWOT_RIDGE, SWAP_SAMPLES, Z};
 use crate::collective::{group_all, Count, Max, BLOCK, LOG2_BLOCK};
 use crate::ptx::ballot;
 
-const STEP: usize = BLOCK as usize;
+/// Warps of a block.
+const WARPS: usize = BLOCK as usize / 32;
 
 /// Values: NASWOT, SWAP, and the margin: the least |z| above zero, as a share of its layer's greatest. Where that is within
 /// the rounding of `f32`, a sign may be wrong, and the host decides in `f64`.
@@ -17,7 +18,7 @@ const STEP: usize = BLOCK as usize;
 /// # Safety
 /// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: 3 regions and `rows * rows`
 ///   numbers of `f64`.
-/// - `x` is `[rows, inputs]`; `out` has [`VALUES`] numbers a network.
+/// - `x` is `[rows, inputs]`; `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn score_codes(
@@ -54,18 +55,16 @@ pub unsafe fn score_codes(
                 if column == 0 {
                     *codes.add((words + w) * rows + n) = word;
                 }
-                n += STEP / 32;
+                n += WARPS;
             }
             w += 1;
         }
         let (mut greatest, mut least) = (0.0f32, f32::NEG_INFINITY);
-        let mut e = lane();
-        while e < rows * layer.units {
+        share(rows * layer.units, |e| {
             let size = (*z.add(e)).abs();
             greatest = if size > greatest { size } else { greatest };
             least = if size > 0.0 && -size > least { -size } else { least };
-            e += STEP;
-        }
+        });
         greatest = group_all::<Max>(greatest, LOG2_BLOCK, shared_array![f32; 8]);
         least = group_all::<Max>(least, LOG2_BLOCK, shared_array![f32; 8]);
         if greatest > 0.0 {
@@ -81,21 +80,15 @@ pub unsafe fn score_codes(
     // K(n, m) = units on which two samples agree = units - Hamming distance; the lower triangle.
     let kernel = net.work64;
     let (all, end) = (rows as u32, (words * rows) as u32);
-    let mut n = warp as u32;
-    while n < all {
-        let mut m = column as u32;
-        while m <= n {
-            let (mut agree, mut w) = (units as u32, 0);
-            while w < end {
-                agree -= (*codes.add((w + n) as usize) ^ *codes.add((w + m) as usize)).count_ones();
-                w += all;
-            }
-            let ridge = if n == m { NASWOT_RIDGE } else { 0.0 };
-            *kernel.add((n * all + m) as usize) = agree as f64 + ridge;
-            m += 32;
+    share_triangle(all, |n, m| {
+        let (mut agree, mut w) = (units as u32, 0);
+        while w < end {
+            agree -= (*codes.add((w + n) as usize) ^ *codes.add((w + m) as usize)).count_ones();
+            w += all;
         }
-        n += BLOCK / 32;
-    }
+        let ridge = if n == m { NASWOT_RIDGE } else { 0.0 };
+        *kernel.add((n * all + m) as usize) = agree as f64 + ridge;
+    });
     thread::sync_threads();
     let naswot = cholesky(kernel, rows);
 
@@ -110,27 +103,20 @@ pub unsafe fn score_codes(
             if column == 0 {
                 *codes.add(layer.before + o) = code;
             }
-            o += STEP / 32;
+            o += WARPS;
         }
         l += 1;
     }
     thread::sync_threads();
     let mut distinct = 0u32;
-    let mut unit = lane();
-    while unit < units {
+    share(units, |unit| {
         let code = *codes.add(unit);
         let mut earlier = 0;
         while earlier < unit && *codes.add(earlier) != code {
             earlier += 1;
         }
         distinct += (earlier == unit) as u32;
-        unit += STEP;
-    }
+    });
     let distinct = group_all::<Count>(distinct, LOG2_BLOCK, shared_array![u32; 8]);
-    if lane() == 0 {
-        let out = out.add(thread::block_idx_x() as usize * VALUES);
-        *out = naswot;
-        *out.add(1) = distinct as f64;
-        *out.add(2) = margin as f64;
-    }
+    report(out, [naswot, distinct as f64, margin as f64]);
 }

@@ -4,7 +4,7 @@ use cuda_std::prelude::*;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use super::network::{block_sum, lane};
+use super::network::{block_sum, lane, share, total};
 use crate::collective::{quotient, BLOCK};
 
 const STEP: usize = BLOCK as usize;
@@ -40,13 +40,7 @@ pub unsafe fn cholesky(a: *mut f64, n: usize) -> f64 {
         thread::sync_threads();
         j += 1;
     }
-    let mut sum = 0.0;
-    let mut i = lane();
-    while i < n {
-        sum += (*a.add(i * n + i)).ln();
-        i += STEP;
-    }
-    2.0 * block_sum(sum)
+    2.0 * total(n, |i| (*a.add(i * n + i)).ln())
 }
 
 /// The trace of the inverse of L Lᵀ: the squared Frobenius norm of L's inverse, whose columns go to `inverse`
@@ -57,8 +51,7 @@ pub unsafe fn cholesky(a: *mut f64, n: usize) -> f64 {
 #[inline(always)]
 pub unsafe fn trace_of_inverse(factor: *const f64, n: usize, inverse: *mut f64) -> f64 {
     let mut sum = 0.0;
-    let mut column = lane();
-    while column < n {
+    share(n, |column| {
         let mut i = column;
         while i < n {
             let mut rest = if i == column { 1.0 } else { 0.0 };
@@ -72,8 +65,7 @@ pub unsafe fn trace_of_inverse(factor: *const f64, n: usize, inverse: *mut f64) 
             sum += x * x;
             i += 1;
         }
-        column += STEP;
-    }
+    });
     block_sum(sum)
 }
 

@@ -4,9 +4,10 @@ use cuda_std::prelude::*;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use super::network::{backward, block_sum, forward, lane, loss_gradient, product, Net, Target, View};
-use super::{DZ, H, VALUES, Z, ZICO_FLOOR};
-use crate::collective::BLOCK;
+use super::network::{
+    backward, block_sum, forward, loss_gradient, product, report, total, Net, Target, View,
+};
+use super::{DZ, H, Z, ZICO_FLOOR};
 
 /// Values: grad-norm, snip, fisher, ZiCo. Leaves [`Z`], [`H`], [`DZ`] and [`super::DH`] filled, and the gradient of the weights at
 /// the start of the workspace, for `score_grasp`.
@@ -15,12 +16,12 @@ use crate::collective::BLOCK;
 /// share of the gradient of the mean over all, scaled up.
 ///
 /// # Safety
-/// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: `lead` as long as the
+/// - One block of [`BLOCK`](super::BLOCK) threads a network; tables and workspaces as the module's docs say: `lead` as long as the
 ///   network's parameters, and 4 regions. `rows >= 2`.
 /// - `x` is `[rows, inputs]`; `labels` has `rows` classes below the outputs, or is null and `values` is `[rows, outputs]`.
-/// - `out` has [`VALUES`] numbers a network.
+/// - `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(super::BLOCK))]
 pub unsafe fn score_gradients(
     nets: *const u64,
     layers: *const u64,
@@ -49,14 +50,11 @@ pub unsafe fn score_gradients(
         let (z, dz, input) = (net.at(Z, &layer), net.at(DZ, &layer), net.input(H, l, x));
         let gradient = net.gradient(&layer);
 
-        let mut sensitivity = 0.0;
-        let mut e = lane();
-        while e < rows * units {
+        let sensitivity = total(rows * units, |e| {
             let product = (*z.add(e) * *dz.add(e)) as f64;
-            sensitivity += product * product;
-            e += BLOCK as usize;
-        }
-        fisher += 0.5 * block_sum(sensitivity) / rows as f64;
+            product * product
+        });
+        fisher += 0.5 * sensitivity / rows as f64;
 
         // dL/dw(o, i) = sum over n of dz(n, o) input(n, i); first one minibatch, then the other on top.
         product(
@@ -94,11 +92,5 @@ pub unsafe fn score_gradients(
         }
         l += 1;
     }
-    if lane() == 0 {
-        let out = out.add(thread::block_idx_x() as usize * VALUES);
-        *out = grad_norm;
-        *out.add(1) = snip;
-        *out.add(2) = fisher;
-        *out.add(3) = zico;
-    }
+    report(out, [grad_norm, snip, fisher, zico]);
 }

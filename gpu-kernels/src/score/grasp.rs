@@ -3,11 +3,8 @@
 use cuda_std::prelude::*;
 
 use super::curvature::curvature;
-use super::network::{block_sum, lane, product, Net, Target, View};
-use super::{DH, DZ, H, R, VALUES, Z};
-use crate::collective::BLOCK;
-
-const STEP: usize = BLOCK as usize;
+use super::network::{block_sum, product, pull, report, share, Net, Target, View};
+use super::{DH, DZ, H, R, Z};
 
 /// `R{.}`, the derivative along the gradient v of the weights (biases stay): fills the regions `R + Z` and `R + H`.
 #[inline(always)]
@@ -32,12 +29,10 @@ unsafe fn forward_along(net: &Net, x: *const f32) {
                 unsafe { *rz.add(n * units + o) += sum }
             });
         }
-        let mut e = lane();
-        while e < net.rows * units {
+        share(net.rows * units, |e| {
             let y = layer.slope(*z.add(e)) * *rz.add(e);
             *rh.add(e) = if layer.skip && l > 0 { y + *along.add(e) } else { y };
-            e += STEP;
-        }
+        });
         thread::sync_threads();
         l += 1;
     }
@@ -50,8 +45,7 @@ unsafe fn loss_along(net: &Net, target: Target) {
     let layer = net.layer(net.layers - 1);
     let outputs = layer.units;
     let (dh, rh, rdh) = (net.at(DH, &layer), net.at(R + H, &layer), net.at(R + DH, &layer));
-    let mut n = lane();
-    while n < net.rows {
+    share(net.rows, |n| {
         let (dh, rh, rdh) = (dh.add(n * outputs), rh.add(n * outputs), rdh.add(n * outputs));
         let mut o = 0;
         if target.labels.is_null() {
@@ -75,8 +69,7 @@ unsafe fn loss_along(net: &Net, target: Target) {
                 o += 1;
             }
         }
-        n += STEP;
-    }
+    });
     thread::sync_threads();
 }
 
@@ -85,7 +78,7 @@ unsafe fn loss_along(net: &Net, target: Target) {
 /// # Safety
 /// - As `score_gradients`, which ran before on the same workspace with 8 regions.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(super::BLOCK))]
 pub unsafe fn score_grasp(
     nets: *const u64,
     layers: *const u64,
@@ -110,12 +103,10 @@ pub unsafe fn score_grasp(
         let (inputs, units) = (layer.inputs, layer.units);
         let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
         let (rz, rdz, rdh) = (net.at(R + Z, &layer), net.at(R + DZ, &layer), net.at(R + DH, &layer));
-        let mut e = lane();
-        while e < net.rows * units {
+        share(net.rows * units, |e| {
             let bent = *dh.add(e) * curvature(layer.kind, layer.param, *z.add(e)) * *rz.add(e);
             *rdz.add(e) = *rdh.add(e) * layer.slope(*z.add(e)) + bent;
-            e += STEP;
-        }
+        });
         thread::sync_threads();
 
         // H v = R{dL/dw} = R{dz}ᵀ input + dzᵀ R{input}
@@ -132,23 +123,13 @@ pub unsafe fn score_grasp(
             });
             // R{dL/dinput} = R{dz} w + dz v, and what the skip connection brings.
             let to = net.at(R + DH, &net.layer(l - 1));
-            let size = (net.rows, inputs, units);
-            product(size, View::rows(rdz, units), View::rows(layer.weights, inputs), |n, i, sum| {
-                // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
-                unsafe {
-                    let through = if layer.skip { *rdh.add(n * inputs + i) } else { 0.0 };
-                    *to.add(n * inputs + i) = sum + through;
-                }
-            });
+            pull(&net, &layer, R, to);
             let direction = View::rows(net.gradient(&layer), inputs);
-            product(size, View::rows(dz, units), direction, |n, i, sum| {
-                // SAFETY: as above, and the same thread wrote it.
+            product((net.rows, inputs, units), View::rows(dz, units), direction, |n, i, sum| {
+                // SAFETY: n < rows and i < inputs, and the same thread wrote it.
                 unsafe { *to.add(n * inputs + i) += sum }
             });
         }
     }
-    let dot = block_sum(dot);
-    if lane() == 0 {
-        *out.add(thread::block_idx_x() as usize * VALUES) = -dot;
-    }
+    report(out, [-block_sum(dot)]);
 }

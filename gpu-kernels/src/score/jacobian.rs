@@ -5,22 +5,19 @@ use cuda_std::prelude::*;
 use cuda_std::GpuFloat;
 
 use super::dense::{cholesky, trace_of_inverse};
-use super::network::{backward, forward, lane, Net};
-use super::{DH, JACOB_COV_K, VALUES};
-use crate::collective::BLOCK;
-
-const STEP: usize = BLOCK as usize;
+use super::network::{backward, forward, report, share, share_triangle, Net};
+use super::{DH, JACOB_COV_K};
 
 /// Value: jacob_cov = - sum over the eigenvalues v of C of ln(v + k) + 1 / (v + k) = - (ln det(C + k I) + tr (C + k I)^-1),
 /// where C is the correlation of the rows of J, and row n of J is the gradient of the sum of the outputs in the input, at
 /// sample n. A row that does not vary is correlated with none but itself.
 ///
 /// # Safety
-/// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: `lead` of `rows * inputs`, 4
+/// - One block of [`BLOCK`](super::BLOCK) threads a network; tables and workspaces as the module's docs say: `lead` of `rows * inputs`, 4
 ///   regions, and `2 rows (rows + 1)` numbers of `f64`.
-/// - `x` is `[rows, inputs]`; `out` has [`VALUES`] numbers a network.
+/// - `x` is `[rows, inputs]`; `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(super::BLOCK))]
 pub unsafe fn score_jacobian(
     nets: *const u64,
     layers: *const u64,
@@ -36,11 +33,7 @@ pub unsafe fn score_jacobian(
     forward(&net, net.layers, x);
     let last = net.layer(net.layers - 1);
     let dh = net.at(DH, &last);
-    let mut e = lane();
-    while e < rows * last.units {
-        *dh.add(e) = 1.0;
-        e += STEP;
-    }
+    share(rows * last.units, |e| *dh.add(e) = 1.0);
     thread::sync_threads();
     let jacobian = net.lead();
     backward(&net, jacobian);
@@ -50,8 +43,7 @@ pub unsafe fn score_jacobian(
     let correlation = net.work64;
     let inverse = correlation.add(rows * rows);
     let (mean, scale) = (inverse.add(rows * rows), inverse.add(rows * rows + rows));
-    let mut n = lane();
-    while n < rows {
+    share(rows, |n| {
         let row = jacobian.add(n * inputs);
         let (mut sum, mut square) = (0.0f64, 0.0f64);
         let mut i = 0;
@@ -68,32 +60,23 @@ pub unsafe fn score_jacobian(
         }
         *mean.add(n) = m;
         *scale.add(n) = if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 };
-        n += STEP;
-    }
+    });
     thread::sync_threads();
-    let (warp, column) = (lane() >> 5, lane() & 31);
-    let mut n = warp;
-    while n < rows {
-        let mut m = column;
-        while m <= n {
-            let (a, b) = (jacobian.add(n * inputs), jacobian.add(m * inputs));
-            let (mean_a, mean_b) = (*mean.add(n), *mean.add(m));
-            let mut sum = 0.0;
-            let mut i = 0;
-            while i < inputs {
-                sum += (*a.add(i) as f64 - mean_a) * (*b.add(i) as f64 - mean_b);
-                i += 1;
-            }
-            let c = if n == m { 1.0 + JACOB_COV_K } else { sum * *scale.add(n) * *scale.add(m) };
-            *correlation.add(n * rows + m) = c;
-            m += 32;
+    share_triangle(rows as u32, |n, m| {
+        let (n, m) = (n as usize, m as usize);
+        let (a, b) = (jacobian.add(n * inputs), jacobian.add(m * inputs));
+        let (mean_a, mean_b) = (*mean.add(n), *mean.add(m));
+        let mut sum = 0.0;
+        let mut i = 0;
+        while i < inputs {
+            sum += (*a.add(i) as f64 - mean_a) * (*b.add(i) as f64 - mean_b);
+            i += 1;
         }
-        n += STEP / 32;
-    }
+        let c = if n == m { 1.0 + JACOB_COV_K } else { sum * *scale.add(n) * *scale.add(m) };
+        *correlation.add(n * rows + m) = c;
+    });
     thread::sync_threads();
     let log_determinant = cholesky(correlation, rows);
     let trace = trace_of_inverse(correlation, rows, inverse);
-    if lane() == 0 {
-        *out.add(thread::block_idx_x() as usize * VALUES) = -(log_determinant + trace);
-    }
+    report(out, [-(log_determinant + trace)]);
 }

@@ -3,7 +3,7 @@
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
-use super::{LayerEntry, DH, DZ, H, LAYER_WORDS, NET_WORDS, Z};
+use super::{LayerEntry, DH, DZ, H, LAYER_WORDS, NET_WORDS, VALUES, Z};
 use crate::activation::{apply, derivative, from_output};
 use crate::collective::{group_all, Fold, BLOCK, LOG2_BLOCK};
 use crate::math::{exp, fma};
@@ -169,6 +169,52 @@ pub fn lane() -> usize {
     thread::thread_idx_x() as usize
 }
 
+/// Calls `each` for this thread's share of 0 to `n`: its number, and every [`BLOCK`]-th behind it.
+#[inline(always)]
+pub fn share(n: usize, mut each: impl FnMut(usize)) {
+    let mut i = lane();
+    while i < n {
+        each(i);
+        i += BLOCK as usize;
+    }
+}
+
+/// Calls `each(i, j)` for this thread's share of the lower triangle, `j <= i < n`: a warp a row, a lane a column.
+#[inline(always)]
+pub fn share_triangle(n: u32, mut each: impl FnMut(u32, u32)) {
+    let mut i = thread::thread_idx_x() >> 5;
+    while i < n {
+        let mut j = thread::thread_idx_x() & 31;
+        while j <= i {
+            each(i, j);
+            j += 32;
+        }
+        i += BLOCK / 32;
+    }
+}
+
+/// The sum of `term` over 0 to `n`, in each thread.
+///
+/// # Safety
+/// - All threads of the block arrive.
+#[inline(always)]
+pub unsafe fn total(n: usize, term: impl Fn(usize) -> f64) -> f64 {
+    let mut sum = 0.0;
+    share(n, |i| sum += term(i));
+    block_sum(sum)
+}
+
+/// Writes the values of this block's network.
+///
+/// # Safety
+/// - `out` has [`VALUES`] numbers a block; `N` is at most that.
+#[inline(always)]
+pub unsafe fn report<const N: usize>(out: *mut f64, values: [f64; N]) {
+    if lane() == 0 {
+        *(out.add(thread::block_idx_x() as usize * VALUES) as *mut [f64; N]) = values;
+    }
+}
+
 /// The total over the block, in each thread.
 ///
 /// # Safety
@@ -183,7 +229,6 @@ const TILE: u32 = 32;
 const DEPTH: u32 = 16;
 /// A row of a piece: one more than TILE, so that neither its rows nor its columns share a bank.
 const PITCH: u32 = TILE + 1;
-const STEP: usize = BLOCK as usize;
 
 /// `each(i, j, sum over p of a(i, p) b(p, j))` for every element of an `m x n` product, once, in some thread; always the
 /// same thread for the same `m`, `n`, `i` and `j`. Sums run in increasing p, in `f32`. What `each` writes is visible to
@@ -280,16 +325,33 @@ pub unsafe fn forward(net: &Net, layers: usize, x: *const f32) {
             // SAFETY: n < rows and o < units.
             unsafe { *z.add(n * units + o) = sum + *layer.biases.add(o) }
         });
-        let mut e = lane();
-        while e < net.rows * units {
+        share(net.rows * units, |e| {
             let y = apply(layer.kind, layer.param, *z.add(e));
             // A layer that skips has as many inputs as units.
             *h.add(e) = if layer.skip { y + *input.add(e) } else { y };
-            e += STEP;
-        }
+        });
         thread::sync_threads();
         l += 1;
     }
+}
+
+/// `to` `[rows, inputs]` = the gradient of a layer's input from those of its pre-activations and outputs, [`DZ`] and [`DH`] (or
+/// their derivatives along a direction: `region` is [`R`](super::R)): `dz w`, and what the skip connection brings.
+///
+/// # Safety
+/// - All threads of the block arrive, after a barrier behind the writing of both.
+#[inline(always)]
+pub unsafe fn pull(net: &Net, layer: &Layer, region: usize, to: *mut f32) {
+    let (dz, dh) = (net.at(region + DZ, layer), net.at(region + DH, layer));
+    let (inputs, units) = (layer.inputs, layer.units);
+    let weights = View::rows(layer.weights, inputs);
+    product((net.rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
+        // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
+        unsafe {
+            let through = if layer.skip { *dh.add(n * inputs + i) } else { 0.0 };
+            *to.add(n * inputs + i) = sum + through;
+        }
+    });
 }
 
 /// From [`DH`] of the last layer backwards: fills [`DZ`] and [`DH`] of every layer, and, unless it is null,
@@ -304,23 +366,11 @@ pub unsafe fn backward(net: &Net, to_input: *mut f32) {
         l -= 1;
         let layer = net.layer(l);
         let (z, dz, dh) = (net.at(Z, &layer), net.at(DZ, &layer), net.at(DH, &layer));
-        let (inputs, units) = (layer.inputs, layer.units);
-        let mut e = lane();
-        while e < net.rows * units {
-            *dz.add(e) = *dh.add(e) * layer.slope(*z.add(e));
-            e += STEP;
-        }
+        share(net.rows * layer.units, |e| *dz.add(e) = *dh.add(e) * layer.slope(*z.add(e)));
         thread::sync_threads();
         let to = if l == 0 { to_input } else { net.at(DH, &net.layer(l - 1)) };
         if !to.is_null() {
-            let weights = View::rows(layer.weights, inputs);
-            product((net.rows, inputs, units), View::rows(dz, units), weights, |n, i, sum| {
-                // SAFETY: n < rows and i < inputs; a layer that skips has as many inputs as units.
-                unsafe {
-                    let through = if layer.skip { *dh.add(n * inputs + i) } else { 0.0 };
-                    *to.add(n * inputs + i) = sum + through;
-                }
-            });
+            pull(net, &layer, 0, to);
         }
     }
 }
@@ -343,8 +393,7 @@ pub unsafe fn loss_gradient(net: &Net, target: Target) {
     let layer = net.layer(net.layers - 1);
     let outputs = layer.units;
     let (h, dh) = (net.at(H, &layer), net.at(DH, &layer));
-    let mut n = lane();
-    while n < net.rows {
+    share(net.rows, |n| {
         let (h, dh) = (h.add(n * outputs), dh.add(n * outputs));
         if target.labels.is_null() {
             let scale = 2.0 / (net.rows * outputs) as f32;
@@ -374,7 +423,6 @@ pub unsafe fn loss_gradient(net: &Net, target: Target) {
                 o += 1;
             }
         }
-        n += STEP;
-    }
+    });
     thread::sync_threads();
 }

@@ -5,11 +5,9 @@ use cuda_std::shared_array;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use super::network::{block_sum, lane, Net, Sum64};
-use super::{H, VALUES, Z};
+use super::network::{lane, report, share, total, Net, Sum64};
+use super::{H, Z};
 use crate::collective::{group_all, Max, BLOCK, LOG2_BLOCK};
-
-const STEP: usize = BLOCK as usize;
 
 /// 2^e, for e within the normal numbers of `f64` (cut to 1000 either way).
 #[inline(always)]
@@ -24,11 +22,7 @@ fn power(e: i32) -> f64 {
 #[inline(always)]
 unsafe fn rescale(v: *mut f32, n: usize) -> i32 {
     let mut greatest = 0.0;
-    let mut i = lane();
-    while i < n {
-        greatest = if *v.add(i) > greatest { *v.add(i) } else { greatest };
-        i += STEP;
-    }
+    share(n, |i| greatest = if *v.add(i) > greatest { *v.add(i) } else { greatest });
     let greatest = group_all::<Max>(greatest, LOG2_BLOCK, shared_array![f32; 8]);
     // One decision of the block.
     if thread::sync_threads_or(u32::from(greatest > 0.0)) == 0 {
@@ -39,11 +33,7 @@ unsafe fn rescale(v: *mut f32, n: usize) -> i32 {
     let e = if e > 126 { 126 } else { e };
     let e = if e < -126 { -126 } else { e };
     let factor = f32::from_bits(((127 - e) as u32) << 23);
-    let mut i = lane();
-    while i < n {
-        *v.add(i) *= factor;
-        i += STEP;
-    }
+    share(n, |i| *v.add(i) *= factor);
     thread::sync_threads();
     e
 }
@@ -51,13 +41,7 @@ unsafe fn rescale(v: *mut f32, n: usize) -> i32 {
 /// The inner product of two vectors.
 #[inline(always)]
 unsafe fn inner(a: *const f32, b: *const f32, n: usize) -> f64 {
-    let mut sum = 0.0;
-    let mut i = lane();
-    while i < n {
-        sum += *a.add(i) as f64 * *b.add(i) as f64;
-        i += STEP;
-    }
-    block_sum(sum)
+    total(n, |i| *a.add(i) as f64 * *b.add(i) as f64)
 }
 
 /// Values: synflow (its logarithm), and the largest relative difference between what passes a layer and the whole.
@@ -70,7 +54,7 @@ unsafe fn inner(a: *const f32, b: *const f32, n: usize) -> f64 {
 /// # Safety
 /// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: `lead` of `2 inputs`, 2 regions
 ///   for `rows = 1`, and `layers + 1` numbers of `f64`.
-/// - `out` has [`VALUES`] numbers a network.
+/// - `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
 pub unsafe fn score_synflow(
@@ -84,11 +68,7 @@ pub unsafe fn score_synflow(
     let net = Net::of_block(nets, layers, params, 1, work, work64);
     let inputs = net.layer(0).inputs;
     let (ones, pulled) = (net.lead(), net.lead().add(inputs));
-    let mut i = lane();
-    while i < inputs {
-        *ones.add(i) = 1.0;
-        i += STEP;
-    }
+    share(inputs, |i| *ones.add(i) = 1.0);
     // Of layer l: what enters it, h, is the scaled vector times 2^exponents[l].
     let exponents = net.work64 as *mut i32;
     let mut exponent = 0;
@@ -117,7 +97,7 @@ pub unsafe fn score_synflow(
                 let beside = if layer.skip { *h.add(o) as f64 } else { 0.0 };
                 *to.add(o) = (sum + beside) as f32;
             }
-            first += STEP / 32;
+            first += BLOCK as usize / 32;
         }
         thread::sync_threads();
         exponent += rescale(to, layer.units);
@@ -128,11 +108,7 @@ pub unsafe fn score_synflow(
     }
     let last = net.layer(net.layers - 1);
     let (h, u) = (net.at(H, &last), net.at(Z, &last));
-    let mut o = lane();
-    while o < last.units {
-        *u.add(o) = 1.0;
-        o += STEP;
-    }
+    share(last.units, |o| *u.add(o) = 1.0);
     thread::sync_threads();
     // R is this times 2^exponent; so are all the flows below.
     let whole = inner(h, u, last.units);
@@ -144,8 +120,7 @@ pub unsafe fn score_synflow(
         let layer = net.layer(l);
         let (h, u) = (net.input(H, l, ones), net.at(Z, &layer));
         let down = if l == 0 { pulled } else { net.at(Z, &net.layer(l - 1)) };
-        let mut i = lane();
-        while i < layer.inputs {
+        share(layer.inputs, |i| {
             let mut sum = 0.0;
             let mut weights = layer.weights.add(i);
             let mut o = 0;
@@ -155,8 +130,7 @@ pub unsafe fn score_synflow(
                 o += 1;
             }
             *down.add(i) = sum as f32;
-            i += STEP;
-        }
+        });
         thread::sync_threads();
         let through = inner(h, down, layer.inputs);
         let beside = if layer.skip { inner(h, u, layer.inputs) } else { 0.0 };
@@ -165,18 +139,10 @@ pub unsafe fn score_synflow(
         let off = ((through + beside) * scale / whole - 1.0).abs();
         worst = if off > worst { off } else { worst };
         if layer.skip {
-            let mut i = lane();
-            while i < layer.inputs {
-                *down.add(i) += *u.add(i);
-                i += STEP;
-            }
+            share(layer.inputs, |i| *down.add(i) += *u.add(i));
         }
         thread::sync_threads();
         back += rescale(down, layer.inputs);
     }
-    if lane() == 0 {
-        let out = out.add(thread::block_idx_x() as usize * VALUES);
-        *out = flows.ln() + exponent as f64 * core::f64::consts::LN_2;
-        *out.add(1) = worst;
-    }
+    report(out, [flows.ln() + exponent as f64 * core::f64::consts::LN_2, worst]);
 }

@@ -4,19 +4,16 @@ use cuda_std::prelude::*;
 #[cfg(target_arch = "nvptx64")]
 use cuda_std::GpuFloat;
 
-use super::network::{block_sum, forward, lane, Net};
-use super::{DZ, H, VALUES};
-use crate::collective::BLOCK;
-
-const STEP: usize = BLOCK as usize;
+use super::network::{block_sum, forward, report, share, Net};
+use super::{DZ, H};
 
 /// Value: zen = ln of the mean over samples of the sum over outputs of |f(x) - f(moved)|.
 ///
 /// # Safety
-/// - One block of [`BLOCK`] threads a network; tables and workspaces as the module's docs say: 3 regions.
-/// - `x` and `moved` are `[rows, inputs]`; `out` has [`VALUES`] numbers a network.
+/// - One block of [`BLOCK`](super::BLOCK) threads a network; tables and workspaces as the module's docs say: 3 regions.
+/// - `x` and `moved` are `[rows, inputs]`; `out` has [`VALUES`](super::VALUES) numbers a network.
 #[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(super::BLOCK))]
 pub unsafe fn score_zen(
     nets: *const u64,
     layers: *const u64,
@@ -36,20 +33,15 @@ pub unsafe fn score_zen(
     let mut pass = 0;
     while pass < 2 {
         forward(&net, net.layers, if pass == 0 { x } else { moved });
-        let mut e = lane();
-        while e < elements {
+        share(elements, |e| {
             if pass == 0 {
                 *kept.add(e) = *outputs.add(e);
             } else {
                 sum += (*kept.add(e) - *outputs.add(e)).abs() as f64;
             }
-            e += STEP;
-        }
+        });
         thread::sync_threads();
         pass += 1;
     }
-    let sum = block_sum(sum);
-    if lane() == 0 {
-        *out.add(thread::block_idx_x() as usize * VALUES) = (sum / net.rows as f64).ln();
-    }
+    report(out, [(block_sum(sum) / net.rows as f64).ln()]);
 }

@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let study = match &args.study {
         Some(path) => Study::create_or_resume(path, setting, identity)?,
-        None => Study::in_memory(setting)?,
+        None => Study::in_memory(setting, identity)?,
     };
     let mut worker = study.worker(Box::new(Climb::default()), Box::new(Mean::default()));
     let opened = began.elapsed().as_secs_f64();
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let summary = worker.run(&objective, args.workers, &Budget::trials(args.trials), &observe)?;
     let marks = marks.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).2;
-    let digest = digest(&study)?;
+    let digest = study.digest()?;
     let rate = summary.trials as f64 / summary.seconds.max(1e-9);
     if args.json {
         let marks: Vec<_> = marks
@@ -140,17 +140,6 @@ fn rss_mb() -> f64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<f64>().ok());
     pages.map_or(f64::NAN, |pages| pages * 4096.0 / 1e6)
-}
-
-/// All that must be the same from run to run, hashed (FNV-1a).
-fn digest(study: &Study) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    study.each(|trial| -> Result<()> {
-        let text = format!("{:?}", Trial { seconds: 0.0, ..trial });
-        hash = text.bytes().fold(hash, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Ok(())
-    })?;
-    Ok(hash)
 }
 
 fn space() -> Result<Space, SearchError> {

@@ -38,6 +38,8 @@ pub mod error;
 mod alloc;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod context;
+#[cfg(any(feature = "cuda", ironwarp_cuda))]
+pub mod cublaslt;
 #[cfg(all(test, any(feature = "cuda", ironwarp_cuda)))]
 mod fake;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]

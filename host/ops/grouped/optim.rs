@@ -27,7 +27,7 @@ impl Rule {
         let (kind, c): (u32, [f64; 4]) = match self.optimizer {
             Optimizer::Sgd { momentum: 0.0, .. } => (kernels::SGD, [0.0; 4]),
             Optimizer::Sgd { momentum, nesterov, .. } => {
-                (kernels::MOMENTUM, [momentum, f64::from(u8::from(nesterov)), 0.0, 0.0])
+                (kernels::SGD_MOMENTUM, [momentum, f64::from(u8::from(nesterov)), 0.0, 0.0])
             }
             Optimizer::RmsProp { alpha, eps, momentum, .. } => {
                 let kind = if momentum == 0.0 { kernels::RMSPROP } else { kernels::RMSPROP_MOMENTUM };

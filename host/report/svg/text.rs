@@ -270,6 +270,7 @@ mod tests {
         let text: Vec<String> =
             [0.0, 0.98214, 12.0, 123_456.0, -0.5, 1.25e-7, 3.0e12, f64::NAN].map(number).into();
         assert_eq!(text, ["0", "0.9821", "12", "123,456", "−0.5", "1.25e-7", "3.00e12", "–"]);
+        assert_eq!([0, 999, 1000, 12_345_678].map(grouped), ["0", "999", "1,000", "12,345,678"]);
         let text: Vec<String> = [950.0, 999.7, 1000.0, 12_345.0, 4_500_000.0, -2e9].map(short).into();
         assert_eq!(text, ["950", "1k", "1k", "12.3k", "4.5M", "−2G"]);
         let text: Vec<String> = [0.423, 9.99, 37.2, 119.9, 3725.0, 8000.0].map(duration).into();

@@ -29,8 +29,8 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use super::SearchError;
-use super::space::fnv1a;
-use crate::nn::{Mlp, Norm};
+use crate::hash::fnv1a;
+use crate::nn::Mlp;
 use crate::ops::activation::Activation;
 use crate::ops::optim::Optimizer;
 use crate::train::{Options, Schedule};
@@ -81,9 +81,6 @@ pub struct Architecture {
     /// How it is trained.
     pub recipe: Recipe,
 }
-
-/// Bytes of an f32.
-const F32: u64 = 4;
 
 impl Architecture {
     /// What [`Trainer`](crate::train::Trainer) takes, to train for `epochs` with random numbers of `seed`.
@@ -160,42 +157,19 @@ impl Architecture {
         fnv1a(self.canonical().to_string().bytes())
     }
 
-    /// Number of trainable scalars: weights, biases, and gain and shift of normalisations.
+    /// Number of trainable scalars ([`Mlp::parameter_count`]).
     pub fn parameters(&self) -> u64 {
-        self.layers().map(|(fan_in, units, norm)| (fan_in + 1 + if norm { 2 } else { 0 }) * units).sum()
+        self.net.parameter_count() as u64
     }
 
-    /// Floating-point operations of a forward pass of one sample: `2 m n` for each matrix product of `m x n` weights.
-    /// Biases, activations and normalisations, which are linear in the widths, do not count.
+    /// Floating-point operations of a forward pass of one sample ([`Mlp::flop`]).
     pub fn flop(&self) -> u64 {
-        self.layers().map(|(fan_in, units, _)| 2 * fan_in * units).sum()
+        self.net.flop()
     }
 
-    /// Bytes that training holds at once, in f32: each parameter with its gradient and the optimiser's moments, running
-    /// statistics, and for a minibatch the inputs, what every layer keeps for the backward pass (the affine map's output, and
-    /// the outputs of normalisation, activation and dropout where there are any) and the gradients on both sides of the
-    /// widest layer. A model: it leaves out alignment, workspaces and the data set.
+    /// Bytes that training holds at once ([`Mlp::training_bytes`]).
     pub fn memory(&self) -> u64 {
-        let copies = 2 + self.recipe.optimizer.moments() as u64;
-        let (mut sample, mut widest) = (self.net.inputs as u64, 0);
-        let mut statistics = 0;
-        for ((fan_in, units, norm), layer) in self.layers().zip(&self.net.layers) {
-            let kept = 1
-                + u64::from(norm)
-                + u64::from(layer.activation != Activation::Identity)
-                + u64::from(layer.dropout > 0.0)
-                + u64::from(layer.skip);
-            sample += kept * units;
-            widest = widest.max(fan_in + units);
-            statistics += if layer.norm == Norm::Batch { 2 * units } else { 0 };
-        }
-        F32 * (self.parameters() * copies + statistics + self.recipe.batch as u64 * (sample + widest))
-    }
-
-    /// (inputs, units, whether it normalises) of each layer.
-    fn layers(&self) -> impl Iterator<Item = (u64, u64, bool)> {
-        let inputs = std::iter::once(self.net.inputs).chain(self.net.layers.iter().map(|l| l.units));
-        inputs.zip(&self.net.layers).map(|(i, l)| (i as u64, l.units as u64, l.norm != Norm::None))
+        self.net.training_bytes(self.recipe.batch, self.recipe.optimizer.moments())
     }
 }
 

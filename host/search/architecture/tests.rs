@@ -1,5 +1,5 @@
 use super::*;
-use crate::nn::{Dense, WeightInit};
+use crate::nn::{Dense, Norm, WeightInit};
 use proptest::prelude::*;
 
 fn activations() -> impl Strategy<Value = Activation> {

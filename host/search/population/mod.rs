@@ -148,7 +148,7 @@ pub enum Failure {
     /// The network does not fit the device's memory.
     #[error("too large: needs {bytes} bytes, {limit} are available; use a smaller network or batch")]
     TooLarge {
-        /// Bytes needed at least.
+        /// Bytes needed, as [`Mlp::training_bytes`] counts them.
         bytes: u64,
         /// Bytes available to one network.
         limit: u64,
@@ -199,6 +199,8 @@ pub struct Tensor {
 enum Trained {
     /// The graph of a session, made when the network first advances.
     Graph(Option<Box<Session>>),
+    /// The same, when its schedule is done: what it learnt, without the memory that training takes.
+    Done(Box<train::Model>),
     /// A block of a launch that trains many.
     Chip(Box<OnChip>),
 }
@@ -264,6 +266,12 @@ impl Network {
             // Nothing more is asked of it: its memory is free for others.
             *session = None;
         }
+        if let Some(session) = session
+            && session.finished()
+            && let Ok(model) = session.model()
+        {
+            self.by = Trained::Done(Box::new(model));
+        }
         self.seconds = before + began.elapsed().as_secs_f64();
     }
 }
@@ -307,7 +315,7 @@ impl Population {
     }
 
     /// The same with room for `bytes` a network; unless set, a quarter of the machine's memory. What a network needs is
-    /// estimated from below.
+    /// [`Mlp::training_bytes`].
     pub fn memory_limit(mut self, bytes: u64) -> Population {
         self.limit = bytes;
         self
@@ -340,7 +348,7 @@ impl Population {
         options.optimizer.check().map_err(TrainError::from)?;
         let loss = train::resolved_loss(options, self.data.train());
         let batch = train::resolved_batch(options, net, loss, &self.data)?;
-        let bytes = least_bytes(net, batch, options.optimizer.moments());
+        let bytes = net.training_bytes(batch, options.optimizer.moments());
         if bytes > self.limit {
             return Err(Failure::TooLarge { bytes, limit: self.limit });
         }
@@ -451,6 +459,7 @@ impl Population {
         let Candidate { net, options } = &network.candidate;
         match &network.by {
             Trained::Graph(Some(session)) => Ok(session.model()?),
+            Trained::Done(model) => Ok((**model).clone()),
             Trained::Graph(None) => Ok(Session::on(&self.data, net.clone(), options.clone())?.model()?),
             Trained::Chip(chip) => {
                 let tensors = chip::named(net, &chip.parameters(&network.candidate)?);
@@ -462,19 +471,6 @@ impl Population {
             }
         }
     }
-}
-
-/// Bytes of device memory that a training step needs at least: parameters, gradients and moments; activations and their
-/// gradients.
-fn least_bytes(net: &Mlp, batch: usize, moments: usize) -> u64 {
-    let widths: u64 = net.layers.iter().map(|layer| layer.units as u64).sum();
-    let parameters: u64 = net
-        .parameters()
-        .iter()
-        .map(|p| p.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64)))
-        .fold(0, u64::saturating_add);
-    let states = parameters.saturating_mul(2 + moments as u64);
-    states.saturating_add(widths.saturating_mul(2 * batch as u64)).saturating_mul(4)
 }
 
 /// Bytes that one network may take: a quarter of the machine's memory where the system says how much that is. The number

@@ -21,7 +21,7 @@ mod local;
 mod moves;
 mod nsga2;
 mod random;
-pub mod screened;
+mod screened;
 mod tpe;
 
 use std::cmp::Ordering;
@@ -39,10 +39,11 @@ pub use tpe::Tpe;
 
 use super::names;
 use super::rng::Rng;
-use super::space::{Point, Value, fnv1a};
+use super::space::{Point, Value};
 use super::trial::{State, Trial};
 use super::{SearchError, Setting};
 use crate::device::Device;
+use crate::hash::fnv1a;
 
 /// Proposes points. Bring your own by implementing this.
 ///

@@ -1,22 +1,21 @@
 //! Screening by scores: of several proposals, train the one that looks best without training.
 //!
 //! The first [`WARM`] complete trials decide which scores may have a say: those whose rank correlation with the trained
-//! metric on this very data beats that of the parameter count ([`correlation::table`]). From then on, for each trial,
+//! metric on this very data beats that of the parameter count ([`correlation::of_trials`]). From then on, for each trial,
 //! the inner sampler is asked several times (under seeds derived from the study's), and the proposal with the best rank
 //! aggregate of these scores is taken. If no score passes, screening is off for the rest of the study.
 
 use super::Sampler;
 use crate::device::Device;
 use crate::nn::Mlp;
-use crate::search::score::correlation::{self, Row};
-use crate::search::score::{self, Minibatch, Score};
+use crate::search::score::{self, Minibatch, Score, correlation};
 use crate::search::space::Point;
 use crate::search::space::network::NetworkSpace;
 use crate::search::trial::{State, Trial};
 use crate::search::{SearchError, Setting};
 
 /// Complete trials that the scores are judged by.
-pub const WARM: usize = 32;
+const WARM: usize = 32;
 
 /// A sampler whose proposals are screened; see the module's docs.
 pub struct Screened {
@@ -37,29 +36,6 @@ impl Screened {
     }
 }
 
-/// The scores that a search looks at: of the aggregates and parts of AZ-NAS the parts alone, which need no population.
-pub fn candidates(batch: &Minibatch) -> Vec<Score> {
-    let targets = !matches!(batch.target, score::MinibatchTarget::None);
-    Score::ALL.into_iter().filter(|s| *s != Score::AzNas && (targets || !s.needs_targets())).collect()
-}
-
-/// How well each score ranks these complete trials, by the first goal.
-pub fn rows(
-    setting: &Setting,
-    space: &NetworkSpace,
-    batch: &Minibatch,
-    trials: &[Trial],
-) -> Result<Vec<Row>, SearchError> {
-    let nets: Vec<Mlp> = trials.iter().map(|t| space.decode(&t.point).net).collect();
-    let scores = candidates(batch);
-    // On the host's cores whatever device trains: the numbers are the same for every study.
-    let values = score::score(&Device::cpu(), &nets, batch, setting.seed, &scores)?;
-    let column = |s: Score| values.iter().map(|v| v.get(s).unwrap_or(f64::NAN)).collect::<Vec<f64>>();
-    let columns: Vec<(Score, Vec<f64>)> = scores.iter().map(|&s| (s, column(s))).collect();
-    let good: Vec<f64> = trials.iter().map(|t| -setting.losses(t)[0]).collect();
-    Ok(correlation::table(&columns, &column(Score::Params), &good, setting.seed))
-}
-
 impl Sampler for Screened {
     fn name(&self) -> &'static str {
         self.inner.name()
@@ -78,7 +54,7 @@ impl Sampler for Screened {
             return Ok(first);
         }
         if self.passed.is_none() {
-            let rows = rows(setting, &self.space, &self.batch, &self.warm)?;
+            let rows = correlation::of_trials(setting, &self.space, &self.batch, &self.warm)?;
             let passed =
                 rows.iter().filter(|r| r.used && r.score != Score::Params).map(|r| r.score).collect();
             self.passed = Some(passed);
@@ -94,9 +70,7 @@ impl Sampler for Screened {
         }
         let nets: Vec<Mlp> = points.iter().map(|p| self.space.decode(p).net).collect();
         let values = score::score(&Device::cpu(), &nets, &self.batch, setting.seed, passed)?;
-        let column = |s: &Score| values.iter().map(|v| v.get(*s).unwrap_or(f64::NAN)).collect();
-        let columns: Vec<Vec<f64>> = passed.iter().map(column).collect();
-        let merits = score::rank_aggregate(&columns);
+        let merits = score::rank_by(&values, passed);
         let best = (0..points.len()).rev().max_by(|&a, &b| merits[a].total_cmp(&merits[b])).unwrap_or(0);
         Ok(points.swap_remove(best))
     }

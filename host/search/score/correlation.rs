@@ -10,8 +10,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Score;
+use super::{Minibatch, Score, Scores};
+use crate::device::Device;
+use crate::nn::Mlp;
 use crate::search::rng::Rng;
+use crate::search::space::network::NetworkSpace;
+use crate::search::trial::Trial;
+use crate::search::{SearchError, Setting};
 
 /// Bootstrap draws.
 pub const RESAMPLES: usize = 1000;
@@ -122,26 +127,45 @@ pub struct Row {
 }
 
 /// The correlation of each score with `accuracy`, best first; a score is used if its rho is above that of the parameter
-/// count, and its interval above zero. Networks whose accuracy is not finite are left out. `params` are the parameter
-/// counts; they are always a row. All columns have one value for each network.
-pub fn table(scores: &[(Score, Vec<f64>)], params: &[f64], accuracy: &[f64], seed: u64) -> Vec<Row> {
+/// count, and its interval above zero. Networks whose accuracy is not finite are left out. `scored` are the scores of each
+/// network, the same for all, [`Score::Params`] among them.
+pub fn table(scored: &[Scores], accuracy: &[f64], seed: u64) -> Vec<Row> {
     let kept: Vec<usize> = (0..accuracy.len()).filter(|&i| accuracy[i].is_finite()).collect();
-    let of = |values: &[f64]| kept.iter().map(|&i| values[i]).collect::<Vec<_>>();
-    let (accuracy, params) = (of(accuracy), of(params));
-    let n = accuracy.len();
-    let yardstick = spearman(&params, &accuracy);
-    let row = |score: Score, values: &[f64]| {
-        let rho = spearman(values, &accuracy);
-        let interval = interval(values, &accuracy, seed);
-        let (used, why) = verdict(score, rho, interval, yardstick, n);
-        Row { score, rho, interval, tau: kendall(values, &accuracy), n, used, why }
+    let accuracy: Vec<f64> = kept.iter().map(|&i| accuracy[i]).collect();
+    let column = |score: Score| -> Vec<f64> {
+        kept.iter().map(|&i| scored[i].get(score).unwrap_or(f64::NAN)).collect()
     };
-    let mut rows = vec![row(Score::Params, &params)];
-    let others = scores.iter().filter(|(score, _)| *score != Score::Params);
-    rows.extend(others.map(|(score, values)| row(*score, &of(values))));
+    let n = accuracy.len();
+    let yardstick = spearman(&column(Score::Params), &accuracy);
+    let row = |score: Score| {
+        let values = column(score);
+        let rho = spearman(&values, &accuracy);
+        let interval = interval(&values, &accuracy, seed);
+        let (used, why) = verdict(score, rho, interval, yardstick, n);
+        Row { score, rho, interval, tau: kendall(&values, &accuracy), n, used, why }
+    };
+    let others = scored.first().into_iter().flat_map(|scores| &scores.0).map(|(score, _)| *score);
+    let scores = std::iter::once(Score::Params).chain(others.filter(|score| *score != Score::Params));
+    let mut rows: Vec<Row> = scores.map(row).collect();
     let key = |row: &Row| row.rho.unwrap_or(f64::NEG_INFINITY);
     rows.sort_by(|a, b| key(b).total_cmp(&key(a)));
     rows
+}
+
+/// The [`table`] of complete trials: how well the scores rank them by the study's first goal. Of AZ-NAS its parts alone are
+/// looked at, which need no population. Error: a network and the samples do not fit.
+pub fn of_trials(
+    setting: &Setting,
+    space: &NetworkSpace,
+    batch: &Minibatch,
+    trials: &[Trial],
+) -> Result<Vec<Row>, SearchError> {
+    let nets: Vec<Mlp> = trials.iter().map(|t| space.decode(&t.point).net).collect();
+    let asked: Vec<Score> = batch.scores().filter(|score| *score != Score::AzNas).collect();
+    // On the host's cores whatever device trains: the numbers are the same for every study.
+    let scored = super::score(&Device::cpu(), &nets, batch, setting.seed, &asked)?;
+    let good: Vec<f64> = trials.iter().map(|t| -setting.losses(t)[0]).collect();
+    Ok(table(&scored, &good, setting.seed))
 }
 
 /// Whether to use a score, and why.
@@ -228,8 +252,11 @@ mod tests {
         let params: Vec<f64> = accuracy.iter().map(|a| a + 1.5 * rng.normal()).collect();
         let useless: Vec<f64> = accuracy.iter().map(|_| rng.normal()).collect();
         let constant = vec![1.0; 60];
-        let scores = [(Score::Synflow, good), (Score::Zen, useless), (Score::Swap, constant)];
-        let rows = table(&scores, &params, &accuracy, 7);
+        let columns =
+            [(Score::Params, params), (Score::Synflow, good), (Score::Zen, useless), (Score::Swap, constant)];
+        let of = |i: usize| Scores(columns.iter().map(|(score, values)| (*score, values[i])).collect());
+        let scored: Vec<Scores> = (0..60).map(of).collect();
+        let rows = table(&scored, &accuracy, 7);
         let used = |score| rows.iter().find(|row| row.score == score).map(|row| row.used);
         assert_eq!(rows[0].score, Score::Synflow);
         assert_eq!(used(Score::Synflow), Some(true));
@@ -239,11 +266,9 @@ mod tests {
         // Failed trials do not count.
         let mut failed = accuracy.clone();
         failed[0] = f64::NAN;
-        assert!(table(&scores, &params, &failed, 7).iter().all(|row| row.n == 59));
+        assert!(table(&scored, &failed, 7).iter().all(|row| row.n == 59));
         let few: Vec<f64> =
             accuracy.iter().enumerate().map(|(i, &a)| if i < 5 { a } else { f64::NAN }).collect();
-        assert!(
-            table(&scores, &params, &few, 7).iter().all(|row| !row.used && row.why.contains("5 trained"))
-        );
+        assert!(table(&scored, &few, 7).iter().all(|row| !row.used && row.why.contains("5 trained")));
     }
 }

@@ -8,239 +8,22 @@
 //! ignored. A network's scores depend on itself, the samples and the seed alone, not on the population around it; only
 //! [`Score::AzNas`] ranks the population.
 
+mod catalogue;
 pub mod correlation;
-
-use std::fmt;
-use std::str::FromStr;
+mod minibatch;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::SearchError;
-use super::names::unknown;
-use super::rng::Rng;
-use crate::data::{Dataset, Target as Known};
 use crate::device::Device;
 use crate::nn::Mlp;
 use crate::ops::random::Distribution;
 use crate::ops::score::{self as ops, Batch, Group, Layer, Network, ScoreError, Target};
 
-/// A score; higher is better. As text (and in serde's formats) it is its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Score {
-    /// Number of parameters.
-    Params,
-    /// Floating-point operations of one sample's forward pass.
-    Flop,
-    /// Norms of the layers' gradients.
-    GradNorm,
-    /// Sensitivity of the loss to the weights' connection (Lee et al. 2019).
-    Snip,
-    /// Change of the gradient's norm along itself (Wang et al. 2020).
-    Grasp,
-    /// Fisher information of the units (Turner et al. 2020).
-    Fisher,
-    /// What flows through the weights' magnitudes (Tanaka et al. 2020), its logarithm.
-    Synflow,
-    /// Variety of the input's gradients (Mellor et al. 2020).
-    JacobCov,
-    /// Variety of activation patterns (Mellor et al. 2021).
-    Naswot,
-    /// Mean over deviation of gradients between minibatches (Li et al. 2023).
-    Zico,
-    /// Sensitivity of the outputs to Gaussian inputs (Lin et al. 2021).
-    Zen,
-    /// Number of distinct patterns of units over samples (Peng et al. 2024).
-    Swap,
-    /// AZ-NAS: entropy of the features' spectra (Lee and Ham 2024).
-    Expressivity,
-    /// AZ-NAS: least growth of that entropy from layer to layer.
-    Progressivity,
-    /// AZ-NAS: how nearly gradients keep their length.
-    Trainability,
-    /// AZ-NAS's rank aggregate of the three before and [`Score::Flop`], over the population.
-    AzNas,
-}
+pub use catalogue::Score;
+pub use minibatch::{Minibatch, MinibatchTarget};
 
-impl Score {
-    /// Every score.
-    pub const ALL: [Score; 16] = [
-        Score::Params,
-        Score::Flop,
-        Score::GradNorm,
-        Score::Snip,
-        Score::Grasp,
-        Score::Fisher,
-        Score::Synflow,
-        Score::JacobCov,
-        Score::Naswot,
-        Score::Zico,
-        Score::Zen,
-        Score::Swap,
-        Score::Expressivity,
-        Score::Progressivity,
-        Score::Trainability,
-        Score::AzNas,
-    ];
-
-    /// The name, as the command line takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Score::Params => "params",
-            Score::Flop => "flop",
-            Score::GradNorm => "grad_norm",
-            Score::Snip => "snip",
-            Score::Grasp => "grasp",
-            Score::Fisher => "fisher",
-            Score::Synflow => "synflow",
-            Score::JacobCov => "jacob_cov",
-            Score::Naswot => "naswot",
-            Score::Zico => "zico",
-            Score::Zen => "zen",
-            Score::Swap => "swap",
-            Score::Expressivity => "expressivity",
-            Score::Progressivity => "progressivity",
-            Score::Trainability => "trainability",
-            Score::AzNas => "az_nas",
-        }
-    }
-
-    /// Whether it looks at the samples.
-    pub fn needs_data(self) -> bool {
-        self.needs_targets() || matches!(self, Score::JacobCov | Score::Naswot | Score::Swap)
-    }
-
-    /// Whether it looks at the samples' targets.
-    pub fn needs_targets(self) -> bool {
-        matches!(self.place(), Some((Group::Gradients | Group::Grasp, _)))
-    }
-
-    /// Whether forward passes suffice.
-    pub fn forward_only(self) -> bool {
-        matches!(
-            self,
-            Score::Params
-                | Score::Flop
-                | Score::Naswot
-                | Score::Swap
-                | Score::Zen
-                | Score::Expressivity
-                | Score::Progressivity
-        )
-    }
-
-    /// The kernel's group, and the place among its values.
-    fn place(self) -> Option<(Group, usize)> {
-        Some(match self {
-            Score::GradNorm => (Group::Gradients, 0),
-            Score::Snip => (Group::Gradients, 1),
-            Score::Fisher => (Group::Gradients, 2),
-            Score::Zico => (Group::Gradients, 3),
-            Score::Grasp => (Group::Grasp, 0),
-            Score::Naswot => (Group::Codes, 0),
-            Score::Swap => (Group::Codes, 1),
-            Score::JacobCov => (Group::Jacobian, 0),
-            Score::Synflow => (Group::Synflow, 0),
-            Score::Zen => (Group::Zen, 0),
-            Score::Expressivity => (Group::AzNas, 0),
-            Score::Progressivity => (Group::AzNas, 1),
-            Score::Trainability => (Group::AzNas, 2),
-            Score::Params | Score::Flop | Score::AzNas => return None,
-        })
-    }
-
-    /// What AZ-NAS is made of.
-    const AZ_NAS: [Score; 4] = [Score::Expressivity, Score::Progressivity, Score::Trainability, Score::Flop];
-}
-
-impl fmt::Display for Score {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Score {
-    type Err = SearchError;
-    fn from_str(text: &str) -> Result<Score, SearchError> {
-        let normal = text.trim().to_ascii_lowercase().replace('-', "_");
-        let found = Score::ALL.into_iter().find(|score| score.name() == normal);
-        found.ok_or_else(|| SearchError::Options(unknown("score", text, Score::ALL.map(Score::name))))
-    }
-}
-
-impl From<Score> for String {
-    fn from(score: Score) -> String {
-        score.name().into()
-    }
-}
-
-impl TryFrom<String> for Score {
-    type Error = SearchError;
-    fn try_from(text: String) -> Result<Score, SearchError> {
-        text.parse()
-    }
-}
-
-impl From<ScoreError> for SearchError {
-    fn from(error: ScoreError) -> SearchError {
-        match error {
-            ScoreError::Device(error) => SearchError::Device(error),
-            other => SearchError::Options(other.to_string()),
-        }
-    }
-}
-
-/// The samples that scores look at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Minibatch {
-    /// How many.
-    pub rows: usize,
-    /// Features of a sample.
-    pub inputs: usize,
-    /// `[rows, inputs]`.
-    pub x: Vec<f32>,
-    /// What is to be predicted.
-    pub target: MinibatchTarget,
-}
-
-/// The targets of a [`Minibatch`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum MinibatchTarget {
-    /// A class for each row.
-    Classes(Vec<u32>),
-    /// Numbers for each row.
-    Values(Vec<f32>),
-    /// Not known.
-    None,
-}
-
-impl Minibatch {
-    /// `rows` rows of a prepared data set (or all, when there are fewer), drawn without replacement by the seed.
-    pub fn draw(data: &Dataset, rows: usize, seed: u64) -> Minibatch {
-        let features = data.features();
-        let mut order: Vec<usize> = (0..features.rows).collect();
-        Rng::new(seed, PURPOSE, 0).shuffle(&mut order);
-        order.truncate(rows.max(1));
-        let target = match data.target() {
-            Known::Classes { labels, .. } => {
-                MinibatchTarget::Classes(order.iter().map(|&row| labels[row]).collect())
-            }
-            Known::Values { values, outputs, .. } => MinibatchTarget::Values(
-                order
-                    .iter()
-                    .flat_map(|&row| values[row * outputs..(row + 1) * outputs].iter().copied())
-                    .collect(),
-            ),
-            Known::None => MinibatchTarget::None,
-        };
-        let x = order.iter().flat_map(|&row| features.row(row).iter().copied()).collect();
-        Minibatch { rows: order.len(), inputs: features.cols, x, target }
-    }
-}
-
-/// Purpose of the random numbers, as [`Rng::new`] takes it.
-const PURPOSE: u32 = 0x6261_7463;
 /// Streams of zen's and AZ-NAS's Gaussian samples, and of zen's displacements; zen's weights have the streams from
 /// [`ZEN_WEIGHTS`] on, one a layer. Far from those of initialisers (one a parameter) and dropout.
 const GAUSSIAN: u32 = 0x6000_0000;
@@ -260,14 +43,24 @@ impl Scores {
     }
 }
 
+impl From<ScoreError> for SearchError {
+    fn from(error: ScoreError) -> SearchError {
+        match error {
+            ScoreError::Device(error) => SearchError::Device(error),
+            other => SearchError::Options(other.to_string()),
+        }
+    }
+}
+
 /// The layers of an MLP, as the scores see them.
 fn layers(net: &Mlp) -> Vec<Layer> {
-    let mut inputs = net.inputs;
-    let layer = |dense: &crate::nn::Dense| {
-        let from = std::mem::replace(&mut inputs, dense.units);
-        Layer { inputs: from, units: dense.units, activation: dense.activation, skip: dense.skip }
+    let layer = |(inputs, dense): (usize, &crate::nn::Dense)| Layer {
+        inputs,
+        units: dense.units,
+        activation: dense.activation,
+        skip: dense.skip,
     };
-    net.layers.iter().map(layer).collect()
+    net.layers_with_inputs().map(layer).collect()
 }
 
 fn networks<'a>(nets: &[Mlp], parameters: &'a [Vec<f32>]) -> Vec<Network<'a>> {
@@ -303,12 +96,6 @@ fn gaussian_parameters(net: &Mlp, seed: u64) -> Vec<f32> {
         Distribution::Normal(0.0, 1.0).fill(weights, seed, ZEN_WEIGHTS + l as u32);
     }
     all
-}
-
-/// Floating-point operations of one sample's forward pass, as [`Architecture::flop`](super::architecture::Architecture::flop)
-/// counts them: `2 inputs units` a layer.
-pub fn flop(net: &Mlp) -> u64 {
-    layers(net).iter().map(|l| 2 * l.inputs as u64 * l.units as u64).sum()
 }
 
 /// The `scores` of each network, whose weights start from `seed`. Errors: a network that does not fit the samples or is wrong,
@@ -407,7 +194,7 @@ pub fn score_with(
     let column = |score: Score| -> Vec<f64> {
         match (score, score.place()) {
             (Score::Params, _) => nets.iter().map(|net| net.parameter_count() as f64).collect(),
-            (Score::Flop, _) => nets.iter().map(|net| flop(net) as f64).collect(),
+            (Score::Flop, _) => nets.iter().map(|net| net.flop() as f64).collect(),
             (_, Some((group, place))) => {
                 let values = found.iter().find(|(g, _)| *g == group).map(|(_, values)| values.as_slice());
                 values.unwrap_or_default().iter().map(|v| v[place]).collect()
@@ -426,30 +213,6 @@ pub fn score_with(
     Ok((0..nets.len()).map(row).collect())
 }
 
-/// What every score is worth on these networks, whose trained `accuracy` (or another value that is better the higher) is
-/// known: [`correlation::table`] of all scores. Scores that need targets are left out where the data has none. Errors: as
-/// [`score`].
-pub fn correlations(
-    device: &Device,
-    nets: &[Mlp],
-    batch: &Minibatch,
-    accuracy: &[f64],
-    seed: u64,
-) -> Result<Vec<correlation::Row>, SearchError> {
-    if accuracy.len() != nets.len() {
-        let (n, given) = (nets.len(), accuracy.len());
-        return Err(SearchError::Options(format!("{n} networks, {given} accuracies")));
-    }
-    let known = batch.target != MinibatchTarget::None;
-    let asked: Vec<Score> = Score::ALL.into_iter().filter(|s| known || !s.needs_targets()).collect();
-    let scored = score(device, nets, batch, seed, &asked)?;
-    let column = |score: &Score| -> Vec<f64> {
-        scored.iter().map(|scores| scores.get(*score).unwrap_or(f64::NAN)).collect()
-    };
-    let columns: Vec<(Score, Vec<f64>)> = asked.iter().map(|s| (*s, column(s))).collect();
-    Ok(correlation::table(&columns, &column(&Score::Params), accuracy, seed))
-}
-
 /// One ranking of several: for each network the sum over the columns of `ln(rank / m)` among the m networks, the worst having
 /// rank 1 (AZ-NAS, Lee and Ham 2024, equation 8). NaN ranks lowest; ties share their mean rank.
 ///
@@ -464,23 +227,18 @@ pub fn rank_aggregate(columns: &[Vec<f64>]) -> Vec<f64> {
     (0..m).map(|i| ranks.iter().map(|r| (r[i] / m as f64).ln()).sum()).collect()
 }
 
+/// The [`rank_aggregate`] of networks by some of their scores; a score that is missing is NaN.
+pub fn rank_by(scored: &[Scores], by: &[Score]) -> Vec<f64> {
+    let column = |score: &Score| scored.iter().map(|s| s.get(*score).unwrap_or(f64::NAN)).collect();
+    rank_aggregate(&by.iter().map(column).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::graph::{Executor, Plan, States};
     use crate::nn;
     use crate::ops::activation::Activation;
-
-    #[test]
-    fn names_are_read_back_and_slips_are_helped() {
-        for score in Score::ALL {
-            assert_eq!(score.name().parse::<Score>().expect("a name"), score);
-            let json = serde_json::to_string(&score).expect("JSON");
-            assert_eq!(serde_json::from_str::<Score>(&json).expect("a score"), score);
-        }
-        let slip = "synflw".parse::<Score>().expect_err("a slip").to_string();
-        assert!(slip.contains("did you mean 'synflow'"), "{slip}");
-    }
 
     #[test]
     fn weights_start_as_in_training() {
@@ -495,11 +253,6 @@ mod tests {
             }
             assert_eq!(initial_parameters(&net, 11), want);
         }
-    }
-
-    #[test]
-    fn operations_are_counted() {
-        assert_eq!(flop(&nn::mlp(4, [3], Activation::Relu, 2)), 2 * 4 * 3 + 2 * 3 * 2);
     }
 
     #[test]

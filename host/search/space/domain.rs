@@ -334,12 +334,13 @@ impl fmt::Display for Domain {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Domain, Value};
     use crate::search::rng::Rng;
     use proptest::prelude::*;
 
-    fn domains() -> impl Strategy<Value = Domain> {
+    /// Domains of all kinds, with options that a file must quote.
+    pub fn domains() -> impl Strategy<Value = Domain> {
         prop_oneof![
             (-50i64..50, 0i64..80, 1i64..9).prop_map(|(low, n, step)| Domain::Int {
                 low,
@@ -349,9 +350,9 @@ mod tests {
             }),
             (1i64..50, 0i64..5000).prop_map(|(low, n)| Domain::log_int(low, low + n)),
             (-1e3..1e3, 0.0..1e3).prop_map(|(low, n): (f64, f64)| Domain::float(low, low + n)),
-            (1e-6..1.0, 1.0..1e4).prop_map(|(low, n): (f64, f64)| Domain::log_float(low, low * n)),
+            (1e-12..1.0, 1.0..1e4).prop_map(|(low, n): (f64, f64)| Domain::log_float(low, low * n)),
             proptest::collection::btree_set(-100i64..100, 1..9).prop_map(Domain::levels),
-            (1usize..9).prop_map(|n| Domain::choice((0..n).map(|i| format!("option{i}")))),
+            (1usize..9).prop_map(|n| Domain::choice((0..n).map(|i| format!("\"o'{i}")))),
         ]
     }
 

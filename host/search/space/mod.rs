@@ -321,13 +321,8 @@ impl Space {
         for p in &self.parameters {
             let _ = writeln!(text, "{} {} {:?}", p.name, p.domain, p.when);
         }
-        fnv1a(text.bytes())
+        crate::hash::fnv1a(text.bytes())
     }
-}
-
-/// FNV-1a, 64 bits.
-pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

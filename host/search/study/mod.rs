@@ -20,7 +20,7 @@
 //! ```
 //! use ironwarp::search::sampler::Sampler;
 //! use ironwarp::search::space::{Domain, Parameter, Point, Space, Value};
-//! use ironwarp::search::study::{Budget, Failure, Running, Study};
+//! use ironwarp::search::study::{Budget, Failure, Identity, Running, Study};
 //! use ironwarp::search::{Goal, SearchError, Setting, pruner::Never, rng::Rng, trial::Trial};
 //!
 //! /// Half the time a step from the best trial so far, else somewhere.
@@ -49,7 +49,7 @@
 //!
 //! let space = Space::new(vec![Parameter::new("x", Domain::float(-1.0, 1.0))])?;
 //! let setting = Setting { space, goals: vec![Goal::minimize("y")], seed: 7, steps: 1, lag: 4 };
-//! let study = Study::in_memory(setting)?; // or Study::create_or_resume("x.db", setting, identity)
+//! let study = Study::in_memory(setting, Identity::default())?; // or Study::create_or_resume("x.db", setting, identity)
 //! let objective = |trial: &mut Running| -> Result<Vec<f64>, Failure> {
 //!     let x = trial.value("x").and_then(Value::number).ok_or("x has no value")?;
 //!     Ok(vec![(x - 0.3).powi(2)])
@@ -142,10 +142,9 @@ struct Shared {
 }
 
 impl Study {
-    /// A study that ends with the process.
-    pub fn in_memory(setting: Setting) -> Result<Study, SearchError> {
+    /// A study that ends with the process; there is nothing to compare `identity` with, reports show it.
+    pub fn in_memory(setting: Setting, identity: Identity) -> Result<Study, SearchError> {
         check(&setting)?;
-        let identity = Identity::default();
         let conn = store::in_memory(&setting, &identity)?;
         Study::start(conn, Path::new(MEMORY), setting, identity, false)
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Study;
 use super::rows;
 use super::store::{self, Fault};
+use crate::hash;
 use crate::search::SearchError;
 use crate::search::trial::{State, Trial};
 
@@ -70,6 +71,16 @@ impl Study {
             self.trials_in(from..end.min(from + CHUNK))?.into_iter().try_for_each(&mut body)?;
         }
         Ok(())
+    }
+
+    /// A hash of all that must be the same whatever ran the trials, and however often it was killed: everything but what they took.
+    pub fn digest(&self) -> Result<u64, SearchError> {
+        let mut digest = hash::EMPTY;
+        self.each(|trial| -> Result<(), SearchError> {
+            digest = hash::extend(digest, format!("{:?}", Trial { seconds: 0.0, ..trial }).bytes());
+            Ok(())
+        })?;
+        Ok(digest)
     }
 
     /// The names of the attributes that any trial has, in order.
