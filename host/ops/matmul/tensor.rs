@@ -81,7 +81,8 @@ const fn candidate(name: &'static str, precision: Precision, t: Tile, variant: u
     Candidate { name, precision, tile: [t.bm, t.bn, k], rate: 65, variant, family: FAMILY }
 }
 
-/// Every precision with both tiles. Of `Fp32Fast` first the one that takes fewer instructions and is the more accurate.
+/// Every precision with both tiles. Of `Fp32Fast` first the one whose main loop has fewer machine instructions (505 against
+/// 577 for 16 elements of K and the large tile, by `nvdisasm` for sm_80) and whose bound is the lower.
 pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_bf16_128x128", Precision::Bf16, LARGE, 0),
     candidate("mma_bf16_64x64", Precision::Bf16, SMALL, 0),
