@@ -12,6 +12,7 @@ use ironwarp::graph::{Executor, Plan, States, on_workers};
 use ironwarp::nn;
 use ironwarp::ops::TensorType;
 use ironwarp::ops::activation::Activation;
+use ironwarp::ops::matmul::Precision;
 use ironwarp::train::{Loss, Options, step};
 
 /// Counts allocations of the whole process.
@@ -34,7 +35,15 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_training_step_on_cpu_allocates_nothing() {
-    for (dims, batch) in [(vec![64, 64, 10], 64), (vec![784, 512, 512, 10], 128)] {
+    let (small, large) = ((vec![64, 64, 10], 64), (vec![784, 512, 512, 10], 128));
+    let cases = [
+        (small.clone(), Precision::Fp32, 40),
+        (small.clone(), Precision::Bf16, 20),
+        (small, Precision::F16, 20),
+        (large.clone(), Precision::Fp32, 40),
+        (large, Precision::F16, 10),
+    ];
+    for ((dims, batch), precision, steps) in cases {
         let (inputs, outputs, rows) = (dims[0], dims[dims.len() - 1], 2 * batch);
         let net = nn::mlp(inputs, &dims[1..dims.len() - 1], Activation::Relu, outputs);
         let device = Device::cpu();
@@ -46,7 +55,7 @@ fn a_training_step_on_cpu_allocates_nothing() {
         states.write("train.x", &TensorType::f32([rows, inputs]), &x).expect("fits");
         states.write("train.y", &TensorType::u32([rows]), &y).expect("fits");
         states.write("train.order", &TensorType::u32([rows]), &order).expect("fits");
-        let options = Options { clip_norm: Some(1.0), ..Options::default() };
+        let options = Options { clip_norm: Some(1.0), precision, ..Options::default() };
         let loss = Loss::CrossEntropy { smoothing: 0.1 };
         let graph = step::training_step(&net, &options, loss, rows, batch, true).expect("builds").fuse();
         let mut exec = Executor::new(&Plan::new(&graph).expect("plans"), &states).expect("binds");
@@ -54,11 +63,12 @@ fn a_training_step_on_cpu_allocates_nothing() {
             .expect("binds")
             .run()
             .expect("initialises");
+        step::start_scaler(&states, &options).expect("fits");
         let (step, hyper) = (exec.input("step").expect("there"), exec.input("hyper").expect("there"));
         let before_device = device.stats().allocations;
         let counted = on_workers(|| {
             let mut counted = 0;
-            for t in 1..=40u64 {
+            for t in 1..=steps {
                 let rates = options.optimizer.hyper(t, 1e-3);
                 let before = COUNTED.load(Ordering::Relaxed);
                 exec.write(hyper, &rates).expect("fits");
@@ -70,7 +80,7 @@ fn a_training_step_on_cpu_allocates_nothing() {
             }
             counted
         });
-        assert_eq!(counted, 0, "allocations in 37 steps of {dims:?}");
+        assert_eq!(counted, 0, "allocations in {} steps of {dims:?} in {precision}", steps - 3);
         assert_eq!(device.stats().allocations, before_device);
         let loss: Vec<f32> = exec.get("loss").expect("there");
         assert!(loss[0].is_finite() && loss[0] > 0.0);

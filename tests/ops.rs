@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use common::{Data, Rng, compare, draw_data, feed, graph_of, run_on};
 use ironwarp::device::{DType, Device, SimOptions, Target};
-use ironwarp::graph::HostTensor;
+use ironwarp::graph::{Graph, HostTensor, Value};
 use ironwarp::ops::{Draw, OpEntry, Sample, registry};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -119,9 +119,18 @@ fn gradients_are_those_of_finite_differences() {
     for_every_op(|e| e.differentiable, gradient);
 }
 
-/// <cotangent, output 0> differentiated by the graph and by central differences, both in f64.
-fn gradient(sample: &Sample, seed: u64) -> Result<(), String> {
-    let data = draw(sample, seed);
+/// What the gradient checks compare.
+struct Differentiated {
+    /// The operation alone.
+    forward: Graph,
+    output: Value,
+    cotangent: Vec<f32>,
+    /// Inputs that are perturbed, each with its gradient.
+    gradients: Vec<(usize, Vec<f64>)>,
+}
+
+/// <cotangent, output 0> differentiated by the graph, in f64.
+fn differentiated(sample: &Sample, data: &[Data], seed: u64) -> Result<Differentiated, String> {
     let (mut graph, inputs, outputs) = graph_of(sample);
     let mut rng = Rng(seed ^ 0xc07a);
     let shape = graph.shape(outputs[0]).to_vec();
@@ -131,20 +140,42 @@ fn gradient(sample: &Sample, seed: u64) -> Result<(), String> {
     let wrt: Vec<usize> = (0..inputs.len())
         .filter(|&i| sample.inputs[i].differentiable && sample.inputs[i].ty.dtype == DType::F32)
         .collect();
-    if wrt.is_empty() {
+    let forward = graph.clone();
+    let mut gradients = vec![];
+    if !wrt.is_empty() {
+        let values: Vec<_> = wrt.iter().map(|&i| inputs[i]).collect();
+        let of = graph.vjps(&[(outputs[0], c)], &values).map_err(|e| e.to_string())?;
+        let analytic = graph.eval(&feed(data)).map_err(|e| e.to_string())?;
+        gradients.extend(wrt.into_iter().zip(of.into_iter().map(|g| analytic.get(g).real().to_vec())));
+    }
+    Ok(Differentiated { forward, output: outputs[0], cotangent, gradients })
+}
+
+/// The graph's gradient of <cotangent, output 0> against central differences, both in f64; of an operation that rounds its
+/// operands, against the gradient of the one that does not.
+fn gradient(sample: &Sample, seed: u64) -> Result<(), String> {
+    let data = draw(sample, seed);
+    let Differentiated { forward, output, cotangent, gradients } = differentiated(sample, &data, seed)?;
+    if let Some((exact, bound)) = &sample.unrounded {
+        let exact = differentiated(&Sample { op: exact.clone(), ..sample.clone() }, &data, seed)?;
+        for ((i, got), (_, want)) in gradients.iter().zip(&exact.gradients) {
+            for (e, (got, want)) in got.iter().zip(want).enumerate() {
+                if (got - want).abs() > bound + 1e-9 {
+                    return Err(format!(
+                        "d/d x{i}[{e}]: {got} with rounding, {want} without; allowed {bound:e}"
+                    ));
+                }
+            }
+        }
         return Ok(());
     }
-    let forward = graph.clone();
-    let values: Vec<_> = wrt.iter().map(|&i| inputs[i]).collect();
-    let gradients = graph.vjps(&[(outputs[0], c)], &values).map_err(|e| e.to_string())?;
+    let mut rng = Rng(seed ^ 0xe1e);
     let mut feed: HashMap<String, HostTensor> = feed(&data);
-    let analytic = graph.eval(&feed).map_err(|e| e.to_string())?;
     let objective = |feed: &HashMap<String, HostTensor>| -> Result<f64, String> {
         let y = forward.eval(feed).map_err(|e| e.to_string())?;
-        Ok(y.get(outputs[0]).real().iter().zip(&cotangent).map(|(y, &c)| y * f64::from(c)).sum())
+        Ok(y.get(output).real().iter().zip(&cotangent).map(|(y, &c)| y * f64::from(c)).sum())
     };
-    for (&i, &g) in wrt.iter().zip(&gradients) {
-        let g = analytic.get(g).real().to_vec();
+    for (i, g) in gradients {
         let typical = g.iter().map(|x| x.abs()).fold(0.0, f64::max);
         for _ in 0..6 {
             let e = rng.below(g.len() as u64) as usize;

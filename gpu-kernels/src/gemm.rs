@@ -24,6 +24,9 @@
 mod arithmetic;
 pub mod element;
 pub mod epilogue;
+#[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+pub mod hopper;
+pub mod inline;
 pub mod pack;
 pub mod split;
 pub mod tensor;

@@ -25,6 +25,7 @@ pub mod ptx;
 pub mod random;
 pub mod reduce;
 pub mod saxpy;
+pub mod scaler;
 pub mod score;
 pub mod softmax;
 pub mod vector;

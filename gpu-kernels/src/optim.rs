@@ -190,9 +190,14 @@ unsafe fn update<const KIND: u32>(
     table: *const u64,
     hyper: *const f32,
     scale: *const f32,
+    skip: *const f32,
     weight_decay: f32,
     constants: [f32; 4],
 ) {
+    // The same in every thread of every block.
+    if !skip.is_null() && *skip != 0.0 {
+        return;
+    }
     let chunk = table.add(thread::block_idx_x() as usize * UPDATE_WORDS);
     let scale = if scale.is_null() { 1.0 } else { *scale };
     update_chunk::<KIND>(chunk, scale, Rule::new(weight_decay, constants, |k| *hyper.add(k)));
@@ -202,11 +207,17 @@ unsafe fn update<const KIND: u32>(
 ///
 /// # Safety
 /// - `table` is as the module says, a chunk a block, without moments; `hyper` covers [`HYPER_LEN`] numbers; `scale` is null or one
-///   number that multiplies the gradients.
+///   number that multiplies the gradients; `skip` is null or one number: not 0, and nothing changes.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(OPTIM_BLOCK))]
-pub unsafe fn sgd_step(table: *const u64, hyper: *const f32, scale: *const f32, weight_decay: f32) {
-    update::<SGD>(table, hyper, scale, weight_decay, [0.0; 4]);
+pub unsafe fn sgd_step(
+    table: *const u64,
+    hyper: *const f32,
+    scale: *const f32,
+    skip: *const f32,
+    weight_decay: f32,
+) {
+    update::<SGD>(table, hyper, scale, skip, weight_decay, [0.0; 4]);
 }
 
 /// SGD with momentum: `b = momentum b + grad_weight g`, then `p -= lr b`, or with Nesterov `p -= lr (g + momentum b)`.
@@ -219,12 +230,13 @@ pub unsafe fn sgd_momentum_step(
     table: *const u64,
     hyper: *const f32,
     scale: *const f32,
+    skip: *const f32,
     weight_decay: f32,
     momentum: f32,
     nesterov: u32,
 ) {
     let nesterov = if nesterov != 0 { 1.0 } else { 0.0 };
-    update::<SGD_MOMENTUM>(table, hyper, scale, weight_decay, [momentum, nesterov, 0.0, 0.0]);
+    update::<SGD_MOMENTUM>(table, hyper, scale, skip, weight_decay, [momentum, nesterov, 0.0, 0.0]);
 }
 
 /// RMSprop: `v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps)`.
@@ -237,12 +249,13 @@ pub unsafe fn rmsprop_step(
     table: *const u64,
     hyper: *const f32,
     scale: *const f32,
+    skip: *const f32,
     weight_decay: f32,
     alpha: f32,
     one_minus_alpha: f32,
     eps: f32,
 ) {
-    update::<RMSPROP>(table, hyper, scale, weight_decay, [alpha, one_minus_alpha, eps, 0.0]);
+    update::<RMSPROP>(table, hyper, scale, skip, weight_decay, [alpha, one_minus_alpha, eps, 0.0]);
 }
 
 /// RMSprop with momentum: as [`rmsprop_step()`], with `b = momentum b + g / (sqrt(v) + eps); p -= lr b`.
@@ -255,6 +268,7 @@ pub unsafe fn rmsprop_momentum_step(
     table: *const u64,
     hyper: *const f32,
     scale: *const f32,
+    skip: *const f32,
     weight_decay: f32,
     alpha: f32,
     one_minus_alpha: f32,
@@ -262,7 +276,7 @@ pub unsafe fn rmsprop_momentum_step(
     momentum: f32,
 ) {
     let constants = [alpha, one_minus_alpha, eps, momentum];
-    update::<RMSPROP_MOMENTUM>(table, hyper, scale, weight_decay, constants);
+    update::<RMSPROP_MOMENTUM>(table, hyper, scale, skip, weight_decay, constants);
 }
 
 /// Adam (`decay` in `hyper` is 1) and AdamW (`weight_decay` is 0):
@@ -276,6 +290,7 @@ pub unsafe fn adam_step(
     table: *const u64,
     hyper: *const f32,
     scale: *const f32,
+    skip: *const f32,
     weight_decay: f32,
     one_minus_beta1: f32,
     beta2: f32,
@@ -283,7 +298,7 @@ pub unsafe fn adam_step(
     eps: f32,
 ) {
     let constants = [one_minus_beta1, beta2, one_minus_beta2, eps];
-    update::<ADAM>(table, hyper, scale, weight_decay, constants);
+    update::<ADAM>(table, hyper, scale, skip, weight_decay, constants);
 }
 
 /// The sum of `value` over the block's threads, by a tree of halves, in thread 0.
@@ -291,7 +306,7 @@ pub unsafe fn adam_step(
 /// # Safety
 /// - Every thread of the block of [`OPTIM_BLOCK`] calls it.
 #[inline(always)]
-unsafe fn block_sum(value: f32) -> f32 {
+pub(crate) unsafe fn block_sum(value: f32) -> f32 {
     columns::<Sum>(value, 0, shared_array![f32; BLOCK as usize])
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ironwarp::Device;
 use ironwarp::data::{self, Dataset, LoadOptions, Scaling, TargetSpec, Task};
+use ironwarp::device::{SimOptions, Target};
 use ironwarp::search::space::network::NetworkSpace;
 
 use super::fail::usage_error;
@@ -23,6 +24,30 @@ impl DeviceArg {
     /// Opens it.
     pub fn open(&self) -> Result<Device> {
         Ok(Device::from_name(&self.device)?)
+    }
+
+    /// Opens it; a simulator profiles, and executes the PTX of `target` [default: sm_80]. Error: a target for a device that
+    /// has its own.
+    pub fn open_profiled(&self, target: Option<Target>) -> Result<Device> {
+        if self.device == "sim" {
+            let target = target.unwrap_or_default();
+            return Ok(Device::sim_with(SimOptions { target, profile: true, ..SimOptions::default() }));
+        }
+        match target {
+            Some(_) => {
+                Err(usage_error(format!("--target is for --device sim; '{}' has its own", self.device)))
+            }
+            None => self.open(),
+        }
+    }
+}
+
+/// A value of `--target`.
+pub fn target(name: &str) -> Result<Target, String> {
+    match name {
+        "sm_80" => Ok(Target::Sm80),
+        "sm_90a" => Ok(Target::Sm90a),
+        _ => Err("the targets are sm_80 and sm_90a".into()),
     }
 }
 

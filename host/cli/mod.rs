@@ -14,6 +14,7 @@ mod interrupt;
 mod kernels;
 mod out;
 mod predict;
+mod products;
 mod profile;
 mod progress;
 mod ptxas;
@@ -24,6 +25,7 @@ mod score;
 mod search;
 mod study;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,7 @@ Examples:
   ironwarp predict runs/digits/model.safetensors new.csv --out predictions.csv
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp profile softmax --gpu H200             what its kernels cost on a GPU, without one
+  ironwarp tune --device cuda:0                   find the fastest matrix product of each shape, once and for all
   ironwarp score digits --train 30               rank random networks without training; is that any good here?
   ironwarp study show digits.db                   what a search has found so far
   ironwarp devices
@@ -65,6 +68,7 @@ enum Command {
     Kernels(kernels::Args),
     Bench(bench::Args),
     Profile(profile::Args),
+    Tune(tune::Args),
     Study(study::Args),
     Completions(completions::Args),
 }
@@ -94,6 +98,7 @@ fn run(command: Command) -> Result<()> {
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Study(args) => study::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

@@ -11,6 +11,7 @@ use ironwarp::train::TrainError;
 use ptx_sim::profile::{Gpu, Profile, Roofline, roofline};
 use serde_json::{Value, json};
 
+use super::args::target;
 use super::fail::usage_error;
 use super::{out, ptxas, sample};
 
@@ -43,14 +44,6 @@ pub struct Args {
     /// The last line of stdout is one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-fn target(name: &str) -> Result<Target, String> {
-    match name {
-        "sm_80" => Ok(Target::Sm80),
-        "sm_90a" => Ok(Target::Sm90a),
-        _ => Err("the targets are sm_80 and sm_90a".into()),
-    }
 }
 
 /// One kernel of an instance.

@@ -224,6 +224,7 @@ impl Outcome<'_> {
         map.insert("test_rows".into(), json!(self.rows.1));
         map.insert("optimizer".into(), json!(options.optimizer.name()));
         map.insert("learning_rate".into(), json!(options.learning_rate));
+        map.insert("precision".into(), json!(options.precision));
         map.insert("out".into(), json!(self.dir.display().to_string()));
         map.insert("model".into(), json!(self.path.display().to_string()));
         Value::Object(map)

@@ -1,6 +1,10 @@
 //! What a device kind implements: untyped memory and launches. Private; users see [`Device`](super::Device).
 
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule, Target};
+use std::time::Instant;
+
+use super::{
+    ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule, Target, TensorMap, tensor_map,
+};
 
 /// A recorded sequence of launches and copies that a device starts as one.
 pub(crate) trait Replay: Send {
@@ -32,6 +36,20 @@ pub(crate) trait Backend: Send + Sync {
     ) -> Result<(), DeviceError>;
     /// Waits, and returns deferred errors.
     fn synchronize(&self) -> Result<(), DeviceError>;
+    /// Seconds that `body` takes on the device, see [`Device::seconds`](super::Device::seconds); of no meaning where it
+    /// returns `false`.
+    fn seconds(&self, body: &mut dyn FnMut() -> bool) -> Result<f64, DeviceError> {
+        self.synchronize()?;
+        let began = Instant::now();
+        if body() {
+            self.synchronize()?;
+        }
+        Ok(began.elapsed().as_secs_f64())
+    }
+    /// What the device is.
+    fn model(&self) -> Model {
+        Model::of(self.kind(), self.target())
+    }
     /// Counters.
     fn stats(&self) -> DeviceStats;
     /// Takes the profiles of the launches since the last call: a simulator's that was opened to profile.
@@ -44,6 +62,12 @@ pub(crate) trait Backend: Send + Sync {
     }
     /// Most shared memory of a block, static and dynamic, in bytes.
     fn shared_limit(&self) -> u32;
+    /// Multiprocessors: what a persistent kernel takes as its grid.
+    fn multiprocessors(&self) -> u32;
+    /// The address of a tensor map; see [`tensor_map`].
+    fn tensor_map(&self, _map: &TensorMap) -> Result<u64, DeviceError> {
+        Err(tensor_map::unavailable(self.kind()))
+    }
     /// Whether tensors of a plan share one arena here (`false`: each its own allocation, so that the sanitizer sees
     /// an access from one tensor into the next).
     fn arena(&self) -> bool {

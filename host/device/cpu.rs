@@ -175,6 +175,10 @@ impl Backend for Cpu {
         SimOptions::default().target.shared_limit()
     }
 
+    fn multiprocessors(&self) -> u32 {
+        SimOptions::default().target.multiprocessors()
+    }
+
     fn synchronize(&self) -> Result<(), DeviceError> {
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use super::backend::{Backend, Replay};
 use super::cuda::{CudaContext, CudaError, CudaGraph, CudaModule, KernelArg};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, PtxModule, Target};
+use super::tensor_map::{self, Maps, TensorMap};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, MAX_ARGS, Model, PtxModule, Target};
 
 impl From<CudaError> for DeviceError {
     fn from(e: CudaError) -> DeviceError {
@@ -19,7 +20,9 @@ impl From<CudaError> for DeviceError {
 /// One GPU.
 pub(super) struct CudaBackend {
     context: CudaContext,
+    model: Model,
     hopper: bool,
+    maps: Mutex<Maps>,
     /// Modules loaded so far, by the address of their static.
     modules: Mutex<HashMap<usize, Arc<CudaModule>>>,
     launches: AtomicU64,
@@ -32,8 +35,21 @@ impl CudaBackend {
             reason: e.to_string(),
         };
         let context = CudaContext::new(ordinal).map_err(unavailable)?;
-        let hopper = CudaContext::describe(ordinal).map_err(unavailable)?.compute_capability == (9, 0);
-        Ok(CudaBackend { context, hopper, modules: Mutex::default(), launches: AtomicU64::new(0) })
+        let info = CudaContext::describe(ordinal).map_err(unavailable)?;
+        let hopper = info.compute_capability == (9, 0);
+        let model = Model {
+            name: info.name,
+            compute_capability: Some(info.compute_capability),
+            multiprocessors: info.multiprocessors,
+        };
+        Ok(CudaBackend {
+            context,
+            model,
+            hopper,
+            maps: Mutex::default(),
+            modules: Mutex::default(),
+            launches: AtomicU64::new(0),
+        })
     }
 
     fn module(&self, module: &'static PtxModule) -> Result<Arc<CudaModule>, DeviceError> {
@@ -125,6 +141,21 @@ impl Backend for CudaBackend {
         Ok(self.context.synchronize()?)
     }
 
+    fn seconds(&self, body: &mut dyn FnMut() -> bool) -> Result<f64, DeviceError> {
+        let (from, to) = (self.context.event()?, self.context.event()?);
+        // Passes when what was launched before is done.
+        from.record()?;
+        if !body() {
+            return Ok(0.0);
+        }
+        to.record()?;
+        Ok(f64::from(from.elapsed_ms(&to)?) / 1e3)
+    }
+
+    fn model(&self) -> Model {
+        self.model.clone()
+    }
+
     fn stats(&self) -> DeviceStats {
         let allocator = self.context.allocator_stats();
         DeviceStats {
@@ -140,6 +171,30 @@ impl Backend for CudaBackend {
 
     fn shared_limit(&self) -> u32 {
         self.context.shared_limit()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.model.multiprocessors
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {
+        if !self.hopper {
+            return Err(tensor_map::unavailable(self.kind()));
+        }
+        let mut maps = self.maps.lock().unwrap_or_else(|e| e.into_inner());
+        maps.get(
+            map,
+            |bytes| self.alloc(bytes),
+            |at| {
+                if self.context.is_capturing()? {
+                    let reason =
+                        "it is not known yet, and a graph is being captured: run the operation once before";
+                    return Err(tensor_map::refused(map, reason));
+                }
+                let encoded = self.context.encode_tensor_map(map).map_err(|e| tensor_map::refused(map, e))?;
+                Ok(self.context.upload(at, &encoded.0)?)
+            },
+        )
     }
 
     fn capture(

@@ -13,7 +13,9 @@ pub mod cuda;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod cuda_backend;
 mod launch;
+mod model;
 mod sim;
+mod tensor_map;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +25,9 @@ pub use buffer::{Buffer, DType, Element};
 pub use launch::{
     ArgValue, DevicePtr, DevicePtrMut, Dim, Kernel, KernelArg, Launch, LaunchArgs, MAX_ARGS, PtxModule,
 };
+pub use model::Model;
 pub use sim::{SimOptions, Target};
+pub use tensor_map::{MapElement, TensorMap};
 
 /// The kernels of this library, as PTX.
 pub static BUILTIN: PtxModule = PtxModule {
@@ -229,6 +233,29 @@ impl Device {
         self.0.take_profiles()
     }
 
+    /// How long `body` takes on the device, in seconds: on `cuda` between two events on its stream, elsewhere by the clock
+    /// until all that was launched is done. What was launched before does not count.
+    pub fn seconds<E: From<DeviceError>>(&self, body: impl FnOnce() -> Result<(), E>) -> Result<f64, E> {
+        let (mut body, mut failed) = (Some(body), None);
+        let mut once = || match body.take().map_or(Ok(()), |body| body()) {
+            Ok(()) => true,
+            Err(e) => {
+                failed = Some(e);
+                false
+            }
+        };
+        let seconds = self.0.seconds(&mut once);
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(seconds?),
+        }
+    }
+
+    /// What it is.
+    pub fn model(&self) -> Model {
+        self.0.model()
+    }
+
     /// The variant of the shipped PTX that it executes: Hopper's on a Hopper GPU, Ampere's elsewhere; `sim` as asked for.
     pub fn target(&self) -> Target {
         self.0.target()
@@ -238,6 +265,11 @@ impl Device {
     /// for it; on `sim` that of the A100 or the H100, by the PTX it runs.
     pub fn shared_memory_limit(&self) -> u32 {
         self.0.shared_limit()
+    }
+
+    /// Multiprocessors: those of the GPU; on `sim` those of the A100 or the H100, by the PTX it runs.
+    pub fn multiprocessors(&self) -> u32 {
+        self.0.multiprocessors()
     }
 
     /// Counters.

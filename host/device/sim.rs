@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use ptx_sim::profile::Profile;
-use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError};
+use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError, Swizzle, TensorMapType};
 
 use super::backend::Backend;
+use super::tensor_map::{self, BYTES, MapElement, Maps, TensorMap};
 use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
 
 /// Which of the two variants of the shipped PTX.
@@ -29,6 +30,14 @@ impl Target {
             Target::Sm90a => 227 << 10,
         }
     }
+
+    /// Multiprocessors of the A100 and the H100.
+    pub(super) fn multiprocessors(self) -> u32 {
+        match self {
+            Target::Sm80 => 108,
+            Target::Sm90a => 132,
+        }
+    }
 }
 
 /// How the simulator runs.
@@ -38,6 +47,8 @@ pub struct SimOptions {
     pub seed: u64,
     /// The PTX that is executed.
     pub target: Target,
+    /// Multiprocessors that persistent kernels are told of; 0 for those of the GPU that the PTX is for.
+    pub multiprocessors: u32,
     /// Gathers a profile of every launch, for [`Device::take_profiles`](super::Device::take_profiles).
     pub profile: bool,
     /// How tensor cores sum: rounding each product in turn, or cutting off as the hardware's adder.
@@ -48,8 +59,10 @@ pub struct SimOptions {
 pub(super) struct Simulator {
     pub sim: Sim,
     target: Target,
+    multiprocessors: u32,
     profiles: Vec<Profile>,
     modules: HashMap<*const PtxModule, Module>,
+    maps: Maps,
     pub stats: DeviceStats,
 }
 
@@ -64,8 +77,13 @@ impl Simulator {
         Simulator {
             sim: builder.build(),
             target: options.target,
+            multiprocessors: match options.multiprocessors {
+                0 => options.target.multiprocessors(),
+                n => n,
+            },
             profiles: Vec::new(),
             modules: HashMap::new(),
+            maps: Maps::default(),
             stats: DeviceStats::default(),
         }
     }
@@ -101,10 +119,36 @@ impl Simulator {
             })
             .collect();
         let config = LaunchConfig::new(launch.grid, launch.block).shared(launch.shared);
+        // As the driver does: the kernel's own clusters.
+        let cluster = parsed.kernel(kernel).and_then(|k| k.required_cluster).unwrap_or([1; 3]);
+        let config = config.cluster(cluster);
         self.stats.launches += 1;
         let stats = self.sim.launch(&parsed, kernel, &config, &args).map_err(kernel_error)?;
         self.profiles.extend(stats.profile.map(|p| *p));
         Ok(())
+    }
+
+    fn tensor_map(&mut self, map: &TensorMap) -> Result<u64, DeviceError> {
+        let ty = match map.element {
+            MapElement::U8 => TensorMapType::U8,
+            MapElement::F16 => TensorMapType::F16,
+            MapElement::Bf16 => TensorMapType::Bf16,
+            MapElement::Tf32 => TensorMapType::Tf32,
+        };
+        let boxes = [map.boxes[0], map.boxes[1], 1];
+        let encoded = ptx_sim::TensorMap::builder(ty, map.address, &map.dims, &map.strides, &boxes)
+            .swizzle(Swizzle::Bytes128)
+            .build()
+            .map_err(|e| tensor_map::refused(map, e))?
+            .encode();
+        const _: () = assert!(BYTES == 128);
+        let Simulator { sim, maps, .. } = self;
+        let sim = std::cell::RefCell::new(sim);
+        maps.get(
+            map,
+            |bytes| Ok(sim.borrow_mut().alloc(bytes)),
+            |at| sim.borrow_mut().write(at, &encoded).map_err(kernel_error),
+        )
     }
 }
 
@@ -184,6 +228,18 @@ impl Backend for SimDevice {
 
     fn shared_limit(&self) -> u32 {
         self.lock().target.shared_limit()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.lock().multiprocessors
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {
+        let mut simulator = self.lock();
+        match simulator.target {
+            Target::Sm90a => simulator.tensor_map(map),
+            Target::Sm80 => Err(tensor_map::unavailable(self.kind())),
+        }
     }
 
     fn arena(&self) -> bool {

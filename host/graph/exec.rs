@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Plan;
-use super::plan::{Place, Storage};
+use super::plan::{Place, Step, Storage};
 use crate::device::{Buffer, DType, Device, DeviceError, DevicePtr, DevicePtrMut, Element, Replay};
 use crate::ops::{CpuCtx, KernelCtx, Op, Slot, TensorType};
 
@@ -142,6 +142,8 @@ struct BoundStep {
     outputs: Vec<Slot>,
     workspace: Slot,
     table: Option<Buffer<u64>>,
+    /// Address and bytes of the kernels' scratch memory.
+    scratch: (u64, usize),
 }
 
 /// A [`Plan`] bound to a device and its states, ready to run any number of times.
@@ -216,6 +218,15 @@ impl Executor {
         };
         // An empty tensor for operations without workspace: never read, aligned, not null.
         let none = Slot { address: ALIGNED_NOWHERE, len: 0, dtype: DType::F32 };
+        // One scratch for all operations, which follow one another; where an access past its end would go unseen, each its own.
+        let scratch = |step: &Step| match &step.op {
+            Some(op) if device.runs_kernels() => op.scratch(device.target()),
+            _ => 0,
+        };
+        let most = plan.steps.iter().map(scratch).max().unwrap_or(0);
+        let shared = if device.0.arena() && most > 0 { Some(device.alloc::<u8>(most)?) } else { None };
+        let shared_at = shared.as_ref().map_or(ALIGNED_NOWHERE, Buffer::address);
+        owned.extend(shared);
         let mut steps = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
             let inputs: Vec<Slot> = step.inputs.iter().map(|&p| slot(p)).collect();
@@ -224,6 +235,12 @@ impl Executor {
                 Some(op) if device.runs_kernels() => op.table(&inputs, &outputs),
                 _ => vec![],
             };
+            let bytes = scratch(step);
+            let mut at = shared_at;
+            if bytes > 0 && !device.0.arena() {
+                owned.push(device.alloc::<u8>(bytes)?);
+                at = owned[owned.len() - 1].address();
+            }
             let copy = |(from, to): &(Place, Place)| {
                 (slot(*from).address, slot(*to).address, plan.storages[from.0].1.bytes())
             };
@@ -234,6 +251,7 @@ impl Executor {
                 outputs,
                 workspace: step.workspace.map_or(none, slot),
                 table: if table.is_empty() { None } else { Some(device.buffer(&table)?) },
+                scratch: (at, bytes),
             });
         }
         let outputs = plan
@@ -356,6 +374,7 @@ fn run_kernels(device: &Device, steps: &[BoundStep]) -> Result<(), DeviceError> 
             inputs: &step.inputs,
             outputs: &step.outputs,
             workspace: DevicePtrMut::new(step.workspace.address),
+            scratch: step.scratch,
             table: DevicePtr::new(step.table.as_ref().map_or(ALIGNED_NOWHERE, Buffer::address)),
             table_len: step.table.as_ref().map_or(0, Buffer::len),
         })?;

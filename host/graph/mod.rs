@@ -27,6 +27,7 @@ pub use exec::{Executor, InputId, OutputId, States, on_workers};
 pub use plan::{Plan, PlanSummary};
 
 use crate::device::DType;
+use crate::ops::matmul::Precision;
 use crate::ops::{Cost, Op, OpError, TensorType};
 
 /// A value of a graph: the index of its definition.
@@ -76,6 +77,8 @@ pub struct Graph {
     /// (state, its value at the end of a run)
     pub(crate) assigns: Vec<(Value, Value)>,
     pub(crate) outputs: Vec<(String, Value)>,
+    /// What products are appended with; see `autocast`.
+    pub(crate) precision: Precision,
 }
 
 impl Graph {

@@ -73,7 +73,8 @@ pub struct PlanSummary {
 }
 
 impl PlanSummary {
-    /// All memory the plan needs on the device.
+    /// All memory the plan needs on the device, but for what kernels of narrower products want there
+    /// ([`Op::scratch`]).
     pub fn peak_bytes(&self) -> usize {
         self.arena_bytes + self.state_bytes + self.input_bytes
     }

@@ -13,14 +13,14 @@ use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::activation::Activation;
 use super::gemm::{
-    Dims, Extras, KERNELS, check, dims, draw_dims, grad_a, grad_b, launch, operands, product_f32,
-    product_f64, tile, tolerance,
+    Dims, Extras, KERNELS, check, dims, draw_dims, draw_precision, grad_a, grad_b, gradient_bound, launch,
+    operands, product_f32, product_f64, scratch, tile, tolerance, workspace,
 };
-use super::sgemm;
+use super::matmul::Precision;
 use super::{
     Cost, CpuCtx, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, generic_cpu,
 };
-use crate::device::{DType, DeviceError, Launch};
+use crate::device::{DType, DeviceError, Launch, Target};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 use crate::real::Real;
@@ -38,14 +38,24 @@ pub struct Addmm {
     pub alpha: f32,
     /// Multiplies c.
     pub beta: f32,
-    /// The kernel's tile; `None` picks by shape.
+    /// How the product's factors are rounded.
+    pub precision: Precision,
+    /// The f32 kernel's tile; `None` picks by shape.
     pub tile: Option<Tile>,
 }
 
 impl Addmm {
     fn extras<'a, T>(&self) -> Extras<'a, T> {
         let (alpha, beta) = (self.alpha, self.beta);
-        Extras { ta: self.ta, tb: self.tb, alpha, beta, bias: None, activation: Activation::Identity }
+        Extras {
+            ta: self.ta,
+            tb: self.tb,
+            alpha,
+            beta,
+            bias: None,
+            activation: Activation::Identity,
+            precision: self.precision,
+        }
     }
 }
 
@@ -54,7 +64,8 @@ impl Op for Addmm {
         "addmm"
     }
     fn attributes(&self) -> String {
-        format!("ta={} tb={} alpha={} beta={}", self.ta, self.tb, self.alpha, self.beta)
+        let precision = super::gemm::suffix(self.precision);
+        format!("ta={} tb={} alpha={} beta={}{precision}", self.ta, self.tb, self.alpha, self.beta)
     }
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         check(self.name(), self.dims, self.ta, self.tb, inputs)?;
@@ -71,7 +82,10 @@ impl Op for Addmm {
         &[(2, 0)]
     }
     fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
-        sgemm::workspace(self.dims.m, self.dims.n, self.dims.k)
+        workspace(self.dims, self.precision)
+    }
+    fn scratch(&self, target: Target) -> usize {
+        scratch(self.dims, self.extras::<f32>(), false, target)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         product_f32(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());
@@ -89,9 +103,9 @@ impl Op for Addmm {
             if vjp.needs(i) {
                 let g = vjp.graph();
                 let d = if i == 0 {
-                    grad_a(g, dy, b, self.ta, self.tb)?
+                    grad_a(g, dy, b, self.ta, self.tb, self.precision)?
                 } else {
-                    grad_b(g, dy, a, self.ta, self.tb)?
+                    grad_b(g, dy, a, self.ta, self.tb, self.precision)?
                 };
                 let d = g.scale(d, self.alpha)?;
                 vjp.add(i, d)?;
@@ -184,7 +198,8 @@ impl Graph {
             return Err(OpError::attribute("addmm", "alpha and beta must be finite"));
         }
         let dims = dims("addmm", ta, tb, &self.types(&[a, b]))?;
-        self.push1(Addmm { dims, ta, tb, alpha, beta, tile: None }, &[a, b, c])
+        let precision = self.precision;
+        self.push1(Addmm { dims, ta, tb, alpha, beta, precision, tile: None }, &[a, b, c])
     }
 
     /// x `[.., N]` plus b `[N]` in every row.
@@ -206,7 +221,11 @@ pub(super) fn entries() -> Vec<OpEntry> {
                 let tile = d.pick(&[None, Some(kernels::SMALL), Some(kernels::MEDIUM), Some(kernels::LARGE)]);
                 let mut inputs = operands(dims, ta, tb);
                 inputs.push(SampleInput::uniform(dims.output().shape, -1.0, 1.0));
-                Sample::new(Addmm { dims, ta, tb, alpha, beta, tile }, inputs, tolerance(dims.k, 4.0))
+                let precision = draw_precision(d);
+                let op = Addmm { dims, ta, tb, alpha, beta, precision, tile };
+                let sample = Sample::new(op, inputs, tolerance(precision, dims.k, 4.0));
+                let exact = Addmm { precision: Precision::Fp32, ..op };
+                sample.unrounded(exact, f64::from(alpha).abs() * gradient_bound(precision, dims))
             },
             differentiable: true,
         },

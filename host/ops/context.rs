@@ -136,6 +136,8 @@ pub struct KernelCtx<'a> {
     pub outputs: &'a [Slot],
     /// The workspace of [`Op::workspace`](super::Op::workspace) elements.
     pub workspace: DevicePtrMut<f32>,
+    /// Where the bytes of [`Op::scratch`](super::Op::scratch) are, and how many.
+    pub scratch: (u64, usize),
     /// The words of [`Op::table`](super::Op::table), on the device.
     pub table: DevicePtr<u64>,
     /// How many words `table` has.

@@ -13,7 +13,11 @@
 //! was: products again, by `grad_a` and `grad_b`; nothing is transposed in memory. The bias gets the column sums of dy.
 //! Activations are merged by [`Graph::fuse`] after differentiation, so a `MatMul` with one has no gradient of its own.
 //!
-//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape; on `cpu` see `ops/sgemm.rs`.
+//! A [`Precision`] other than `Fp32` rounds both factors of every product, gradients' too, on their way in
+//! ([`Graph::autocast`]); tensors and sums stay f32. `Fp32Fast` rounds nothing, and is `Fp32` on `cpu`.
+//!
+//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape, and kernels for narrower factors are those of
+//! [`matmul`](super::matmul); on `cpu` see `ops/sgemm.rs`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -21,11 +25,13 @@ use std::sync::Arc;
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::activation::{self, Activate, Activation};
+use super::matmul::{Addresses, MatmulError, Precision, Problem, candidates, choose, reference};
+use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{
     Cost, CpuCtx, Draw, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance,
 };
-use crate::device::{DType, DeviceError, DevicePtr, Launch};
+use crate::device::{DType, DeviceError, DevicePtr, Launch, Target};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 
@@ -121,6 +127,35 @@ pub(super) struct Extras<'a, T> {
     pub beta: f32,
     pub bias: Option<&'a [T]>,
     pub activation: Activation,
+    pub precision: Precision,
+}
+
+/// Floats of workspace: panels, and where factors are rounded a copy of both operands.
+pub(super) fn workspace(d: Dims, precision: Precision) -> usize {
+    let copies = if precision.rounds() { d.count() * (d.m * d.k + d.k * d.n) } else { 0 };
+    copies + sgemm::workspace(d.m, d.n, d.k)
+}
+
+/// The product as the library of kernels sees it.
+fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
+    Problem {
+        precision: x.precision,
+        alpha: x.alpha,
+        beta: x.beta,
+        bias,
+        activation: x.activation,
+        ..Problem::new(d.m, d.n, d.k).transposed(x.ta, x.tb).batched(d.count())
+    }
+}
+
+/// Bytes that the kernels of `target` want beyond operands; `Fp32`'s want none.
+pub(super) fn scratch(d: Dims, x: Extras<'_, f32>, bias: bool, target: Target) -> usize {
+    if x.precision == Precision::Fp32 {
+        return 0;
+    }
+    let p = problem(d, &x, bias);
+    // A product that no kernel does is refused when it runs, with the reason.
+    choose(&p, target).map_or(0, |candidate| candidate.workspace(&p))
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
@@ -133,6 +168,14 @@ pub(super) fn product_f32(
     space: &mut [f32],
 ) {
     let Dims { m, n, k, .. } = d;
+    let (mut a, mut b, mut space) = (a, b, space);
+    if x.precision.rounds() {
+        let (left, rest) = space.split_at_mut(a.len());
+        let (right, panels) = rest.split_at_mut(b.len());
+        round(x.precision, a, left);
+        round(x.precision, b, right);
+        (a, b, space) = (left, right, panels);
+    }
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         let (a_row, a_k) = if x.ta { (1, m) } else { (k, 1) };
         let (b_k, b_col) = if x.tb { (1, k) } else { (n, 1) };
@@ -145,6 +188,8 @@ pub(super) fn product_f32(
 /// The same in f64, term by term: the oracle.
 pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
     let Dims { m, n, k, .. } = d;
+    let rounded = |v: &[f64]| v.iter().map(|&v| reference::rounded(x.precision, v)).collect::<Vec<_>>();
+    let (a, b) = (rounded(a), rounded(b));
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         for (i, row) in c.chunks_exact_mut(n).enumerate() {
             for (j, y) in row.iter_mut().enumerate() {
@@ -168,6 +213,9 @@ pub(super) fn launch(
     t: Tile,
     bias: Option<usize>,
 ) -> Result<(), DeviceError> {
+    if x.precision != Precision::Fp32 {
+        return launch_in(ctx, &problem(d, &x, bias.is_some()), bias);
+    }
     let (batch, Dims { m, n, k, .. }) = (d.count(), d);
     let (lda, ldb) = (if x.ta { m } else { k }, if x.tb { k } else { n });
     let tiles = m.div_ceil(t.bm as usize) * n.div_ceil(t.bn as usize);
@@ -217,14 +265,60 @@ pub(super) fn launch(
     }
 }
 
+/// The launch of a product in another precision than f32's, by the library.
+fn launch_in(ctx: &KernelCtx<'_>, p: &Problem, bias: Option<usize>) -> Result<(), DeviceError> {
+    let at = Addresses {
+        a: ctx.inputs[0].address,
+        b: ctx.inputs[1].address,
+        c: ctx.outputs[0].address,
+        bias: bias.map_or(0, |i| ctx.inputs[i].address),
+        extra: 0,
+    };
+    let (scratch, bytes) = ctx.scratch;
+    let launched = p.check().and_then(|()| {
+        let candidate = choose(p, ctx.device.target())?;
+        let needed = candidate.workspace(p);
+        if needed > bytes {
+            // The choice changed since the plan was bound.
+            let reason =
+                format!("{p} by {} needs {needed} bytes of scratch, {bytes} are planned", candidate.name);
+            return Err(DeviceError::InvalidLaunch { kernel: candidate.name.into(), reason }.into());
+        }
+        candidate.run(ctx.device, p, at, scratch)
+    });
+    launched.map_err(|error| match error {
+        MatmulError::Device(error) => error,
+        other => DeviceError::InvalidLaunch { kernel: "matmul".into(), reason: other.to_string() },
+    })
+}
+
 /// The gradient of a stored `a`, from dy and b.
-pub(super) fn grad_a(g: &mut Graph, dy: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
-    if ta { g.product(b, dy, tb, true) } else { g.product(dy, b, false, !tb) }
+pub(super) fn grad_a(
+    g: &mut Graph,
+    dy: Value,
+    b: Value,
+    ta: bool,
+    tb: bool,
+    precision: Precision,
+) -> Result<Value, OpError> {
+    if ta { g.product(b, dy, tb, true, precision) } else { g.product(dy, b, false, !tb, precision) }
 }
 
 /// The gradient of a stored `b`, from dy and a.
-pub(super) fn grad_b(g: &mut Graph, dy: Value, a: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
-    if tb { g.product(dy, a, true, ta) } else { g.product(a, dy, !ta, false) }
+pub(super) fn grad_b(
+    g: &mut Graph,
+    dy: Value,
+    a: Value,
+    ta: bool,
+    tb: bool,
+    precision: Precision,
+) -> Result<Value, OpError> {
+    if tb { g.product(dy, a, true, ta, precision) } else { g.product(a, dy, !ta, false, precision) }
+}
+
+/// How attributes say it: nothing of f32.
+pub(super) fn suffix(precision: Precision) -> String {
+    if precision == Precision::Fp32 { String::new() } else { format!(" precision={precision}") }
 }
 
 /// `y = act(op(a) op(b) + bias)`. Inputs: a, b, and the bias `[N]` if there is one; output: y.
@@ -240,11 +334,14 @@ pub struct MatMul {
     pub bias: bool,
     /// Applied last.
     pub activation: Activation,
+    /// How the factors are rounded.
+    pub precision: Precision,
 }
 
 impl MatMul {
     fn extras<'a, T>(&self, bias: Option<&'a [T]>) -> Extras<'a, T> {
-        Extras { ta: self.ta, tb: self.tb, alpha: 1.0, beta: 0.0, bias, activation: self.activation }
+        let MatMul { ta, tb, activation, precision, .. } = *self;
+        Extras { ta, tb, alpha: 1.0, beta: 0.0, bias, activation, precision }
     }
 }
 
@@ -260,7 +357,7 @@ impl Op for MatMul {
         if self.activation != Activation::Identity {
             text += &format!(" activation={}", self.activation);
         }
-        text
+        text + &suffix(self.precision)
     }
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         check(self.name(), self.dims, self.ta, self.tb, inputs)?;
@@ -276,7 +373,10 @@ impl Op for MatMul {
         self.dims.cost(u64::from(self.bias) + self.activation.flop(), inputs, outputs)
     }
     fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
-        sgemm::workspace(self.dims.m, self.dims.n, self.dims.k)
+        workspace(self.dims, self.precision)
+    }
+    fn scratch(&self, target: Target) -> usize {
+        scratch(self.dims, self.extras(None), self.bias, target)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let x = self.extras(self.bias.then(|| ctx.input(2)));
@@ -296,11 +396,11 @@ impl Op for MatMul {
         }
         let (a, b) = (vjp.input(0), vjp.input(1));
         if vjp.needs(0) {
-            let da = grad_a(vjp.graph(), dy, b, self.ta, self.tb)?;
+            let da = grad_a(vjp.graph(), dy, b, self.ta, self.tb, self.precision)?;
             vjp.add(0, da)?;
         }
         if vjp.needs(1) {
-            let db = grad_b(vjp.graph(), dy, a, self.ta, self.tb)?;
+            let db = grad_b(vjp.graph(), dy, a, self.ta, self.tb, self.precision)?;
             vjp.add(1, db)?;
         }
         if self.bias && vjp.needs(2) {
@@ -332,9 +432,16 @@ impl Op for MatMul {
 
 impl Graph {
     /// op(a) op(b), for two matrices or two batches of them.
-    fn product(&mut self, a: Value, b: Value, ta: bool, tb: bool) -> Result<Value, OpError> {
+    fn product(
+        &mut self,
+        a: Value,
+        b: Value,
+        ta: bool,
+        tb: bool,
+        precision: Precision,
+    ) -> Result<Value, OpError> {
         let dims = dims("matmul", ta, tb, &self.types(&[a, b]))?;
-        self.push1(MatMul { dims, ta, tb, bias: false, activation: Activation::Identity }, &[a, b])
+        self.push1(MatMul { dims, ta, tb, bias: false, activation: Activation::Identity, precision }, &[a, b])
     }
 
     /// The product of a `[M, K]` and b `[K, N]`: `[M, N]`.
@@ -347,7 +454,7 @@ impl Graph {
         if self.shape(a).len() != 2 {
             return Err(OpError::shape("matmul", "operands must be matrices", &self.types(&[a, b])));
         }
-        self.product(a, b, ta, tb)
+        self.product(a, b, ta, tb, self.precision)
     }
 
     /// The products of a batch: a `[B, M, K]`, b `[B, K, N]` (each matrix read transposed if `ta`, `tb`) give `[B, M, N]`.
@@ -359,14 +466,15 @@ impl Graph {
                 &self.types(&[a, b]),
             ));
         }
-        self.product(a, b, ta, tb)
+        self.product(a, b, ta, tb, self.precision)
     }
 
     /// A linear layer: x `[B, in]` times w `[out, in]` transposed, plus the bias `[out]`: `[B, out]`.
     pub fn linear(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value, OpError> {
         let Some(bias) = bias else { return self.matmul_t(x, w, false, true) };
         let dims = dims("linear", false, true, &self.types(&[x, w]))?;
-        let op = MatMul { dims, ta: false, tb: true, bias: true, activation: Activation::Identity };
+        let (activation, precision) = (Activation::Identity, self.precision);
+        let op = MatMul { dims, ta: false, tb: true, bias: true, activation, precision };
         self.push1(op, &[x, w, bias])
     }
 }
@@ -392,9 +500,34 @@ pub(super) fn operands(x: Dims, ta: bool, tb: bool) -> Vec<SampleInput> {
 }
 
 /// A sum of k terms below 1 in magnitude is wrong by a random walk of k roundings of partial sums, themselves about
-/// sqrt(k): `eps sqrt(k) sqrt(k)` times a small constant; the absolute part has the second root.
-pub(super) fn tolerance(k: usize, factor: f64) -> Tolerance {
-    Tolerance::sum(2.0, k, factor * (k as f64).sqrt() + 1.0)
+/// sqrt(k): `eps sqrt(k) sqrt(k)` times a small constant; the absolute part has the second root. Tensor cores cut sums off,
+/// always towards zero: there the bound is [`reference::sum_error`] times the sum of the magnitudes, at most k.
+pub(super) fn tolerance(precision: Precision, k: usize, factor: f64) -> Tolerance {
+    if precision == Precision::Fp32 {
+        return Tolerance::sum(2.0, k, factor * (k as f64).sqrt() + 1.0);
+    }
+    let root = (k as f64).sqrt();
+    let sums = reference::sum_error(precision, k) / (f64::from(f32::EPSILON) * root);
+    Tolerance::sum(sums + 2.0, k, factor * k as f64 + 1.0)
+}
+
+/// A precision: f32 first, and of the others those that every target has kernels for.
+pub(super) fn draw_precision(d: &mut Draw) -> Precision {
+    let has = |p: Precision, t: Target| candidates(t).any(|c| c.precision == p);
+    let everywhere = |p: &Precision| [Target::Sm80, Target::Sm90a].iter().all(|&t| has(*p, t));
+    let some: Vec<Precision> = Precision::ALL.into_iter().filter(everywhere).collect();
+    d.pick(&some)
+}
+
+/// How far rounding may move an element of a gradient of a product of factors in [-1, 1], from its cotangent in [-1, 1]: each
+/// of its terms has two rounded factors, off by half a unit in the last place, or of f16's smallest numbers by 2^-25. 0 where
+/// nothing is rounded.
+pub(super) fn gradient_bound(precision: Precision, d: Dims) -> f64 {
+    if !precision.rounds() {
+        return 0.0;
+    }
+    let u = precision.roundoff() + 2f64.powi(-25);
+    d.m.max(d.n) as f64 * (2.0 * u + u * u)
 }
 
 pub(super) const KERNELS: &[&str] = &[
@@ -420,8 +553,12 @@ fn sample_linear(d: &mut Draw, activation: Activation) -> Sample {
     if bias {
         inputs.push(SampleInput::uniform([dims.n], -1.0, 1.0));
     }
-    let op = MatMul { dims, ta, tb, bias, activation };
-    Sample::new(op, inputs, tolerance(dims.k, 2.0 * f64::from(activation.param().abs().max(1.0))))
+    let precision = draw_precision(d);
+    let op = MatMul { dims, ta, tb, bias, activation, precision };
+    let slope = 2.0 * f64::from(activation.param().abs().max(1.0));
+    let exact = MatMul { precision: Precision::Fp32, ..op };
+    Sample::new(op, inputs, tolerance(precision, dims.k, slope))
+        .unrounded(exact, gradient_bound(precision, dims))
 }
 
 pub(super) fn entries() -> Vec<OpEntry> {
@@ -432,8 +569,11 @@ pub(super) fn entries() -> Vec<OpEntry> {
             sample: |d| {
                 let (ta, tb) = d.pick(&[(false, false), (false, true), (true, false), (true, true)]);
                 let dims = draw_dims(d);
-                let op = MatMul { dims, ta, tb, bias: false, activation: Activation::Identity };
-                Sample::new(op, operands(dims, ta, tb), tolerance(dims.k, 1.0))
+                let precision = draw_precision(d);
+                let op = MatMul { dims, ta, tb, bias: false, activation: Activation::Identity, precision };
+                let exact = MatMul { precision: Precision::Fp32, ..op };
+                let sample = Sample::new(op, operands(dims, ta, tb), tolerance(precision, dims.k, 1.0));
+                sample.unrounded(exact, gradient_bound(precision, dims))
             },
             differentiable: true,
         },

@@ -27,10 +27,12 @@ pub mod matmul;
 pub mod metrics;
 pub mod optim;
 pub mod population;
+mod precision;
 pub mod random;
 pub mod reduce;
 mod reduce_cpu;
 pub mod sample;
+pub mod scaler;
 pub mod score;
 mod sgemm;
 mod simd;
@@ -42,7 +44,7 @@ use std::sync::Arc;
 pub use context::{CpuCtx, KernelCtx, Slot};
 pub use sample::{Domain, Draw, Sample, SampleInput, Tolerance};
 
-use crate::device::{DType, DeviceError};
+use crate::device::{DType, DeviceError, Target};
 use crate::graph::Vjp;
 
 /// Element type and shape of a tensor; row-major and contiguous. A scalar has shape `[1]`.
@@ -179,6 +181,12 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// More scratch memory for kernels on `target`, in bytes, aligned to 256: what only the kernels chosen there know. Reserved
+    /// when a plan is bound; `cpu` never asks for it.
+    fn scratch(&self, _target: Target) -> usize {
+        0
+    }
+
     /// A constant table of 64-bit words that kernels of this operation read (pointers, sizes); made once when a plan is
     /// bound, from the final addresses. `cpu` never asks for it.
     fn table(&self, _inputs: &[Slot], _outputs: &[Slot]) -> Vec<u64> {
@@ -254,6 +262,7 @@ pub fn registry() -> Vec<OpEntry> {
         dropout::entries,
         optim::entries,
         clip::entries,
+        scaler::entries,
         gemm::entries,
         addmm::entries,
         layout::entries,

@@ -13,7 +13,8 @@
 //!
 //! These are PyTorch's rules, in its order of operations up to the rounding of constants. Inputs: `n` parameters, their
 //! `n` gradients, for each moment its `n` tensors, `hyper f32[8]` ([`Optimizer::hyper`]: learning rate and bias
-//! corrections of this step), and if gradients are clipped their factor `scale [1]`. Outputs: the `n` new parameters and
+//! corrections of this step), if gradients are clipped their factor `scale [1]`, and if the step may be skipped
+//! `skip [1]`: not 0, and nothing changes. Outputs: the `n` new parameters and
 //! the new moments, in the memory of the old. No gradient. Cost: 2 to 14 FLOP an element; Adam reads 16 bytes and writes 12.
 //! Kernels: one launch for all tensors wherever they lie.
 
@@ -40,8 +41,10 @@ struct Step {
     optimizer: Optimizer,
     /// How many parameters.
     tensors: usize,
-    /// Whether the last input is the factor of the gradients.
+    /// Whether there is an input with the factor of the gradients.
     clipped: bool,
+    /// Whether the last input says if the step is skipped.
+    skippable: bool,
 }
 
 impl Step {
@@ -50,7 +53,15 @@ impl Step {
         (2 + self.optimizer.moments()) * self.tensors
     }
 
+    /// Where `skip` is among the inputs, if it is.
+    fn skip(&self) -> Option<usize> {
+        self.skippable.then(|| self.hyper() + 1 + usize::from(self.clipped))
+    }
+
     fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>, apply: Apply<T>) {
+        if self.skip().is_some_and(|i| ctx.input(i)[0] != T::ZERO) {
+            return;
+        }
         let n = self.tensors;
         let scale = if self.clipped { ctx.input(self.hyper() + 1)[0] } else { T::ONE };
         let update = Update::new(&self.optimizer, ctx.input(self.hyper()), scale);
@@ -70,7 +81,12 @@ impl Op for Step {
 
     fn attributes(&self) -> String {
         let tensors = self.tensors;
-        let clipped = if self.clipped { " clipped" } else { "" };
+        let clipped = match (self.clipped, self.skippable) {
+            (false, false) => "",
+            (true, false) => " clipped",
+            (false, true) => " skippable",
+            (true, true) => " clipped skippable",
+        };
         match self.optimizer {
             Optimizer::Sgd { momentum, dampening, nesterov, weight_decay } => format!(
                 "momentum={momentum} dampening={dampening} nesterov={nesterov} weight_decay={weight_decay} \
@@ -90,9 +106,11 @@ impl Op for Step {
         self.optimizer.check()?;
         let n = self.tensors;
         let fail = |reason: &str| Err(OpError::shape(self.name(), reason, inputs));
-        if n == 0 || inputs.len() != self.hyper() + 1 + usize::from(self.clipped) {
+        if n == 0
+            || inputs.len() != self.hyper() + 1 + usize::from(self.clipped) + usize::from(self.skippable)
+        {
             return fail(
-                "takes one or more parameters, as many gradients and moments, hyper and perhaps scale",
+                "takes one or more parameters, as many gradients and moments, hyper and perhaps scale and skip",
             );
         }
         if inputs[..n].iter().any(|t| t.dtype != DType::F32) {
@@ -104,8 +122,8 @@ impl Op for Step {
         if inputs[self.hyper()] != TensorType::f32([HYPER_LEN]) {
             return fail("hyper is f32[8]");
         }
-        if self.clipped && inputs[self.hyper() + 1] != TensorType::f32([1]) {
-            return fail("scale is f32[1]");
+        if inputs[self.hyper() + 1..].iter().any(|t| *t != TensorType::f32([1])) {
+            return fail("scale and skip are f32[1]");
         }
         Ok((0..self.hyper() - n).map(|i| inputs[i % n].clone()).collect())
     }
@@ -153,28 +171,29 @@ impl Op for Step {
         let launch = Launch::new((ctx.table_len / UPDATE_WORDS) as u32, OPTIM_BLOCK);
         let (table, hyper) = (ctx.table, ctx.input::<f32>(self.hyper()));
         let scale = if self.clipped { ctx.input::<f32>(self.hyper() + 1) } else { DevicePtr::new(0) };
+        let skip = self.skip().map_or(DevicePtr::new(0), |i| ctx.input::<f32>(i));
         let decay = self.optimizer.coupled_weight_decay() as f32;
         match self.optimizer {
             Optimizer::Sgd { momentum: 0.0, .. } => {
-                ctx.launch(kernel!(optim::sgd_step), launch, (table, hyper, scale, decay))
+                ctx.launch(kernel!(optim::sgd_step), launch, (table, hyper, scale, skip, decay))
             }
             Optimizer::Sgd { momentum, nesterov, .. } => {
-                let args = (table, hyper, scale, decay, momentum as f32, u32::from(nesterov));
+                let args = (table, hyper, scale, skip, decay, momentum as f32, u32::from(nesterov));
                 ctx.launch(kernel!(optim::sgd_momentum_step), launch, args)
             }
             Optimizer::RmsProp { alpha, eps, momentum, .. } => {
                 let (a, rest, eps) = (alpha as f32, (1.0 - alpha) as f32, eps as f32);
                 if momentum == 0.0 {
-                    let args = (table, hyper, scale, decay, a, rest, eps);
+                    let args = (table, hyper, scale, skip, decay, a, rest, eps);
                     ctx.launch(kernel!(optim::rmsprop_step), launch, args)
                 } else {
-                    let args = (table, hyper, scale, decay, a, rest, eps, momentum as f32);
+                    let args = (table, hyper, scale, skip, decay, a, rest, eps, momentum as f32);
                     ctx.launch(kernel!(optim::rmsprop_momentum_step), launch, args)
                 }
             }
             Optimizer::Adam { beta1, beta2, eps, .. } | Optimizer::AdamW { beta1, beta2, eps, .. } => {
                 let rest = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-                let args = (table, hyper, scale, decay, rest.0, beta2 as f32, rest.1, eps as f32);
+                let args = (table, hyper, scale, skip, decay, rest.0, beta2 as f32, rest.1, eps as f32);
                 ctx.launch(kernel!(optim::adam_step), launch, args)
             }
         }
@@ -182,6 +201,21 @@ impl Op for Step {
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
+    }
+}
+
+/// What happens to gradients on their way into an optimiser.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scaling {
+    /// Multiplies them, `[1]`.
+    pub scale: Option<Value>,
+    /// Where this is not 0, `[1]`, the step changes nothing.
+    pub skip: Option<Value>,
+}
+
+impl From<Option<Value>> for Scaling {
+    fn from(scale: Option<Value>) -> Scaling {
+        Scaling { scale, skip: None }
     }
 }
 
@@ -196,8 +230,8 @@ pub struct Updated {
 
 impl Graph {
     /// One step of `optimizer`. `moments[k][i]` is moment `k` (of [`Optimizer::moment_names`]) of parameter `i`; `hyper` is
-    /// `f32[8]`, given before each run from [`Optimizer::hyper`]; `scale [1]` multiplies the gradients (see
-    /// [`global_norm`](Graph::global_norm)).
+    /// `f32[8]`, given before each run from [`Optimizer::hyper`]; `scaling` is the factor of the gradients (see
+    /// [`global_norm`](Graph::global_norm)), if there is one, or a [`Scaling`].
     ///
     /// Errors: constants out of range; tensors that do not match.
     pub fn optimizer(
@@ -207,7 +241,7 @@ impl Graph {
         grads: &[Value],
         moments: &[Vec<Value>],
         hyper: Value,
-        scale: Option<Value>,
+        scaling: impl Into<Scaling>,
     ) -> Result<Updated, OpError> {
         let n = params.len();
         if grads.len() != n || moments.len() != optimizer.moments() || moments.iter().any(|m| m.len() != n) {
@@ -222,8 +256,10 @@ impl Graph {
         let mut inputs = [params, grads].concat();
         inputs.extend(moments.iter().flatten());
         inputs.push(hyper);
-        inputs.extend(scale);
-        let step = Step { optimizer: *optimizer, tensors: n, clipped: scale.is_some() };
+        let Scaling { scale, skip } = scaling.into();
+        inputs.extend(scale.into_iter().chain(skip));
+        let (clipped, skippable) = (scale.is_some(), skip.is_some());
+        let step = Step { optimizer: *optimizer, tensors: n, clipped, skippable };
         let outputs = self.push(step, &inputs)?;
         let (params, rest) = outputs.split_at(n);
         Ok(Updated { params: params.to_vec(), moments: rest.chunks(n).map(<[Value]>::to_vec).collect() })
@@ -240,7 +276,7 @@ impl Graph {
         params: &[Value],
         grads: &[Value],
         hyper: Value,
-        scale: Option<Value>,
+        scaling: impl Into<Scaling>,
     ) -> Result<Vec<Vec<Value>>, OpError> {
         let mut names = Vec::with_capacity(params.len());
         for &param in params {
@@ -258,7 +294,7 @@ impl Graph {
             }
             moments.push(states);
         }
-        let updated = self.optimizer(optimizer, params, grads, &moments, hyper, scale)?;
+        let updated = self.optimizer(optimizer, params, grads, &moments, hyper, scaling)?;
         for (&state, value) in params.iter().zip(updated.params) {
             self.assign(state, value)?;
         }
@@ -272,7 +308,7 @@ impl Graph {
 /// Draws tensors for `optimizer`.
 fn sample(draw: &mut Draw, optimizer: Optimizer) -> Sample {
     let tensors = 1 + draw.below(5);
-    let clipped = draw.coin();
+    let (clipped, skippable) = (draw.coin(), draw.coin());
     let shapes: Vec<Vec<usize>> = (0..tensors)
         .map(|_| match draw.below(4) {
             0 => vec![draw.dim()],
@@ -294,6 +330,9 @@ fn sample(draw: &mut Draw, optimizer: Optimizer) -> Sample {
     if clipped {
         inputs.push(SampleInput::uniform([1], 0.1, 1.0).constant());
     }
+    if skippable {
+        inputs.push(SampleInput::f32([1], Domain::Exactly(draw.pick(&[0.0, 1.0]))));
+    }
     // Fewer than ten roundings on any path to a result, each relative to a term no larger than `scale`. With |p|, |g| <= 2,
     // weight decay <= 0.1 and momenta < 1, gradients and SGD's updates stay below 2.2 (1 + 1 + 2). A quotient's numerator is at most
     // 2.2; its root at least sqrt(0.5 * 0.5), times at least 0.1 in Adam; learning rates are at most 1.
@@ -302,7 +341,7 @@ fn sample(draw: &mut Draw, optimizer: Optimizer) -> Sample {
         Optimizer::RmsProp { .. } => 2.0 + 2.2 / 0.5 + 1.0,
         Optimizer::Adam { .. } | Optimizer::AdamW { .. } => 2.0 + 2.2 / (0.5 * 0.1),
     };
-    let step = Step { optimizer, tensors, clipped };
+    let step = Step { optimizer, tensors, clipped, skippable };
     Sample::new(step, inputs, Tolerance::ulps(5.0).absolute(scale))
 }
 

@@ -338,6 +338,7 @@ pub(crate) fn train(
     let validation = validation.unwrap_or(Part { rows: 0, x: none, y: none });
     let rows = |part: &Part| super::layout::len_u32("population", part.rows);
     let ctx = KernelCtx {
+        scratch: (0, 0),
         device,
         inputs: &[],
         outputs: &[],

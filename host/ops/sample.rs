@@ -168,11 +168,19 @@ pub struct Sample {
     pub inputs: Vec<SampleInput>,
     /// How exact each device must be.
     pub tolerance: Tolerance,
+    /// Of an operation on rounded operands, whose steps no finite difference measures: the same one without rounding, and how far
+    /// the gradients of a cotangent in [-1, 1] may be from its own.
+    pub unrounded: Option<(Arc<dyn Op>, f64)>,
 }
 
 impl Sample {
     /// An instance.
     pub fn new(op: impl Op, inputs: Vec<SampleInput>, tolerance: Tolerance) -> Sample {
-        Sample { op: Arc::new(op), inputs, tolerance }
+        Sample { op: Arc::new(op), inputs, tolerance, unrounded: None }
+    }
+
+    /// With [`unrounded`](Sample::unrounded), where `bound` on what rounding does is not 0.
+    pub fn unrounded(self, exact: impl Op, bound: f64) -> Sample {
+        Sample { unrounded: (bound != 0.0).then(|| (Arc::new(exact) as Arc<dyn Op>, bound)), ..self }
     }
 }

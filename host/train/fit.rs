@@ -122,6 +122,7 @@ impl Run<'_, '_> {
         name.starts_with("layers.")
             || name.starts_with("norms.")
             || name.starts_with("optim.")
+            || name.starts_with("scaler.")
             || name.starts_with("best.")
             || name == "train.loss_sum"
             || name == "train.confusion"

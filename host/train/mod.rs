@@ -30,6 +30,7 @@ use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::nn::Mlp;
 use crate::ops::OpError;
+use crate::ops::matmul::Precision;
 use crate::ops::optim::Optimizer;
 
 pub use checkpoint::{CHECKPOINT_FILE, write_atomic};
@@ -67,6 +68,10 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Key of every random number.
     pub seed: u64,
+    /// How the factors of matrix products are rounded, in training and after it. Parameters, moments, sums and losses are f32
+    /// whatever it is; `F16` trains with dynamic loss scaling.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Default for Options {
@@ -84,6 +89,7 @@ impl Default for Options {
             validation: 0.0,
             patience: None,
             seed: 1,
+            precision: Precision::Fp32,
         }
     }
 }
@@ -162,6 +168,16 @@ pub enum TrainError {
         learning_rate: f64,
         /// Where the last good state is, as text for the message; empty when nothing was saved.
         kept: String,
+    },
+    /// Gradients in f16 overflow whatever the loss is scaled by, so that every step is skipped.
+    #[error(
+        "training in f16 stands still: gradients are not finite at any loss scale (it is {scale:e} at step {step}); use bf16, or scale the data"
+    )]
+    Overflow {
+        /// Steps done.
+        step: u64,
+        /// The loss scale by then.
+        scale: f32,
     },
     /// The observer asked to stop; the state was saved if there is a directory.
     #[error("interrupted at step {step}{kept}")]
@@ -310,6 +326,11 @@ impl<'a> Trainer<'a> {
     /// Key of every random number.
     pub fn seed(mut self, seed: u64) -> Self {
         self.options.seed = seed;
+        self
+    }
+    /// How the factors of matrix products are rounded.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
         self
     }
     /// Share set aside to watch, and the epochs without progress after which to stop.

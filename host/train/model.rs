@@ -98,7 +98,8 @@ impl Model {
     /// Each evaluation has data of its own on the device, and the model's parameters beside it.
     fn evaluator(&self, data: &Dataset) -> Result<Evaluator, TrainError> {
         let data = data.clone().prepared()?;
-        Evaluator::new(&self.own_states()?, "eval", &data, self.loss, &self.net)
+        let net = (&self.net, self.options.precision);
+        Evaluator::new(&self.own_states()?, "eval", &data, self.loss, net)
     }
 
     /// A second set of states with the same parameters, so that evaluations leave nothing behind.
@@ -130,7 +131,7 @@ impl Model {
             if batch == 0 {
                 continue;
             }
-            let plan = Plan::new(&step::inference(&self.net, batch)?.fuse())?;
+            let plan = Plan::new(&step::inference(&self.net, self.options.precision, batch)?.fuse())?;
             let mut exec = Executor::new(&plan, &self.states)?;
             let (x, y) = (exec.input("x")?, exec.output("outputs")?);
             let end = if start == 0 { features.rows / full * full } else { features.rows };

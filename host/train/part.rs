@@ -9,6 +9,7 @@ use crate::data::{Dataset, Target};
 use crate::graph::{Executor, OutputId, Plan, States};
 use crate::nn::Mlp;
 use crate::ops::TensorType;
+use crate::ops::matmul::Precision;
 
 /// Samples an evaluation handles at once.
 const EVAL_BATCH: usize = 256;
@@ -112,18 +113,19 @@ pub(crate) struct Evaluator {
 }
 
 impl Evaluator {
-    /// Uploads `data` as part `part` and builds what evaluates it.
+    /// Uploads `data` as part `part` and builds what evaluates it by products in this precision.
     pub fn new(
         states: &States,
         part: &'static str,
         data: &Dataset,
         loss: Loss,
-        net: &Mlp,
+        (net, precision): (&Mlp, Precision),
     ) -> Result<Evaluator, TrainError> {
         check_fit(net, loss, data)?;
         upload(states, part, data)?;
         upload_order(states, part, data.rows())?;
-        Evaluator::bind(states, part, data, data.values().unwrap_or_default().into(), loss, net)
+        let targets = data.values().unwrap_or_default().into();
+        Evaluator::bind(states, part, data, targets, loss, (net, precision))
     }
 
     /// Builds what evaluates the part `part` that lies in `states` and fits the network; `targets` are the numbers to predict.
@@ -133,7 +135,7 @@ impl Evaluator {
         data: &Dataset,
         targets: Arc<[f32]>,
         loss: Loss,
-        net: &Mlp,
+        (net, precision): (&Mlp, Precision),
     ) -> Result<Evaluator, TrainError> {
         let loss = loss.plain();
         let rows = data.rows();
@@ -141,7 +143,7 @@ impl Evaluator {
         let mut runs = vec![];
         for (batch, times) in [(batch, rows / batch), (rows % batch, 1)] {
             if batch > 0 {
-                let plan = Plan::new(&step::evaluation(net, loss, part, rows, batch)?.fuse())?;
+                let plan = Plan::new(&step::evaluation(net, precision, loss, part, rows, batch)?.fuse())?;
                 let exec = Executor::new(&plan, states)?;
                 let output = exec.output("outputs")?;
                 runs.push((exec, output, batch, times));

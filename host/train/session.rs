@@ -170,11 +170,19 @@ impl Session {
         let validation = match data.validation() {
             Some(part) => {
                 states.share(&data.states, &["val.x", "val.y", "val.order"])?;
-                Some(Evaluator::bind(&states, "val", part, data.targets.clone(), loss, &net)?)
+                Some(Evaluator::bind(
+                    &states,
+                    "val",
+                    part,
+                    data.targets.clone(),
+                    loss,
+                    (&net, options.precision),
+                )?)
             }
             None => None,
         };
         Executor::new(&Plan::new(&net.init_graph(options.seed)?)?, &states)?.run()?;
+        step::start_scaler(&states, &options)?;
         part::reset(&states, "train", loss, &net)?;
         Ok(Session {
             net,
@@ -292,13 +300,16 @@ impl Session {
         Ok(StepRecord { step: step + 1, loss, samples })
     }
 
-    /// Ends an epoch: its means, and the validation part. Error: the mean loss is not finite.
+    /// Ends an epoch: its means, and the validation part. Errors: the mean loss is not finite; every step is skipped.
     pub(super) fn end_epoch(&mut self) -> Result<EpochRecord, TrainError> {
         let (train_loss, confusion) = part::totals(&self.states, "train", self.loss, self.rows)?;
         let trained = self.began.elapsed().as_secs_f64();
         let step = (self.epoch as u64 + 1) * self.per_epoch;
         if !train_loss.is_finite() {
             return Err(self.diverged(step, train_loss as f32));
+        }
+        if let Some(scale) = step::hopeless_scale(&self.states, &self.options)? {
+            return Err(TrainError::Overflow { step, scale });
         }
         let classes = self.net.outputs();
         let train_accuracy = self.loss.takes_labels().then(|| part::accuracy(&confusion, classes));

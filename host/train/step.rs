@@ -3,12 +3,20 @@
 //!
 //! Data lives on the device as the states `PART.x` and `PART.y`; a step reads row numbers from the epoch's permutation
 //! `PART.order` at the offset that its `step` input carries, so a step needs no data from the host but two tiny inputs.
+//!
+//! Products round their factors to [`Options::precision`]; all else is f32. With `F16` the loss is scaled
+//! ([`ops::scaler`](crate::ops::scaler)): the states `scaler.scale` and `scaler.steps`, which [`start_scaler`] sets before the
+//! first step, and a step whose gradients overflow changes nothing but these.
 
 use serde::{Deserialize, Serialize};
 
 use super::Options;
-use crate::graph::{Graph, Value};
+use crate::device::DeviceError;
+use crate::graph::{Graph, States, Value};
 use crate::nn::{Mlp, Mode};
+use crate::ops::matmul::Precision;
+use crate::ops::optim::Scaling;
+use crate::ops::scaler::{FIRST_SCALE, GROWTH_INTERVAL};
 use crate::ops::{OpError, TensorType};
 
 /// What a network is trained to minimise. All are means over a minibatch, as PyTorch's defaults are.
@@ -84,6 +92,29 @@ fn minibatch(
     Ok((xs, ys))
 }
 
+/// The states of dynamic loss scaling, as training starts: needed where `options` ask for f16, nothing elsewhere.
+pub fn start_scaler(states: &States, options: &Options) -> Result<(), DeviceError> {
+    if options.precision != Precision::F16 {
+        return Ok(());
+    }
+    states.write(SCALE, &TensorType::f32([1]), &[FIRST_SCALE])?;
+    states.write(SCALER_STEPS, &TensorType::u32([2]), &[0u32, 0])
+}
+
+/// The loss scale, where so many steps in a row overflowed that none ever will not.
+pub(super) fn hopeless_scale(states: &States, options: &Options) -> Result<Option<f32>, DeviceError> {
+    if options.precision != Precision::F16 {
+        return Ok(None);
+    }
+    // What still overflows after 116 halvings is above 2^116, or no number at all.
+    Ok(states.read::<f32>(SCALE)?.first().copied().filter(|&scale| scale < 2f32.powi(-100)))
+}
+
+/// The scale of the loss.
+const SCALE: &str = "scaler.scale";
+/// Good steps since the scale changed, steps taken.
+const SCALER_STEPS: &str = "scaler.steps";
+
 /// One training step on a minibatch of `batch` of the `rows` samples of part `train`.
 ///
 /// Inputs `step` (`u32[4]`) and `hyper` (`f32[8]`); output `loss`. With `metrics`, the states `train.loss_sum` (sum of the
@@ -98,6 +129,7 @@ pub fn training_step(
 ) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
     let g = &mut graph;
+    g.autocast(options.precision);
     let states = net.states(g)?;
     let parameters = &states[..net.parameters().len()];
     let step = g.input("step", TensorType::u32([4]))?;
@@ -105,12 +137,22 @@ pub fn training_step(
     let (x, y) = minibatch(g, net, loss, "train", rows, batch, step)?;
     let logits = net.forward(g, x, &states, Mode::Training { seed: options.seed, step })?;
     let value = loss.append(g, logits, y)?;
-    let gradients = g.gradients(value, parameters)?;
+    let (gradients, hyper, skip) = if options.precision == Precision::F16 {
+        let scale = g.state(SCALE, TensorType::f32([1]))?;
+        let steps = g.state(SCALER_STEPS, TensorType::u32([2]))?;
+        let scaled = g.vjps(&[(value, scale)], parameters)?;
+        let after = g.unscale(&options.optimizer, &scaled, scale, steps, hyper, GROWTH_INTERVAL)?;
+        g.assign(scale, after.scale)?;
+        g.assign(steps, after.steps)?;
+        (after.gradients, after.hyper, Some(after.overflow))
+    } else {
+        (g.gradients(value, parameters)?, hyper, None)
+    };
     let scale = match options.clip_norm {
         Some(max) => Some(g.global_norm(&gradients, max)?.0),
         None => None,
     };
-    g.optimizer_step(&options.optimizer, parameters, &gradients, hyper, scale)?;
+    g.optimizer_step(&options.optimizer, parameters, &gradients, hyper, Scaling { scale, skip })?;
     g.output("loss", value);
     if metrics {
         let sum = g.state("train.loss_sum", TensorType::f32([1]))?;
@@ -132,10 +174,18 @@ fn count(g: &mut Graph, part: &str, logits: Value, labels: Value, classes: usize
 }
 
 /// The evaluation of `batch` of the `rows` samples of part `part`: states `PART.loss_sum` and, for class labels,
-/// `PART.confusion` accumulate; output `outputs` is what the network says.
-pub fn evaluation(net: &Mlp, loss: Loss, part: &str, rows: usize, batch: usize) -> Result<Graph, OpError> {
+/// `PART.confusion` accumulate; output `outputs` is what the network says, by products in `precision`.
+pub fn evaluation(
+    net: &Mlp,
+    precision: Precision,
+    loss: Loss,
+    part: &str,
+    rows: usize,
+    batch: usize,
+) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
     let g = &mut graph;
+    g.autocast(precision);
     let states = net.states(g)?;
     let step = g.input("step", TensorType::u32([4]))?;
     let (x, y) = minibatch(g, net, loss, part, rows, batch, step)?;
@@ -152,9 +202,10 @@ pub fn evaluation(net: &Mlp, loss: Loss, part: &str, rows: usize, batch: usize) 
     Ok(graph)
 }
 
-/// The forward pass alone: input `x` `[batch, inputs]`, output `outputs`.
-pub fn inference(net: &Mlp, batch: usize) -> Result<Graph, OpError> {
+/// The forward pass alone, by products in `precision`: input `x` `[batch, inputs]`, output `outputs`.
+pub fn inference(net: &Mlp, precision: Precision, batch: usize) -> Result<Graph, OpError> {
     let mut graph = Graph::new();
+    graph.autocast(precision);
     let states = net.states(&mut graph)?;
     let x = graph.input("x", TensorType::f32([batch, net.inputs]))?;
     let outputs = net.forward(&mut graph, x, &states, Mode::Inference)?;

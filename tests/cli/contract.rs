@@ -198,6 +198,9 @@ fn every_help_has_examples() {
         "bench",
         "bench mlp",
         "bench op",
+        "bench gemm",
+        "bench roofline",
+        "tune",
         "profile",
         "completions",
     ];
@@ -275,6 +278,7 @@ fn usage_errors_are_one_line_and_exit_2() {
         ("train iris --optimizer lion", &["--optimizer", "lion", "adamw"]),
         ("train iris --optimizer adam --momentum 0.9", &["--momentum", "adam"]),
         ("train iris --schedule linear", &["--schedule", "linear", "one-cycle"]),
+        ("train iris --precision fp8", &["--precision", "fp8", "bf16"]),
         ("train iris --loss hinge", &["--loss", "hinge", "cross-entropy"]),
         ("train iris --loss mse", &["--loss", "classes", "cross-entropy"]),
         ("train diabetes --loss cross-entropy", &["--loss", "numbers", "mse"]),

@@ -4,6 +4,7 @@ mod bad_input;
 mod bench_search;
 mod contract;
 mod files;
+mod gemm;
 mod resume;
 mod round_trip;
 mod search;

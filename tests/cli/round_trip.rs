@@ -127,6 +127,10 @@ fn every_optimiser_activation_schedule_and_initialiser_trains() {
         let json = cli(dir.path(), &line).ok().json();
         assert!(json["train_loss"].as_f64().is_some_and(|loss| loss < 4.0), "{line}: {json}");
     }
+    for precision in ["fp32", "tf32", "bf16", "f16", "fp32-fast"] {
+        let json = cli(dir.path(), &format!("train iris {SHORT} --precision {precision} --json")).ok().json();
+        assert_eq!(json["precision"], precision, "{json}");
+    }
     for activation in ["identity", "leaky_relu(0.2)", "gelu_tanh", "hard-swish", "mish"] {
         cli(dir.path(), &format!("train iris {SHORT} --activation {activation}")).ok();
     }

@@ -5,6 +5,7 @@
 mod common;
 mod errors;
 mod family;
+mod hopper;
 mod tensor;
 
 use common::Rng;

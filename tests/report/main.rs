@@ -317,3 +317,50 @@ proptest! {
         prop_assert!(serde_json::from_str::<serde_json::Value>(&summary).is_ok());
     }
 }
+
+#[test]
+fn a_roofline_without_measurements_is_none() {
+    let point = |flops| figure::Point {
+        roof: "bf16".into(),
+        label: "x".into(),
+        intensity: 10.0,
+        flops,
+        yardstick: None,
+    };
+    let of = |points, roof: &str| {
+        let roofs = vec![figure::Roof { name: roof.into(), flops: 1e14 }];
+        let (device, yardstick) = ("GPU".into(), "other".into());
+        figure::roofline(&figure::Roofline { device, bandwidth: 1e12, roofs, yardstick, points })
+    };
+    assert!(of(vec![], "bf16").is_none() && of(vec![point(1e13)], "fp32").is_none());
+    assert!(of(vec![point(f64::NAN), point(0.0)], "bf16").is_none());
+    assert!(of(vec![point(1e13)], "bf16").is_some_and(|f| !f.caption.contains("Rings")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn rooflines_are_well_formed_whatever_was_measured(
+        roofs in proptest::collection::vec(1e9f64..1e16, 1..6),
+        bandwidth in 1e9f64..1e14,
+        points in proptest::collection::vec((0usize..7, 1e-3f64..1e5, 1e3f64..1e16, any::<bool>()), 1..40),
+    ) {
+        let name = |i: usize| format!("<type {i}>");
+        let roofs: Vec<figure::Roof> =
+            roofs.iter().enumerate().map(|(i, &flops)| figure::Roof { name: name(i), flops }).collect();
+        let drawn = points.iter().filter(|p| p.0 < roofs.len()).count();
+        let points = points.iter().map(|&(roof, intensity, flops, compared)| figure::Point {
+            roof: name(roof), label: "1x2x3 & more".into(), intensity, flops, yardstick: compared.then_some(flops * 1.1),
+        }).collect();
+        let data = figure::Roofline { device: "A <GPU>".into(), bandwidth, roofs, yardstick: "a yardstick".into(), points };
+        let figure = figure::roofline(&data);
+        prop_assert_eq!(figure.is_some(), drawn > 0);
+        if let Some(figure) = figure {
+            let elements = check_markup(&figure.standalone(), false);
+            let dots = elements.iter().filter(|e| e.attribute("class").is_some_and(|c| c.starts_with("dot ")));
+            let tipped = dots.filter(|e| e.attribute("r") == Some("4.2")).count();
+            prop_assert_eq!(tipped, drawn);
+            check_no_overlap(&figure);
+        }
+    }
+}

@@ -79,7 +79,9 @@ impl NvvmArch {
     /// The PTX version to ask for: the lowest that has what the architecture brings, so that old drivers take it.
     pub(crate) fn ptx_feature(self) -> &'static str {
         match self {
-            Self::Compute90 | Self::Compute90a => "+ptx80",
+            Self::Compute90 => "+ptx80",
+            // 8.3 has the fence that a tensor map in global memory needs (CUDA 12.3).
+            Self::Compute90a => "+ptx83",
             Self::Compute89 => "+ptx78",
             Self::Compute87 => "+ptx74",
             _ => "+ptx71",

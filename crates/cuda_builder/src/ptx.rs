@@ -149,6 +149,8 @@ fn parse_bounds(record: &str) -> Result<(String, Vec<String>), String> {
             ".maxntid" | ".reqntid" => 1024,
             ".minnctapersm" => 32,
             ".maxnreg" => 255,
+            // More needs an opt-in at the launch.
+            ".reqnctapercluster" => 8,
             _ => return Err(format!("the launch bounds of `{kernel}`: unknown directive {directive}")),
         };
         if value == 0 || value > limit {
@@ -156,10 +158,13 @@ fn parse_bounds(record: &str) -> Result<(String, Vec<String>), String> {
                 "the launch bounds of `{kernel}`: {directive} is {value}, not in 1..={limit}"
             ));
         }
-        directives.push(match directive {
-            ".maxntid" | ".reqntid" => format!("{directive} {value}, 1, 1"),
-            _ => format!("{directive} {value}"),
-        });
+        match directive {
+            ".maxntid" | ".reqntid" => directives.push(format!("{directive} {value}, 1, 1")),
+            ".reqnctapercluster" => {
+                directives.extend([".explicitcluster".into(), format!("{directive} {value}, 1, 1")]);
+            }
+            _ => directives.push(format!("{directive} {value}")),
+        }
     }
     Ok((kernel, directives))
 }
@@ -264,6 +269,16 @@ mod tests {
         );
         assert!(ptx.contains(".entry other(\n)\n{\n"), "{ptx}");
         assert!(!ptx.contains("cuda_std."), "{ptx}");
+    }
+
+    #[test]
+    fn clusters_are_explicit_and_bounded() {
+        let asm = ASM.replace(".minnctapersm 2", ".maxnreg 168 .reqnctapercluster 2");
+        let ptx = finish(&asm).unwrap();
+        let header = "\n.maxntid 256, 1, 1\n.maxnreg 168\n.explicitcluster\n.reqnctapercluster 2, 1, 1\n{";
+        assert!(ptx.contains(header), "{ptx}");
+        let error = finish(&asm.replace("cluster 2", "cluster 9")).unwrap_err();
+        assert!(error.contains("`k`: .reqnctapercluster is 9, not in 1..=8"), "{error}");
     }
 
     #[test]

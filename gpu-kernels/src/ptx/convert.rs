@@ -45,23 +45,37 @@ convert!(
     f32_to_tf32(f32) -> u32, "cvt.rna.tf32.f32", reg32, reg32
 );
 
-/// The bf16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.bf16x2.f32`, sm_80).
-#[inline(always)]
-#[gpu_only]
-pub fn f32_to_bf16x2(high: f32, low: f32) -> u32 {
-    let y: u32;
-    // SAFETY: a conversion has no precondition.
-    unsafe {
-        asm!(
-            "cvt.rn.bf16x2.f32 {}, {}, {};",
-            out(reg32) y,
-            in(reg32) high,
-            in(reg32) low,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    y
+/// Two f32 rounded to 16 bits each, in a word.
+macro_rules! convert_pair {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
+        $(#[$doc])*
+        #[inline(always)]
+        #[gpu_only]
+        pub fn $name(high: f32, low: f32) -> u32 {
+            let y: u32;
+            // SAFETY: a conversion has no precondition.
+            unsafe {
+                asm!(
+                    concat!($instruction, " {}, {}, {};"),
+                    out(reg32) y,
+                    in(reg32) high,
+                    in(reg32) low,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            y
+        }
+    };
 }
+
+convert_pair!(
+    /// The f16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.f16x2.f32`, sm_80).
+    f32_to_f16x2, "cvt.rn.f16x2.f32"
+);
+convert_pair!(
+    /// The bf16 nearest to `high` in the upper half, to `low` in the lower (`cvt.rn.bf16x2.f32`, sm_80).
+    f32_to_bf16x2, "cvt.rn.bf16x2.f32"
+);
 
 /// The value of a bf16, exactly: its bits are the upper half of the f32's.
 #[inline(always)]

@@ -60,6 +60,18 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     cuda_std::GpuFloat::mul_add(a, b, c)
 }
 
+/// `x`, as a number that the compiler does not know: a loop up to it stays a loop.
+#[inline(always)]
+#[gpu_only]
+pub fn opaque(x: u32) -> u32 {
+    let y: u32;
+    // SAFETY: a move has no precondition.
+    unsafe {
+        asm!("mov.b32 {}, {};", out(reg32) y, in(reg32) x, options(pure, nomem, nostack, preserves_flags))
+    };
+    y
+}
+
 /// The high 32 bits of the 64-bit product (`mul.hi.u32`).
 #[inline(always)]
 pub fn mulhi_u32(a: u32, b: u32) -> u32 {

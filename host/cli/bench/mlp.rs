@@ -7,6 +7,7 @@ use ironwarp::graph::{Executor, Plan, States, on_workers};
 use ironwarp::nn;
 use ironwarp::ops::TensorType;
 use ironwarp::ops::activation::Activation;
+use ironwarp::ops::matmul::Precision;
 use ironwarp::train::{Loss, Options, TrainError, step};
 use serde_json::json;
 
@@ -40,6 +41,9 @@ pub struct Args {
     /// Optimiser.
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adam)]
     optimizer: OptimizerArg,
+    /// How the factors of matrix products are rounded: fp32, tf32, bf16, f16 or fp32-fast.
+    #[arg(long, value_name = "NAME", default_value = "fp32")]
+    precision: Precision,
     #[command(flatten)]
     device: DeviceArg,
     /// The last line of stdout is one JSON object.
@@ -67,12 +71,13 @@ pub fn run(args: &Args) -> Result<()> {
         rows.ok_or_else(|| usage_error(format!("--batch {} is too large for these --dims", args.batch)))?;
     let device = args.device.open()?;
     let optimizer = args.optimizer.build(None, None)?;
-    let options = Options { optimizer, seed: 1, ..Options::default() };
+    let options = Options { optimizer, seed: 1, precision: args.precision, ..Options::default() };
     let loss = Loss::CrossEntropy { smoothing: 0.0 };
 
     let states = States::new(&device);
     let init = net.init_graph(options.seed).and_then(|graph| Plan::new(&graph)).map_err(TrainError::from)?;
     Executor::new(&init, &states)?.run()?;
+    step::start_scaler(&states, &options)?;
     let mut random = Random(7);
     let x: Vec<f32> = (0..rows * inputs).map(|_| random.range(-1.0, 1.0)).collect();
     let y: Vec<u32> = (0..rows).map(|_| random.below(*outputs as u32)).collect();
@@ -114,6 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
             "batch": args.batch,
             "steps": args.steps,
             "optimizer": options.optimizer.name(),
+            "precision": options.precision,
             "parameters": net.parameter_count(),
             "samples_per_second": rate,
             "us_per_step": seconds * 1e6,
@@ -125,10 +131,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let widths: Vec<String> = dims.iter().map(usize::to_string).collect();
     out::print(&format!(
-        "{} batch {} {} on {}: {:.1} us a step, {} samples/s, {gflops:.2} GFLOP/s\n{summary}\n",
+        "{} batch {} {} {} on {}: {:.1} us a step, {} samples/s, {gflops:.2} GFLOP/s\n{summary}\n",
         widths.join("-"),
         args.batch,
         options.optimizer,
+        options.precision,
         device.kind(),
         seconds * 1e6,
         out::grouped(rate as u64),

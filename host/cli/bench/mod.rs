@@ -1,10 +1,12 @@
-//! `bench`: time of a training step, of one operation, of training or scoring a population of networks, of a suggestion;
-//! samplers and the generator on a table.
+//! `bench`: time of a training step, of one operation, of matrix products, of training or scoring a population of networks,
+//! of a suggestion; samplers and the generator on a table.
 
+mod gemm;
 mod generator;
 mod mlp;
 mod op;
 mod population;
+mod roofline;
 mod score;
 mod search;
 mod study;
@@ -22,6 +24,7 @@ Examples:
   ironwarp bench mlp --dims 64,64,10 --batch 64 --steps 2000
   ironwarp bench mlp --dims 784,512,512,10 --batch 1024 --steps 50 --device cuda:0 --json
   ironwarp bench op linear --device cpu
+  ironwarp bench gemm --dtype bf16,tf32 --shapes 4096x4096x4096,16x4096x4096 --device cuda:0
   ironwarp bench population --networks 256 --epochs 5
   ironwarp bench score --scores naswot,swap,synflow
   ironwarp bench search --table nasbench201
@@ -40,6 +43,8 @@ pub struct Args {
 enum What {
     Mlp(mlp::Args),
     Op(op::Args),
+    Gemm(gemm::Args),
+    Roofline(roofline::Args),
     Population(population::Args),
     Score(score::Args),
     #[command(hide = true)]
@@ -53,6 +58,8 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Mlp(args) => mlp::run(args),
         What::Op(args) => op::run(args),
+        What::Gemm(args) => gemm::run(args),
+        What::Roofline(args) => roofline::run(args),
         What::Population(args) => population::run(args),
         What::Score(args) => score::run(args),
         What::Study(args) => study::run(args),

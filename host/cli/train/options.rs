@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use ironwarp::data::Task;
 use ironwarp::nn::{self, Mlp, Norm, WeightInit};
 use ironwarp::ops::activation::Activation;
+use ironwarp::ops::matmul::Precision;
 use ironwarp::ops::optim::Optimizer;
 use ironwarp::search::SearchError;
 use ironwarp::search::architecture::Architecture;
@@ -131,6 +132,10 @@ pub struct Args {
     /// Scale gradients down to this norm over all parameters.
     #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Training")]
     clip_norm: Option<f32>,
+    /// How the factors of matrix products are rounded: fp32 (not at all), tf32, bf16, f16 (with loss scaling) or fp32-fast (f32's
+    /// accuracy from tensor cores); parameters and sums are f32.
+    #[arg(long, value_name = "NAME", default_value = "fp32", help_heading = "Training")]
+    pub precision: Precision,
     /// Share of the training rows set aside to watch, in [0, 1).
     #[arg(
         long,
@@ -313,6 +318,7 @@ impl Args {
             let options = Options {
                 validation: self.validation,
                 patience: self.patience,
+                precision: self.precision,
                 ..architecture.options(self.epochs, self.seed)
             };
             options.validate()?;
@@ -331,6 +337,7 @@ impl Args {
             validation: self.validation,
             patience: self.patience,
             seed: self.seed,
+            precision: self.precision,
         };
         options.validate()?;
         if !(0.0..1.0).contains(&self.dropout) {

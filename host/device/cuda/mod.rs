@@ -58,6 +58,8 @@ mod pinned;
 mod staging;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod sys;
+#[cfg(any(feature = "cuda", ironwarp_cuda))]
+mod tensor_map;
 #[cfg(all(test, any(feature = "cuda", ironwarp_cuda)))]
 mod tests;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]

@@ -18,7 +18,7 @@ fn read(device: &Device, p: &Problem, name: Name, dtype: DType, at: u64) -> Resu
 }
 
 /// Elements of type `dtype` from their bytes.
-fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     let halves = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
     match dtype {
         DType::F16 => halves.map(|b| f16::from_bits(b).to_f32()).collect(),
@@ -30,7 +30,7 @@ fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
 }
 
 /// The bytes of `values` as `dtype`.
-fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
+pub(super) fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
     match dtype {
         DType::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_ne_bytes()).collect(),
         DType::Bf16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_ne_bytes()).collect(),

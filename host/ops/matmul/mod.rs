@@ -10,21 +10,24 @@
 //! anything less. f32 operands of a narrower precision are converted on the way.
 //!
 //! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
-//! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`matmul`] checks operands, chooses and
-//! runs. Every candidate gives the same bits from run to run.
+//! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
+//! operands, chooses ([`tune::choose`]) and runs. Every candidate gives the same bits from run to run.
 //!
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
 pub mod cpu;
+pub mod hopper;
 mod problem;
 pub mod reference;
 pub mod simt;
 pub mod tensor;
+pub mod tune;
 
 pub use problem::{
     Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
@@ -120,7 +123,11 @@ const MULTIPROCESSORS: u64 = 132;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    tensor::CANDIDATES.iter().chain(simt::CANDIDATES).filter(move |c| c.family.targets.contains(&target))
+    hopper::CANDIDATES
+        .iter()
+        .chain(tensor::CANDIDATES)
+        .chain(simt::CANDIDATES)
+        .filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -143,7 +150,7 @@ pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, M
     best.map(|(c, _)| c).ok_or_else(|| MatmulError::Unsupported { problem: problem.to_string(), reasons })
 }
 
-/// Computes `problem` on `device` by the candidate that [`choose`] picks. Operands are buffers of `device`, or parts of them
+/// Computes `problem` on `device` by the candidate that [`tune::choose`] picks. Operands are buffers of `device`, or parts of them
 /// ([`Operand::new`]); `bias` and `extra` are given exactly where the problem has them.
 ///
 /// ```
@@ -175,7 +182,7 @@ pub fn matmul<'a>(
         return cpu::run(device, problem, at);
     }
     problem.check()?;
-    let candidate = choose(&problem.aligned_as(a, b), device.target())?;
+    let candidate = tune::choose(device, &problem.aligned_as(a, b))?;
     matmul_by(candidate, device, problem, a, b, c, bias, extra)
 }
 

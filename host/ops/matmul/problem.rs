@@ -272,6 +272,9 @@ pub enum MatmulError {
         /// What each candidate says.
         reasons: Vec<Unsupported>,
     },
+    /// What was tuned cannot be read.
+    #[error(transparent)]
+    Tuning(#[from] super::tune::CacheError),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -366,9 +369,9 @@ impl Problem {
         if self.tb { (self.n, self.k) } else { (self.k, self.n) }
     }
 
-    /// Floating-point operations.
+    /// Floating-point operations; `u64::MAX` where they are more.
     pub fn flop(&self) -> u64 {
-        2 * (self.batch as u64) * (self.m as u64) * (self.n as u64) * (self.k as u64)
+        [self.batch, self.m, self.n, self.k].iter().fold(2, |all: u64, &n| all.saturating_mul(n as u64))
     }
 
     /// Rows, columns, leading dimension, stride and type of a matrix operand.

@@ -20,8 +20,9 @@ pub fn rounded(precision: Precision, x: f64) -> f64 {
             let bits = if finite { bits.wrapping_add(0x1000) & !0x1fff } else { bits };
             f64::from(f32::from_bits(bits))
         }
-        Precision::Bf16 => f64::from(bf16::from_f64(x)),
-        Precision::F16 => f64::from(f16::from_f64(x)),
+        // By way of f32, for `from_f64` ignores the low half of the mantissa and so takes for a tie what is just above one.
+        Precision::Bf16 => f64::from(bf16::from_f32(x as f32)),
+        Precision::F16 => f64::from(f16::from_f32(x as f32)),
     }
 }
 

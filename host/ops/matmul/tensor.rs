@@ -149,17 +149,16 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
 
 /// How one operand gets to the kernel.
 #[derive(Clone, Copy)]
-struct Plan {
-    /// Whether it is packed first, and how many matrices then are: one that is the same for the whole batch is packed once.
-    packed: bool,
-    copies: usize,
+pub(super) struct Plan {
+    /// Whether it is packed first: every matrix of the batch, one after another.
+    pub packed: bool,
     /// K-major as the kernel sees it.
-    k_major: bool,
+    pub k_major: bool,
     /// Leading dimension as the kernel sees it.
-    ld: usize,
-    stride: usize,
+    pub ld: usize,
+    pub stride: usize,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
-    rows: usize,
+    pub rows: usize,
     dtype: DType,
     ld_from: usize,
     stride_from: usize,
@@ -181,7 +180,7 @@ fn padded(k: usize, bytes: usize) -> usize {
     k.next_multiple_of(16 / bytes)
 }
 
-fn plan(p: &Problem, name: Name) -> Plan {
+pub(super) fn plan(p: &Problem, name: Name) -> Plan {
     let factor = p.precision.factor();
     let (rows, ld, stride, dtype, transposed) = match name {
         Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
@@ -191,19 +190,11 @@ fn plan(p: &Problem, name: Name) -> Plan {
     let aligned = p.align >= 16 && ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
     let packed = dtype != factor || !aligned || (transposed && factor.bytes() == 4);
     let row = padded(p.k, factor.bytes());
-    let copies = if stride == 0 { 1 } else { p.batch };
     Plan {
         packed,
-        copies,
         k_major: packed || !transposed,
         ld: if packed { row } else { ld },
-        stride: if packed && copies > 1 {
-            rows * row
-        } else if packed {
-            0
-        } else {
-            stride
-        },
+        stride: if packed { rows * row } else { stride },
         rows,
         dtype,
         ld_from: ld,
@@ -223,16 +214,17 @@ fn parts(c: &Candidate, p: &Problem) -> usize {
 
 fn layout(c: &Candidate, p: &Problem) -> Layout {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
-    let factor = p.precision.factor().bytes();
-    let bytes = |x: Plan| {
-        // Saturated, where the device has no such memory.
-        let all = (x.rows * padded(p.k, factor)).saturating_mul(x.copies * factor);
-        if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
-    };
+    let bytes = |x: Plan| packed_bytes(p, x);
     let parts = parts(c, p);
     let partial = if parts > 1 { 4 * parts * p.batch * p.m * p.n } else { 0 };
     let (b_at, partial_at) = (bytes(a), bytes(a).saturating_add(bytes(b)));
     Layout { a, b, b_at, partial_at, parts, bytes: partial_at.saturating_add(partial) }
+}
+
+/// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
+pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
+    let all = p.batch.saturating_mul(x.stride).saturating_mul(p.precision.factor().bytes());
+    if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
 fn workspace(c: &Candidate, p: &Problem) -> usize {
@@ -240,16 +232,16 @@ fn workspace(c: &Candidate, p: &Problem) -> usize {
 }
 
 /// Packs one operand and gives the address that the kernel reads.
-fn packed(device: &Device, p: &Problem, x: Plan, from: u64, to: u64) -> Result<u64, MatmulError> {
+pub(super) fn packed(device: &Device, p: &Problem, x: Plan, from: u64, to: u64) -> Result<u64, MatmulError> {
     if !x.packed {
         return Ok(from);
     }
     let tiles = x.rows.div_ceil(pack::TILE as usize) as u64 * x.ld.div_ceil(pack::TILE as usize) as u64;
-    let shape = Launch::new(grid("gemm_pack", tiles, x.copies)?, pack::BLOCK);
+    let shape = Launch::new(grid("gemm_pack", tiles, p.batch)?, pack::BLOCK);
     let args = (
         x.rows as u32,
         p.k as u32,
-        x.copies as u32,
+        p.batch as u32,
         u32::from(x.transposed),
         DevicePtr::<u8>::new(from),
         element_code(x.dtype),

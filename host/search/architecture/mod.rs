@@ -32,6 +32,7 @@ use super::SearchError;
 use crate::hash::fnv1a;
 use crate::nn::Mlp;
 use crate::ops::activation::Activation;
+use crate::ops::matmul::Precision;
 use crate::ops::optim::Optimizer;
 use crate::train::{Options, Schedule};
 
@@ -99,6 +100,7 @@ impl Architecture {
             loss: None,
             validation: 0.0,
             patience: None,
+            precision: Precision::Fp32,
         }
     }
 

@@ -41,6 +41,7 @@ use std::time::Instant;
 use crate::data::Dataset;
 use crate::device::{Device, DeviceError, DeviceKind};
 use crate::nn::Mlp;
+use crate::ops::matmul::Precision;
 use crate::train::{self, EpochRecord, History, Options, Session, SharedData, TrainError};
 
 use chip::OnChip;
@@ -346,6 +347,12 @@ impl Population {
         let Candidate { net, options } = &candidate;
         options.validate()?;
         options.optimizer.check().map_err(TrainError::from)?;
+        if options.precision != Precision::Fp32 {
+            let precision = options.precision;
+            return Err(Failure::Invalid(format!(
+                "populations and searches train in fp32, not in {precision}; set the precision to fp32, or train alone"
+            )));
+        }
         let loss = train::resolved_loss(options, self.data.train());
         let batch = train::resolved_batch(options, net, loss, &self.data)?;
         let bytes = net.training_bytes(batch, options.optimizer.moments());

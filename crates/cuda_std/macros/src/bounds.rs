@@ -11,11 +11,13 @@ pub struct Bounds {
     min_blocks: Option<Expr>,
     exact: Option<Expr>,
     max_registers: Option<Expr>,
+    cluster: Option<Expr>,
 }
 
 impl Parse for Bounds {
     fn parse(input: ParseStream) -> syn::Result<Self> {
-        let mut out = Bounds { max_threads: None, min_blocks: None, exact: None, max_registers: None };
+        let mut out =
+            Bounds { max_threads: None, min_blocks: None, exact: None, max_registers: None, cluster: None };
         let mut place = 0;
         while !input.is_empty() {
             let slot = if input.peek(syn::Ident) && input.peek2(Token![=]) && !input.peek2(Token![==]) {
@@ -24,10 +26,11 @@ impl Parse for Bounds {
                 match key.to_string().as_str() {
                     "exact" => &mut out.exact,
                     "max_registers" => &mut out.max_registers,
+                    "cluster" => &mut out.cluster,
                     _ => {
                         return Err(syn::Error::new(
                             key.span(),
-                            "expected `exact = N` or `max_registers = N`",
+                            "expected `exact = N`, `max_registers = N` or `cluster = N`",
                         ));
                     }
                 }
@@ -83,6 +86,7 @@ impl Bounds {
             (".reqntid", &self.exact),
             (".minnctapersm", &self.min_blocks),
             (".maxnreg", &self.max_registers),
+            (".reqnctapercluster", &self.cluster),
         ] {
             if let Some(value) = value {
                 text.push_str(&format!(" {directive} {{}}"));
@@ -120,6 +124,7 @@ mod tests {
             record("exact = 384, max_registers = 168,"),
             "// cuda_std.bounds: k .reqntid {} .maxnreg {}"
         );
+        assert_eq!(record("256, cluster = 2"), "// cuda_std.bounds: k .maxntid {} .reqnctapercluster {}");
     }
 
     #[test]

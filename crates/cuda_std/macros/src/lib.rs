@@ -46,8 +46,10 @@ pub fn kernel(args: TokenStream, item: TokenStream) -> TokenStream {
 /// `__launch_bounds__`, as constant expressions of type `u32`.
 ///
 /// The compiler then knows how many registers a thread may have: `.maxntid max_threads, 1, 1` (the product counts, so a
-/// 16 x 16 block is fine for 256) and `.minnctapersm min_blocks`. Two named values are for kernels that need more:
-/// `exact = N` gives `.reqntid N, 1, 1` (other blocks cannot be launched) and `max_registers = N` gives `.maxnreg N`.
+/// 16 x 16 block is fine for 256) and `.minnctapersm min_blocks`. Named values are for kernels that need more:
+/// `exact = N` gives `.reqntid N, 1, 1` (other blocks cannot be launched), `max_registers = N` gives `.maxnreg N`, and
+/// `cluster = N` makes clusters of N blocks along x (`.reqnctapercluster N, 1, 1`, sm_90): an ordinary launch then has them,
+/// and its grid must be a multiple.
 ///
 /// A crate that also compiles against Rust-CUDA's own `cuda_std`, which does not have this attribute, hides it from the
 /// host:

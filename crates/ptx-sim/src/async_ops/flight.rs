@@ -27,6 +27,16 @@ fn flush(bytes: &mut [u8]) {
     }
 }
 
+/// Finite f32 are rounded to tf32, halves away from zero.
+fn round_to_tf32(bytes: &mut [u8]) {
+    for e in bytes.chunks_exact_mut(4) {
+        let bits = u32::from_le_bytes([e[0], e[1], e[2], e[3]]);
+        if bits & 0x7f80_0000 != 0x7f80_0000 {
+            e.copy_from_slice(&(bits.wrapping_add(0x1000) & !0x1fff).to_le_bytes());
+        }
+    }
+}
+
 /// Combines the elements of `new` into `old`; f32 sums flush subnormal numbers (PTX ISA, `cp.reduce.async.bulk`).
 fn reduce(old: &mut [u8], new: &[u8], (op, ty): (AtomOp, AtomType)) {
     let n = ty.bytes() as usize;
@@ -67,6 +77,9 @@ impl Flight {
         }
         if self.elements.flush {
             flush(&mut out);
+        }
+        if self.elements.tf32 {
+            round_to_tf32(&mut out);
         }
         out
     }

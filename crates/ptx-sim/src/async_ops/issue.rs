@@ -157,7 +157,7 @@ pub(super) struct Plan {
 }
 
 /// Copies without elements of their own.
-pub(super) const BYTES: Elements = Elements { size: 1, nan: false, flush: false };
+pub(super) const BYTES: Elements = Elements { size: 1, nan: false, flush: false, tf32: false };
 
 impl Engine {
     /// `cp.async` of a warp.

@@ -119,6 +119,8 @@ struct Elements {
     nan: bool,
     /// Subnormal f32 become zero.
     flush: bool,
+    /// f32 are rounded to tf32.
+    tf32: bool,
 }
 
 /// A bulk copy in flight.

@@ -83,7 +83,8 @@ pub(super) fn plan(map: &TensorMap, from: &[i32], shared: u64, load: bool, op: O
         None => None,
     };
     let flush = matches!(map.ty, TensorMapType::F32Ftz | TensorMapType::Tf32Ftz);
-    let elements = Elements { size: size as u32, nan: map.fill == OobFill::Nan, flush: flush && load };
+    let tf32 = load && matches!(map.ty, TensorMapType::Tf32 | TensorMapType::Tf32Ftz);
+    let elements = Elements { size: size as u32, nan: map.fill == OobFill::Nan, flush: flush && load, tf32 };
     let route = if load { Route::Load } else { Route::Store };
     Ok(Plan { route, segments, bytes: box_bytes(map).1, reduce, elements, data: None })
 }

@@ -32,7 +32,8 @@ pub enum TensorMapType {
     Bf16,
     /// Subnormal values become zeros of their sign on the way.
     F32Ftz,
-    /// Copied as it is: the low bits are ignored where tensor cores read it.
+    /// f32 in global memory: loads round it to tf32, to nearest and halves away from zero as `cvt.rna.tf32.f32` does (that
+    /// loads round is known from CUTLASS, which relies on it; how halves go is an assumption).
     Tf32,
     /// As [`TensorMapType::Tf32`], and subnormal values become zeros of their sign.
     Tf32Ftz,

@@ -28,6 +28,7 @@ use crate::graph::States;
 use crate::nn::Norm;
 use crate::ops::TensorType;
 use crate::ops::grouped::Schedule;
+use crate::ops::matmul::Precision;
 use crate::train::{self, Model, SharedData};
 
 use network::Network;
@@ -65,9 +66,10 @@ impl Grouped {
         })
     }
 
-    /// Whether a network can be trained here; those that cannot (with normalisation) are trained by the graph.
+    /// Whether a network can be trained here, in f32; those that cannot (with normalisation) are trained by the graph.
     pub fn supports(candidate: &Candidate) -> bool {
-        candidate.net.layers.iter().all(|layer| layer.norm == Norm::None)
+        candidate.options.precision == Precision::Fp32
+            && candidate.net.layers.iter().all(|layer| layer.norm == Norm::None)
     }
 
     /// Number of networks.

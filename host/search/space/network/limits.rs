@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::graph::{Executor, Plan, States};
 use crate::nn;
 use crate::ops::activation::Activation;
+use crate::ops::matmul::Precision;
 use crate::search::SearchError;
 use crate::search::architecture::{Architecture, Recipe, number};
 use crate::train::{TrainError, step};
@@ -176,7 +177,7 @@ pub fn measure(device: &Device, architecture: &Architecture) -> Result<f64, Sear
     let states = States::new(device);
     let init = Plan::new(&net.init_graph(1).map_err(train)?).map_err(train)?;
     Executor::new(&init, &states)?.run()?;
-    let plan = Plan::new(&step::inference(net, 1).map_err(train)?.fuse()).map_err(train)?;
+    let plan = Plan::new(&step::inference(net, Precision::Fp32, 1).map_err(train)?.fuse()).map_err(train)?;
     let mut exec = Executor::new(&plan, &states)?;
     let (x, y) = (exec.input("x")?, exec.output("outputs")?);
     let sample: Vec<f32> = (0..net.inputs).map(|i| (i as f32 * 0.37).sin()).collect();

@@ -1,0 +1,324 @@
+//! Launches of `gpu_kernels::gemm::hopper`: tensor copies and `wgmma`, on Hopper alone.
+//!
+//! Operands are read through [tensor maps](TensorMap), which want every row, every matrix of a batch and the operand itself
+//! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 only operands whose K is contiguous. Others
+//! are packed first, as for [`tensor`](super::tensor).
+//! The simulator has executed every kernel; no GPU has.
+
+use gpu_kernels::gemm::{epilogue, hopper as kernels};
+use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
+
+use super::tensor::{Plan, element_code, packed, plan};
+use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
+use crate::device::{
+    DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
+};
+use crate::kernel;
+use crate::ops::activation::Activation;
+
+const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, run };
+
+const fn candidate(
+    name: &'static str,
+    precision: Precision,
+    t: kernels::Tile,
+    depth: u32,
+    rate: u32,
+) -> Candidate {
+    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant: 0, family: FAMILY }
+}
+
+/// The tiles, for every type.
+pub static CANDIDATES: &[Candidate] = &[
+    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, 64, 88),
+    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, 64, 70),
+    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, 64, 88),
+    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, 64, 70),
+    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, 32, 88),
+    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, 32, 70),
+];
+
+/// The kernels' names.
+pub const KERNELS: &[&str] = &[
+    "hopper_bf16_nn_256",
+    "hopper_bf16_nt_256",
+    "hopper_bf16_tn_256",
+    "hopper_bf16_tt_256",
+    "hopper_bf16_nn_128",
+    "hopper_bf16_nt_128",
+    "hopper_bf16_tn_128",
+    "hopper_bf16_tt_128",
+    "hopper_f16_nn_256",
+    "hopper_f16_nt_256",
+    "hopper_f16_tn_256",
+    "hopper_f16_tt_256",
+    "hopper_f16_nn_128",
+    "hopper_f16_nt_128",
+    "hopper_f16_tn_128",
+    "hopper_f16_tt_128",
+    "hopper_tf32_256",
+    "hopper_tf32_128",
+    "hopper_e4m3_e4m3_256",
+    "hopper_e4m3_e5m2_256",
+    "hopper_e5m2_e4m3_256",
+    "hopper_e5m2_e5m2_256",
+];
+
+/// The tile of a candidate.
+fn tile(c: &Candidate) -> kernels::Tile {
+    if c.tile[1] == kernels::LARGE.bn { kernels::LARGE } else { kernels::SMALL }
+}
+
+/// A matrix as a tensor map describes it: rows and columns as stored, leading dimension, stride of the batch.
+struct Stored {
+    element: MapElement,
+    rows: usize,
+    columns: usize,
+    ld: usize,
+    stride: usize,
+}
+
+impl Stored {
+    /// An operand as the kernel reads it, packed or not.
+    fn factor(p: &Problem, element: MapElement, x: &Plan) -> Stored {
+        let (rows, columns) = if x.k_major { (x.rows, p.k) } else { (p.k, x.rows) };
+        Stored { element, rows, columns, ld: x.ld, stride: x.stride }
+    }
+
+    /// Whether tensor maps can describe it: rows and matrices begin at multiples of 16 bytes, and matrices lie apart.
+    fn fits(&self, batch: usize) -> bool {
+        let aligned = |elements: usize| (elements as u64 * self.element.bytes()).is_multiple_of(16);
+        aligned(self.ld) && (batch == 1 || (aligned(self.stride) && self.stride >= self.rows * self.ld))
+    }
+
+    /// The map of the tensor at `address`, in boxes of these columns and rows.
+    fn map(&self, address: u64, batch: usize, boxes: [u32; 2]) -> TensorMap {
+        let bytes = self.element.bytes();
+        let row = self.ld as u64 * bytes;
+        // A single matrix has no stride; the driver wants one all the same.
+        let matrix = if batch > 1 { self.stride as u64 * bytes } else { self.rows as u64 * row };
+        TensorMap {
+            element: self.element,
+            address,
+            dims: [self.columns as u64, self.rows as u64, batch as u64],
+            strides: [row, matrix],
+            boxes,
+        }
+    }
+}
+
+/// The element type of factors, as tensor maps have it.
+fn factor(precision: Precision) -> Option<MapElement> {
+    match precision {
+        Precision::Bf16 => Some(MapElement::Bf16),
+        Precision::F16 => Some(MapElement::F16),
+        Precision::Tf32 => Some(MapElement::Tf32),
+        Precision::Fp32 | Precision::Fp32Fast => None,
+    }
+}
+
+fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
+    let no = |reason: String| Err(Unsupported::new(c.name, reason));
+    let Some(element) = factor(c.precision) else {
+        return no(format!("does not compute in {}", c.precision));
+    };
+    let of = c.precision.factor();
+    for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
+        if t != of && t != DType::F32 {
+            return no(format!("multiplies {of}; {name} of {t} would have to be cast first"));
+        }
+        let x = plan(p, name);
+        if !x.packed && !Stored::factor(p, element, &x).fits(p.batch) {
+            return no(format!("the matrices of {name}'s batch overlap"));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the packed operands, the first of them first.
+fn packed_bytes(p: &Problem, name: Name) -> usize {
+    super::tensor::packed_bytes(p, plan(p, name))
+}
+
+fn workspace(_: &Candidate, p: &Problem) -> usize {
+    packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
+}
+
+/// The map through which C can be stored, if the kernel stores its type (`half`), the epilogue leaves everything but `alpha` alone and C's layout allows it.
+fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
+    let element = match p.c {
+        DType::F16 => MapElement::F16,
+        DType::Bf16 => MapElement::Bf16,
+        DType::F32 | DType::U32 => return None,
+    };
+    let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
+    let c = Stored { element, rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
+    let fits = p.c == half && at.c.is_multiple_of(16) && c.fits(p.batch);
+    (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
+}
+
+/// The signature of the family's kernels.
+type Product = unsafe fn(
+    *const DeviceMap,
+    *const DeviceMap,
+    *const DeviceMap,
+    u32,
+    u32,
+    u32,
+    u32,
+    f32,
+    f32,
+    *mut u8,
+    u32,
+    u64,
+    *const f32,
+    *const u8,
+    u32,
+    u64,
+    u32,
+    f32,
+    u32,
+);
+
+/// The kernel, by candidate and layout.
+fn kernel_of(c: &Candidate, a_major: bool, b_major: bool) -> Kernel<Product> {
+    macro_rules! pick {
+        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
+            match (a_major, b_major) {
+                (true, false) => kernel!(gemm::hopper::$nn),
+                (true, true) => kernel!(gemm::hopper::$nt),
+                (false, false) => kernel!(gemm::hopper::$tn),
+                (false, true) => kernel!(gemm::hopper::$tt),
+            }
+        };
+    }
+    match (c.precision, tile(c) == kernels::LARGE) {
+        (Precision::Bf16, true) => {
+            pick!(hopper_bf16_nn_256 hopper_bf16_nt_256 hopper_bf16_tn_256 hopper_bf16_tt_256)
+        }
+        (Precision::Bf16, false) => {
+            pick!(hopper_bf16_nn_128 hopper_bf16_nt_128 hopper_bf16_tn_128 hopper_bf16_tt_128)
+        }
+        (Precision::F16, true) => {
+            pick!(hopper_f16_nn_256 hopper_f16_nt_256 hopper_f16_tn_256 hopper_f16_tt_256)
+        }
+        (Precision::F16, false) => {
+            pick!(hopper_f16_nn_128 hopper_f16_nt_128 hopper_f16_tn_128 hopper_f16_tt_128)
+        }
+        (_, true) => kernel!(gemm::hopper::hopper_tf32_256),
+        (_, false) => kernel!(gemm::hopper::hopper_tf32_128),
+    }
+}
+
+fn run(
+    c: &Candidate,
+    device: &Device,
+    p: &Problem,
+    at: Addresses,
+    workspace: u64,
+) -> Result<(), MatmulError> {
+    let element = factor(c.precision).unwrap_or(MapElement::U8);
+    let (a, b) = (plan(p, Name::A), plan(p, Name::B));
+    let at_a = packed(device, p, a, at.a, workspace)?;
+    let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
+    let factors = [Stored::factor(p, element, &a), Stored::factor(p, element, &b)];
+    let at = Addresses { a: at_a, b: at_b, ..at };
+    let map_c = map_c(p, p.precision.factor(), at);
+    launch(kernel_of(c, a.k_major, b.k_major), tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
+}
+
+/// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
+#[allow(clippy::too_many_arguments)] // What a launch depends on.
+fn launch(
+    kernel: Kernel<Product>,
+    t: kernels::Tile,
+    device: &Device,
+    p: &Problem,
+    [a, b]: [Stored; 2],
+    major: [bool; 2],
+    at: Addresses,
+    map_c: Option<TensorMap>,
+) -> Result<(), MatmulError> {
+    let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
+    let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
+    if tiles >= 1 << 30 {
+        let reason = format!("{tiles} tiles are more than a launch has; split the product");
+        return Err(DeviceError::InvalidLaunch { kernel: kernel.name.into(), reason }.into());
+    }
+    let map = |map: &TensorMap| device.tensor_map(map).map(DevicePtr::new);
+    // K-major operands come in lines along K, MN-major ones in squares.
+    let factor = |x: &Stored, major: bool, address: u64, rows: u32| {
+        let line = PANEL_BYTES / x.element.bytes() as u32;
+        map(&x.map(address, p.batch, if major { [line, rows] } else { kernels::MN_BOX }))
+    };
+    let clusters = (device.multiprocessors() / t.cluster).clamp(1, tiles as u32);
+    let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
+    let args = (
+        factor(&a, major[0], at.a, t.box_a())?,
+        factor(&b, major[1], at.b, t.box_b())?,
+        map_c.map_or(Ok(DevicePtr::new(0)), |m| map(&m))?,
+        p.m as u32,
+        p.n as u32,
+        p.k as u32,
+        p.batch as u32,
+        p.alpha,
+        p.beta,
+        DevicePtrMut::<u8>::new(at.c),
+        p.ldc as u32,
+        p.stride_c as u64,
+        DevicePtr::<f32>::new(at.bias),
+        DevicePtr::<u8>::new(if p.extra == Extra::None { 0 } else { at.extra }),
+        p.ld_extra as u32,
+        p.stride_extra as u64,
+        p.activation.kind(),
+        p.activation.param(),
+        epilogue::kind(element_code(p.c), p.extra.code()),
+    );
+    Ok(device.launch(kernel, shape, args)?)
+}
+
+/// The two 8-bit floating-point types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fp8 {
+    /// 4 bits of exponent, 3 of mantissa; no infinities, the largest is 448.
+    E4m3,
+    /// 5 bits of exponent, 2 of mantissa.
+    E5m2,
+}
+
+/// `C <- epilogue(A Bᵀ)` of 8-bit floats with sums in f32, on Hopper. `p` says all but the types of A and B, which are `types`
+/// (its own are ignored): layouts in elements, A as it is, B transposed. Addresses are those of operands that cover it.
+///
+/// Sums of one instruction's products keep about 14 bits on the hardware: an fp8 product is for training and inference
+/// that know of it, not a rounding of the f32 one.
+///
+/// # Errors
+/// Another device; operands whose K is not contiguous, or whose rows, matrices or address are no multiples of 16 bytes.
+pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Result<(), MatmulError> {
+    p.check()?;
+    let no = |reason: &str| {
+        let reasons = vec![Unsupported::new("hopper_fp8_128x256", reason)];
+        Err(MatmulError::Unsupported { problem: p.to_string(), reasons })
+    };
+    if device.target() != Target::Sm90a {
+        return no("fp8 is multiplied on Hopper alone");
+    }
+    if p.ta || !p.tb {
+        return no("fp8 needs operands whose K is contiguous: A as it is, B transposed");
+    }
+    let stored = |rows, ld, stride| Stored { element: MapElement::U8, rows, columns: p.k, ld, stride };
+    let (a, b) = (stored(p.m, p.lda, p.stride_a), stored(p.n, p.ldb, p.stride_b));
+    let aligned = at.a.is_multiple_of(16) && at.b.is_multiple_of(16);
+    if !aligned || !a.fits(p.batch) || !b.fits(p.batch) {
+        return no(
+            "fp8 needs rows, matrices and addresses at multiples of 16 bytes, and matrices that lie apart",
+        );
+    }
+    let kernel = match types {
+        [Fp8::E4m3, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e4m3_e4m3_256),
+        [Fp8::E4m3, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e4m3_e5m2_256),
+        [Fp8::E5m2, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
+        [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
+    };
+    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at))
+}
