@@ -17,7 +17,7 @@
 //! # Shared memory
 //!
 //! A K-major panel has rows of 64 bytes, the other kind 32 rows (k) of all its columns. The 16-byte chunks of a row are
-//! permuted by XOR with bits of the row's number ([`chunk_of_row`], [`chunk_of_k`]), so that both the copies, which go along
+//! permuted by XOR with bits of the row's number (`chunk_of_row`, `chunk_of_k`), so that both the copies, which go along
 //! rows, and `ldmatrix`, which reads 8 rows at one chunk, touch all 32 banks once. The second form is read by
 //! `ldmatrix.trans`.
 //!
@@ -27,14 +27,14 @@
 //!
 //! # f32 accuracy
 //!
-//! [`Tf32x3`] writes a factor as two tf32 and adds three products, [`Bf16x6`] as three bf16 and adds six; both hand their
+//! `Tf32x3` writes a factor as two tf32 and adds three products, `Bf16x6` as three bf16 and adds six; both hand their
 //! partial sums from the tensor cores, whose adder cuts off, to f32 registers after every 16 elements of K. An infinite
 //! factor, or one so large that it rounds to infinity, gives NaN.
 //!
 //! # Split K
 //!
-//! Blocks along z take `k_split` elements of K each; then C is a workspace of as many partial products, and [`super::split::gemm_reduce`]
-//! adds them in their order.
+//! Blocks along z take `k_split` elements of K each; then C is a workspace of as many partial products, and
+//! `super::split::gemm_reduce` adds them in their order.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
 use super::arithmetic::{Arithmetic, Bf16, Bf16x6, Tf32, Tf32x3, F16};
@@ -316,7 +316,7 @@ fn place(block: u32, tiles_m: u32, tiles_n: u32) -> (u32, u32) {
 /// The kernels of one arithmetic and tile.
 macro_rules! kernels {
     ($x:ty, $tile:ident, $blocks:literal: $($name:ident $akc:literal $bkc:literal $what:literal;)*) => {$(
-        #[doc = concat!("`C <- epilogue(", $what, ")` in [`", stringify!($x), "`] with the tile [`", stringify!($tile), "`].")]
+        #[doc = concat!("`C <- epilogue(", $what, ")` in `", stringify!($x), "` with the tile [`", stringify!($tile), "`].")]
         ///
         /// Grid: x = tiles of C, y = batches (any number: blocks stride over them), z = parts of K, of `k_split` each. Block:
         /// the tile's [`threads`](Tile::threads), with its [`shared`](Tile::shared) bytes. Strides are in elements from one

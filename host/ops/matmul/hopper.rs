@@ -137,8 +137,7 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
 
 /// Bytes of the packed operands, the first of them first.
 fn packed_bytes(p: &Problem, name: Name) -> usize {
-    let x = plan(p, name);
-    if x.packed { (p.batch * x.stride * p.precision.factor().bytes()).next_multiple_of(256) } else { 0 }
+    super::tensor::packed_bytes(p, plan(p, name))
 }
 
 fn workspace(_: &Candidate, p: &Problem) -> usize {
@@ -220,9 +219,8 @@ fn run(
 ) -> Result<(), MatmulError> {
     let element = factor(c.precision).unwrap_or(MapElement::U8);
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
-    let at_a = packed(device, p, a, p.a, p.lda, p.stride_a, at.a, workspace)?;
-    let at_b =
-        packed(device, p, b, p.b, p.ldb, p.stride_b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
+    let at_a = packed(device, p, a, at.a, workspace)?;
+    let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
     let factors = [Stored::factor(p, element, &a), Stored::factor(p, element, &b)];
     let at = Addresses { a: at_a, b: at_b, ..at };
     let map_c = map_c(p, p.precision.factor(), at);

@@ -84,7 +84,7 @@ impl Candidate {
         (self.family.supports)(self, problem)
     }
 
-    /// Bytes of workspace that [`run`](Candidate::run) wants for `problem`.
+    /// Bytes of device memory that the product needs beside its operands.
     pub fn workspace(&self, problem: &Problem) -> usize {
         (self.family.workspace)(self, problem)
     }

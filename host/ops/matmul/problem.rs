@@ -20,7 +20,8 @@ pub enum Precision {
     /// Factors rounded to f16, sums in f32.
     F16,
     /// f32's accuracy from tensor cores: each factor is the sum of two or three narrower ones; see
-    /// [`reference::sum_error`](super::reference::sum_error) for the bound.
+    /// [`reference::sum_error`](super::reference::sum_error) for the bound. A factor that is infinite, or rounds to
+    /// infinity as tf32 or bf16, gives NaN.
     Fp32Fast,
 }
 
