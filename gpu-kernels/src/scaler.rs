@@ -1,8 +1,8 @@
 //! Dynamic loss scaling: gradients of a scaled loss are checked and brought back to their size, and the scale follows.
 //!
 //! The gradients lie anywhere in device memory; the host cuts them into chunks and writes a table of
-//! [`NORM_WORDS`](crate::optim::NORM_WORDS) words a chunk, as for the gradient norm. [`unscale_partial`] handles a chunk a
-//! block, [`unscale_finish`] ends with the scalars: [`scale_after`] and [`hyper_after`], which the host shares.
+//! [`NORM_WORDS`](crate::optim::NORM_WORDS) words a chunk, as for the gradient norm. [`unscale_partial()`] handles a chunk a
+//! block, [`unscale_finish()`] ends with the scalars: [`scale_after`] and [`hyper_after`], which the host shares.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
 use cuda_std::prelude::*;
@@ -99,7 +99,7 @@ pub unsafe fn unscale_partial(table: *const u64, scale: *const f32, partial: *mu
     }
 }
 
-/// From the counts of [`unscale_partial`]: `overflow` is 1 when a gradient was not finite, else 0; `scale` and
+/// From the counts of [`unscale_partial()`]: `overflow` is 1 when a gradient was not finite, else 0; `scale` and
 /// `steps = [good, taken]` follow ([`scale_after`]); `corrected` is `hyper` with what depends on the number of the step
 /// computed for the steps taken ([`hyper_after`]). One block.
 ///
