@@ -1,8 +1,8 @@
 //! Dynamic loss scaling: gradients of a scaled loss are checked and brought back to their size, and the scale follows.
 //!
 //! The gradients lie anywhere in device memory; the host cuts them into chunks and writes a table of
-//! [`NORM_WORDS`](crate::optim::NORM_WORDS) words a chunk, as for the gradient norm. [`unscale_partial()`] handles a chunk a
-//! block, [`unscale_finish()`] ends with the scalars: [`scale_after`] and [`hyper_after`], which the host shares.
+//! [`NORM_WORDS`] words a chunk, as for the gradient norm. [`unscale_partial()`] handles a chunk a block, [`unscale_finish()`]
+//! ends with the scalars: [`scale_after`] and [`hyper_after`], which the host shares.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
 use cuda_std::prelude::*;
