@@ -127,9 +127,10 @@ impl Backend for CudaBackend {
         }
         self.launches.fetch_add(1, Ordering::Relaxed);
         let (context, args) = (&self.context, &values[..args.len()]);
-        // SAFETY: the arguments' types were checked against the kernel's signature when the host compiled. What a kernel
-        // does with the lengths it is told is its own; an access outside a buffer stays in device memory (see `launch`'s
-        // module docs), and buffers are freed in stream order, after the kernels that were launched before.
+        // What a kernel does with the lengths it is told is its own; an access outside a buffer stays in device memory
+        // (see `launch`'s module docs).
+        // SAFETY: the arguments' types were checked against the kernel's signature when the host compiled, and buffers
+        // are freed in stream order, after the kernels that were launched before.
         let done = unsafe { context.launch(&loaded, kernel, launch.grid, launch.block, launch.shared, args) };
         done.map_err(|e| match e {
             CudaError::InvalidLaunch { kernel, reason } => DeviceError::InvalidLaunch { kernel, reason },

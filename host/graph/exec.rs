@@ -344,9 +344,10 @@ impl Executor {
                 self.device.0.copy(to, from, bytes)?;
             }
             let Some(op) = &step.op else { continue };
-            // SAFETY: the slots point into memory that `self` keeps alive, of the planned sizes and types; the planner
-            // gives overlapping places only to values that are not alive together, and to in-place pairs. The lock on
-            // the states keeps other executors away from their memory; what several sets of states share, nobody writes.
+            // The planner gives overlapping places only to values that are not alive together, and to in-place pairs.
+            // What several sets of states share, nobody writes.
+            // SAFETY: the slots point into memory that `self` keeps alive, of the planned sizes and types; the lock on
+            // the states keeps other executors away from it.
             let ctx = unsafe { CpuCtx::<f32>::new(&step.inputs, &step.outputs, step.workspace) };
             op.run_f32(&ctx);
         }

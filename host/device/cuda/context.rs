@@ -380,9 +380,10 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let mut contexts = lock(&CONTEXTS);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: this is the last reference, so nobody else uses any of these handles. They are alive unless
-        // the context is lost, which the first two calls find out at the latest; then only the reset and the
+        // Where the context is lost, which the first two calls find out at the latest, only the reset and the
         // release of the reference count follow. Errors have nobody to go to.
+        // SAFETY: this is the last reference, so nobody else uses any of these handles, and they are alive
+        // unless the context is lost.
         unsafe {
             let healthy = self.fault.get().is_none()
                 && sys::cuCtxSetCurrent(self.context.as_raw()) == 0

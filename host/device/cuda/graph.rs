@@ -246,9 +246,9 @@ impl CudaGraph {
 impl Drop for CudaGraph {
     fn drop(&mut self) {
         let Ok(mut op) = self.shared.enter() else { return };
-        // SAFETY: the executable graph is alive and destroyed once. No replay is under way after the wait.
         // Inside a capture the stream cannot be waited for; the driver itself then puts the destruction off
         // until the graph has run.
+        // SAFETY: the executable graph is alive and destroyed once. No replay is under way after the wait.
         unsafe {
             if op.state.capture.is_none() {
                 sys::cuStreamSynchronize(self.shared.stream());

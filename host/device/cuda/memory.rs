@@ -226,9 +226,9 @@ impl CudaContext {
         }
         op.check_range("download", from, to.len())?;
         let stream = self.shared.stream();
-        // SAFETY: the device range was checked. `to` is borrowed mutably until this function returns, which
-        // it does not do before the stream has been waited for below. Where that fails the context is lost,
-        // and copies nothing any more.
+        // Below the stream is waited for. Where that fails the context is lost, and copies nothing any more.
+        // SAFETY: the device range was checked; `to` is borrowed mutably until this function returns, and it
+        // does not return before the copy is done or will not be.
         let copied = unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), stream) };
         op.check("cuMemcpyDtoHAsync", copied)?;
         match op.record_fence() {

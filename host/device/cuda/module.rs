@@ -198,9 +198,8 @@ impl CudaContext {
             Some(capture) => capture.launched(kernel.name.clone(), &module.inner),
             None => op.state.launches.push(kernel.name.clone()),
         }
-        // SAFETY: function and stream are alive and of this context; the driver reads as many arguments as
-        // the kernel has parameters, each of the parameter's size, before it returns, and they are as the
-        // caller promises.
+        // The driver reads as many arguments as the kernel has parameters, each of its size, before it returns.
+        // SAFETY: function and stream are alive and of this context; the arguments are as the caller promises.
         let raw = unsafe {
             sys::cuLaunchKernel(
                 kernel.function.0,
@@ -364,10 +363,10 @@ fn parameter_sizes(function: CUfunction) -> Option<Vec<usize>> {
 impl Drop for Loaded {
     fn drop(&mut self) {
         let Ok(op) = self.shared.enter() else { return };
+        // While a graph is captured (by this thread, of other modules) the stream cannot be waited for;
+        // unloading then waits for the device itself, as cuModuleUnload does for running kernels.
         // SAFETY: the module is alive and unloaded once. No kernel of it runs after the wait; graphs that
-        // could launch one hold the module and are gone. While a graph is captured (by this thread, of other
-        // modules) the stream cannot be waited for; unloading then waits for the device itself, as
-        // cuModuleUnload does for running kernels.
+        // could launch one hold the module and are gone.
         unsafe {
             if op.state.capture.is_none() {
                 sys::cuStreamSynchronize(self.shared.stream());
