@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   ironwarp bench gemm --dtype bf16,tf32,fp32 --shapes 4096x4096x4096,16x4096x4096 --json > gemm.json
   ironwarp bench roofline gemm.json --out gemm.svg
-  ironwarp bench roofline benches/results/nvidia-h200-2026-11-23.json     the products in a result of scripts/gpu-check";
+  ironwarp bench roofline benches/results/GPU-DATE.json     the products in a result of scripts/gpu-check";
 
 /// Draw results of `bench gemm --json` on the device's roofline.
 #[derive(clap::Args)]
