@@ -2,8 +2,8 @@
 //! for all threads.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use crate::ptx::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use crate::vector::{is_aligned4, load_quad, store_quad, F32x4};
+use crate::ptx::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_bf16x2, f32_to_f16, f32_to_f16x2};
+use crate::vector::{load_quad, store_quad, F32x4};
 
 /// f32.
 pub const F32: u32 = 0;
@@ -80,31 +80,47 @@ unsafe fn store_pair(element: u32, p: *mut u8, i: usize, left: u32, x: f32, y: f
     }
 }
 
+/// Where element `i` of `p` is, if four from there on are `left` and can be moved at once.
+#[inline(always)]
+pub(super) fn whole(element: u32, p: *const u8, i: usize, left: u32) -> Option<*const u8> {
+    let at = p.wrapping_add(i * bytes(element));
+    if left >= 4 && (at as usize).is_multiple_of(4 * bytes(element)) {
+        Some(at)
+    } else {
+        None
+    }
+}
+
+/// Writes four elements at once.
+///
+/// # Safety
+/// - `at` is of [`whole`], in writable memory.
+#[inline(always)]
+pub(super) unsafe fn store_whole(element: u32, at: *mut u8, v: F32x4) {
+    match element {
+        F32 => store_quad(at.cast(), v),
+        F16 => *at.cast::<u64>() = f32_to_f16x2(v.b, v.a) as u64 | (f32_to_f16x2(v.d, v.c) as u64) << 32,
+        _ => *at.cast::<u64>() = f32_to_bf16x2(v.b, v.a) as u64 | (f32_to_bf16x2(v.d, v.c) as u64) << 32,
+    }
+}
+
 /// Elements `i .. i + 4` of `p`, zero from the `left`-th on.
 ///
 /// # Safety
 /// - `p` has readable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
 #[inline(always)]
 pub unsafe fn load4(element: u32, p: *const u8, i: usize, left: u32) -> F32x4 {
-    if left >= 4 {
+    if let Some(at) = whole(element, p, i, left) {
         if element == F32 {
-            let p = p.cast::<f32>().add(i);
-            if is_aligned4(p) {
-                return load_quad(p);
-            }
-        } else {
-            let p = p.cast::<u16>().add(i);
-            if (p as usize).is_multiple_of(8) {
-                let bits = *p.cast::<u64>();
-                let [a, b, c, d] =
-                    [bits as u16, (bits >> 16) as u16, (bits >> 32) as u16, (bits >> 48) as u16];
-                return if element == F16 {
-                    F32x4 { a: f16_to_f32(a), b: f16_to_f32(b), c: f16_to_f32(c), d: f16_to_f32(d) }
-                } else {
-                    F32x4 { a: bf16_to_f32(a), b: bf16_to_f32(b), c: bf16_to_f32(c), d: bf16_to_f32(d) }
-                };
-            }
+            return load_quad(at.cast());
         }
+        let bits = *at.cast::<u64>();
+        let [a, b, c, d] = [bits as u16, (bits >> 16) as u16, (bits >> 32) as u16, (bits >> 48) as u16];
+        return if element == F16 {
+            F32x4 { a: f16_to_f32(a), b: f16_to_f32(b), c: f16_to_f32(c), d: f16_to_f32(d) }
+        } else {
+            F32x4 { a: bf16_to_f32(a), b: bf16_to_f32(b), c: bf16_to_f32(c), d: bf16_to_f32(d) }
+        };
     }
     let (a, b) = unpair(load_pair(element, p, i, left));
     let (c, d) = unpair(load_pair(element, p, i + 2, left.saturating_sub(2)));
@@ -117,24 +133,8 @@ pub unsafe fn load4(element: u32, p: *const u8, i: usize, left: u32) -> F32x4 {
 /// - `p` has writable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
 #[inline(always)]
 pub unsafe fn store4(element: u32, p: *mut u8, i: usize, left: u32, v: F32x4) {
-    if left >= 4 {
-        if element == F32 {
-            let p = p.cast::<f32>().add(i);
-            if is_aligned4(p) {
-                return store_quad(p, v);
-            }
-        } else {
-            let p = p.cast::<u16>().add(i);
-            if (p as usize).is_multiple_of(8) {
-                let [a, b, c, d] = if element == F16 {
-                    [f32_to_f16(v.a), f32_to_f16(v.b), f32_to_f16(v.c), f32_to_f16(v.d)]
-                } else {
-                    [f32_to_bf16(v.a), f32_to_bf16(v.b), f32_to_bf16(v.c), f32_to_bf16(v.d)]
-                };
-                *p.cast::<u64>() = a as u64 | (b as u64) << 16 | (c as u64) << 32 | (d as u64) << 48;
-                return;
-            }
-        }
+    if let Some(at) = whole(element, p, i, left) {
+        return store_whole(element, at.cast_mut(), v);
     }
     store_pair(element, p, i, left, v.a, v.b);
     store_pair(element, p, i + 2, left.saturating_sub(2), v.c, v.d);

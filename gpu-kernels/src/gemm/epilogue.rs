@@ -8,13 +8,14 @@
 //! in f32, then rounded to C's type. Everything is chosen at run time by values that are the same for a whole launch, so
 //! one kernel does every epilogue. Threads hand in four consecutive elements of a row, from shared memory where the
 //! kernel staged its sums: whole sectors are read and written, and the code stands in the kernel once. The activations
-//! are real calls (`call` in PTX, one body for all kernels of the module): a thread that still holds accumulators when it
-//! calls [`Epilogue::store`] would have to spill them.
+//! are real calls (`call` in PTX, one body for all kernels of the module) where that is the [`Way`]: a thread that still
+//! holds accumulators would have to spill them, and goes the other.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
 use crate::activation;
 use crate::gemm::element::{self, load4, pair, store4, unpair, F32};
-use crate::vector::F32x4;
+use crate::math::fma;
+use crate::vector::{map4, zip4, F32x4};
 
 /// There is no extra operand.
 pub const EXTRA_NONE: u32 = 0;
@@ -57,6 +58,27 @@ pub struct Epilogue {
     pub kind: u32,
 }
 
+/// How an [`Epilogue`] moves four elements and does what is long: [`Calls`] or [`Inline`](super::inline::Inline).
+pub trait Way {
+    /// Elements `i .. i + 4` of `p`, zero from the `left`-th on.
+    ///
+    /// # Safety
+    /// - `p` has readable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
+    unsafe fn load(element: u32, p: *const u8, i: usize, left: u32) -> F32x4;
+
+    /// Writes the first `left` of `v` to elements `i .. i + 4` of `p`.
+    ///
+    /// # Safety
+    /// - `p` has writable elements `i .. i + min(left, 4)` of this type; `left >= 1`.
+    unsafe fn store(element: u32, p: *mut u8, i: usize, left: u32, v: F32x4);
+
+    /// `v` through the activation, and the use of `e` that `extra` says.
+    fn activate(activation: u32, parameter: f32, extra: u32, v: F32x4, e: F32x4) -> F32x4;
+}
+
+/// By calls, whose bodies all kernels share.
+pub struct Calls;
+
 /// Activation `kind` of two numbers.
 #[inline(never)]
 fn apply(kind: u32, parameter: f32, x: f32, y: f32) -> u64 {
@@ -71,6 +93,36 @@ fn derivative(kind: u32, parameter: f32, x: f32, y: f32) -> u64 {
     activation::for_kind!(kind, KIND => {
         pair(activation::derivative(KIND, parameter, x), activation::derivative(KIND, parameter, y))
     })
+}
+
+impl Way for Calls {
+    #[inline(always)]
+    unsafe fn load(element: u32, p: *const u8, i: usize, left: u32) -> F32x4 {
+        load4(element, p, i, left)
+    }
+
+    #[inline(always)]
+    unsafe fn store(element: u32, p: *mut u8, i: usize, left: u32, v: F32x4) {
+        store4(element, p, i, left, v);
+    }
+
+    #[inline(always)]
+    fn activate(activation: u32, parameter: f32, extra: u32, mut v: F32x4, e: F32x4) -> F32x4 {
+        if extra == EXTRA_GRADIENT {
+            let (a, b) = unpair(derivative(activation, parameter, e.a, e.b));
+            let (c, d) = unpair(derivative(activation, parameter, e.c, e.d));
+            return zip4!(v, F32x4 { a, b, c, d }, |x, slope| x * slope);
+        }
+        if activation != activation::IDENTITY {
+            let (a, b) = unpair(apply(activation, parameter, v.a, v.b));
+            let (c, d) = unpair(apply(activation, parameter, v.c, v.d));
+            v = F32x4 { a, b, c, d };
+        }
+        if extra == EXTRA_RESIDUAL {
+            v = zip4!(v, e, |x, y| x + y);
+        }
+        v
+    }
 }
 
 impl Epilogue {
@@ -95,48 +147,27 @@ impl Epilogue {
     /// # Safety
     /// - The operands cover C; no other thread stores these elements.
     #[inline(always)]
-    pub unsafe fn store(&self, row: u32, col: u32, sum: F32x4) {
+    pub unsafe fn store<W: Way>(&self, row: u32, col: u32, sum: F32x4) {
         if row >= self.m || col >= self.n {
             return;
         }
         let (element, extra) = (self.kind & 0xff, self.kind >> 8);
         let left = self.n - col;
         let at = row as usize * self.ldc as usize + col as usize;
-        let mut v = F32x4 {
-            a: self.alpha * sum.a,
-            b: self.alpha * sum.b,
-            c: self.alpha * sum.c,
-            d: self.alpha * sum.d,
-        };
+        let mut v = map4!(sum, |x| self.alpha * x);
         if self.beta != 0.0 {
-            let old = load4(element, self.c, at, left);
-            v.a = crate::math::fma(self.beta, old.a, v.a);
-            v.b = crate::math::fma(self.beta, old.b, v.b);
-            v.c = crate::math::fma(self.beta, old.c, v.c);
-            v.d = crate::math::fma(self.beta, old.d, v.d);
+            v = zip4!(v, W::load(element, self.c, at, left), |x, old| fma(self.beta, old, x));
         }
         if !self.bias.is_null() {
-            let bias = load4(F32, self.bias.cast(), col as usize, left);
-            v = F32x4 { a: v.a + bias.a, b: v.b + bias.b, c: v.c + bias.c, d: v.d + bias.d };
+            v = zip4!(v, W::load(F32, self.bias.cast(), col as usize, left), |x, bias| x + bias);
         }
-        let mut e = F32x4 { a: 0.0, b: 0.0, c: 0.0, d: 0.0 };
-        if extra != EXTRA_NONE {
-            e = load4(element, self.extra, row as usize * self.ld_extra as usize + col as usize, left);
-        }
-        if extra == EXTRA_GRADIENT {
-            let (a, b) = unpair(derivative(self.activation, self.parameter, e.a, e.b));
-            let (c, d) = unpair(derivative(self.activation, self.parameter, e.c, e.d));
-            v = F32x4 { a: v.a * a, b: v.b * b, c: v.c * c, d: v.d * d };
-        } else {
-            if self.activation != activation::IDENTITY {
-                let (a, b) = unpair(apply(self.activation, self.parameter, v.a, v.b));
-                let (c, d) = unpair(apply(self.activation, self.parameter, v.c, v.d));
-                v = F32x4 { a, b, c, d };
+        if self.activation != activation::IDENTITY || extra != EXTRA_NONE {
+            let mut e = F32x4::from([0.0; 4]);
+            if extra != EXTRA_NONE {
+                e = W::load(element, self.extra, row as usize * self.ld_extra as usize + col as usize, left);
             }
-            if extra == EXTRA_RESIDUAL {
-                v = F32x4 { a: v.a + e.a, b: v.b + e.b, c: v.c + e.c, d: v.d + e.d };
-            }
+            v = W::activate(self.activation, self.parameter, extra, v, e);
         }
-        store4(element, self.c, at, left, v);
+        W::store(element, self.c, at, left, v);
     }
 }

@@ -35,6 +35,8 @@
 
 use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
+use super::inline::Inline;
+use super::tensor::place;
 use crate::ptx::*;
 use crate::vector::F32x4;
 use core::mem::MaybeUninit;
@@ -56,7 +58,7 @@ pub const MN_BOX: [u32; 2] = [64, 64];
 const REGISTERS: u32 = 168;
 const PRODUCER_REGISTERS: u32 = 40;
 const CONSUMER_REGISTERS: u32 = 232;
-/// Rows of tiles in a group.
+/// Rows of tiles in a group: see [`place`].
 const GROUP: u32 = 16;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
@@ -156,12 +158,8 @@ impl Tiles {
     #[inline(always)]
     fn at(&self, i: u32) -> [u32; 3] {
         let each = (self.rows * self.columns).max(1);
-        let (z, i) = (i / each, i % each);
-        let group = (GROUP * self.columns).max(1);
-        let first = i / group * GROUP;
-        let high = (self.rows - first).clamp(1, GROUP);
-        let i = i % group;
-        [first + i % high, i / high, z]
+        let (row, column) = place::<GROUP>(i % each, self.rows, self.columns);
+        [row, column, i / each]
     }
 }
 
@@ -282,7 +280,7 @@ unsafe fn store_quads<const R: usize>(
         while i < opaque(16) {
             let [a, b, c, d] =
                 ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            out.store_inline(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
+            out.store::<Inline>(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
             i += 2;
         }
         chunk += 1;

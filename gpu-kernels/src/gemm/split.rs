@@ -2,7 +2,7 @@
 //! same from run to run, and finished.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Calls, Epilogue};
 use crate::vector::load4;
 use cuda_std::prelude::*;
 
@@ -56,7 +56,7 @@ pub unsafe fn gemm_reduce(
             (sum.a, sum.b, sum.c, sum.d) = (sum.a + next.a, sum.b + next.b, sum.c + next.c, sum.d + next.d);
             part += 1;
         }
-        out.of_batch(z as usize, stride_c, stride_extra).store(row, col, sum);
+        out.of_batch(z as usize, stride_c, stride_extra).store::<Calls>(row, col, sum);
         z += thread::grid_dim_y();
     }
 }

@@ -37,8 +37,8 @@
 //! `super::split::gemm_reduce` adds them in their order.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use super::arithmetic::{Arithmetic, Bf16, Bf16x6, Tf32, Tf32x3, F16};
-use super::epilogue::Epilogue;
+use super::arithmetic::{Arithmetic, Bf16, Bf16x6, Sums, Tf32, Tf32x3, F16};
+use super::epilogue::{Calls, Epilogue};
 use crate::ptx::{
     cp_async_16, cp_async_commit, cp_async_wait, ld_shared_f32x4, ldmatrix_x4, ldmatrix_x4_trans,
     shared_address, st_shared_f32x2,
@@ -80,6 +80,8 @@ pub const STAGES: u32 = 4;
 pub const DEPTH: u32 = 64;
 /// Columns that a warp computes.
 const WN: u32 = 32;
+/// Its fragments of 8 columns.
+const N8: usize = WN as usize / 8;
 // A thread copies two chunks of each panel.
 const _: () = assert!(LARGE.bm * 4 == 2 * LARGE.threads() && SMALL.bm * 4 == 2 * SMALL.threads());
 // The epilogue's staging fits the stages.
@@ -170,7 +172,7 @@ impl<const KC: bool, const ROWS: u32, const THREADS: u32> Copies<KC, ROWS, THREA
 /// Where a lane's rows of A's 16 x 16 (16 x 8) fragments are, from the start of a panel: fragment 0 of the warp's rows
 /// `first ..`, step 0.
 #[inline(always)]
-pub(super) fn rows_of_a<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
+fn rows_of_a<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
     let lane = thread::thread_idx_x() % 32;
     if KC {
         chunk_of_row(first + lane % 16, lane / 16)
@@ -181,7 +183,7 @@ pub(super) fn rows_of_a<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
 
 /// The same of B's, for two fragments of 8 columns at once.
 #[inline(always)]
-pub(super) fn rows_of_b<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
+fn rows_of_b<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
     let lane = thread::thread_idx_x() % 32;
     if KC {
         chunk_of_row(first + lane % 8 + lane / 16 * 8, lane / 8 % 2)
@@ -193,7 +195,7 @@ pub(super) fn rows_of_b<const KC: bool, const ROWS: u32>(first: u32) -> u32 {
 /// Fragment `i` of 16 rows, of half `step` of the panel's depth, for a lane whose rows begin at `at`. Stages and fragments
 /// begin at multiples of 128 bytes, so that moving along a row is XOR with the chunk.
 #[inline(always)]
-pub(super) unsafe fn fragment<const KC: bool, const ROWS: u32>(at: u32, i: u32, step: u32) -> [u32; 4] {
+unsafe fn fragment<const KC: bool, const ROWS: u32>(at: u32, i: u32, step: u32) -> [u32; 4] {
     if KC {
         ldmatrix_x4((at ^ (step << 5)) + i * 16 * DEPTH)
     } else {
@@ -225,9 +227,6 @@ unsafe fn tile<
     const BN: u32,
     const WM: u32,
     const MI: usize,
-    const NJ: usize,
-    const N8: usize,
-    const ACC: usize,
     const THREADS: u32,
 >(
     a: Operand,
@@ -256,7 +255,7 @@ unsafe fn tile<
     }
 
     let (rows, cols) = (rows_of_a::<AKC, BM>(warp_row), of_b + rows_of_b::<BKC, BN>(warp_col));
-    let mut sums = [[0.0f32; 4]; ACC];
+    let mut sums: Sums<MI, N8> = [[[0.0; 4]; N8]; MI];
     let mut from = shared;
     let mut panels = (k1 - k0).div_ceil(DEPTH / X::BYTES);
     while panels > 0 {
@@ -267,7 +266,12 @@ unsafe fn tile<
         next_b.next(into + of_b);
         cp_async_commit();
         into = if into + stage == end { shared } else { into + stage };
-        X::panel::<AKC, BKC, BM, BN, MI, NJ, N8, ACC>(from + rows, from + cols, &mut sums);
+        let (a, b) = (from + rows, from + cols);
+        X::panel(
+            |i, step| fragment::<AKC, BM>(a, i, step),
+            |j, step| fragment::<BKC, BN>(b, j, step),
+            &mut sums,
+        );
         from = if from + stage == end { shared } else { from + stage };
         panels -= 1;
     }
@@ -282,7 +286,7 @@ unsafe fn tile<
     while i < MI {
         let mut n = 0;
         while n < N8 {
-            let s = &sums[i * N8 + n];
+            let s = &sums[i][n];
             let to = (at ^ ((n as u32) << 5)) + i as u32 * 16 * (WN * 4);
             st_shared_f32x2(to, [s[0], s[1]]);
             st_shared_f32x2(to + 8 * (WN * 4), [s[2], s[3]]);
@@ -295,22 +299,24 @@ unsafe fn tile<
     let mut at = part + row * (WN * 4) + (((quad / 2) ^ row) << 5) + quad % 2 * 16;
     while row < WM {
         let sum: F32x4 = ld_shared_f32x4(at).into();
-        out.store(row0 + warp_row + row, col0 + warp_col + quad * 4, sum);
+        out.store::<Calls>(row0 + warp_row + row, col0 + warp_col + quad * 4, sum);
         row += 4;
         at += 4 * (WN * 4);
     }
 }
 
-/// Rows of tiles that are computed together, column by column: their panels stay in the L2 cache.
+/// Rows of tiles in a group: see [`place`].
 const GROUP: u32 = 8;
 
-/// The tile of block `block`: row and column in tiles, of `tiles_m` by `tiles_n`.
+/// The row and column of tile `i` of `rows` by `columns`: groups of `GROUP` rows, column by column in each. Tiles that are
+/// computed together share panels in the L2 cache.
 #[inline(always)]
-fn place(block: u32, tiles_m: u32, tiles_n: u32) -> (u32, u32) {
-    let group = block / (GROUP * tiles_n).max(1);
-    let within = block - group * GROUP * tiles_n;
-    let rows = (tiles_m - group * GROUP).clamp(1, GROUP);
-    (group * GROUP + within % rows, within / rows)
+pub(super) fn place<const GROUP: u32>(i: u32, rows: u32, columns: u32) -> (u32, u32) {
+    let group = (GROUP * columns).max(1);
+    let first = i / group * GROUP;
+    let high = (rows - first).clamp(1, GROUP);
+    let i = i % group;
+    (first + i % high, i / high)
 }
 
 /// The kernels of one arithmetic and tile.
@@ -342,7 +348,7 @@ macro_rules! kernels {
         ) {
             const T: Tile = $tile;
             let shared = shared_address(dynamic_shared_mem::<u8>());
-            let (tm, tn) = place(thread::block_idx_x(), m.div_ceil(T.bm), n.div_ceil(T.bn));
+            let (tm, tn) = place::<GROUP>(thread::block_idx_x(), m.div_ceil(T.bm), n.div_ceil(T.bn));
             let k0 = thread::block_idx_z() * k_split;
             let k1 = k0.saturating_add(k_split).min(k);
             let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
@@ -353,8 +359,7 @@ macro_rules! kernels {
                 let b = Operand { data: b.add(z as usize * stride_b as usize * bytes), ld: ldb, rows: n };
                 let part = thread::block_idx_z() as usize * batch as usize + z as usize;
                 let out = out.of_batch(part, stride_c, stride_extra);
-                tile::<$x, $akc, $bkc, { T.bm }, { T.bn }, { T.wm }, { T.wm as usize / 16 }, { WN as usize / 16 },
-                    { WN as usize / 8 }, { (T.wm * WN / 128) as usize }, { T.threads() }>(
+                tile::<$x, $akc, $bkc, { T.bm }, { T.bn }, { T.wm }, { T.wm as usize / 16 }, { T.threads() }>(
                     a, b, &out, tm * T.bm, tn * T.bn, k0, k1, shared,
                 );
                 z += thread::grid_dim_y();

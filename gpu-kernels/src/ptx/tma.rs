@@ -9,6 +9,23 @@ use cuda_std::gpu_only;
 #[cfg(target_arch = "nvptx64")]
 use core::arch::asm;
 
+/// A tensor copy between the box at `$at` of the tensor of `$map` and `$shared`, by the instructions `$text`.
+#[cfg(target_arch = "nvptx64")]
+macro_rules! tensor_copy {
+    ($map:ident, $at:ident, $shared:ident; $($text:literal),+; $($operands:tt)*) => {
+        asm!(
+            $($text,)+
+            map = in(reg64) $map,
+            x = in(reg32) $at[0],
+            y = in(reg32) $at[1],
+            z = in(reg32) $at[2],
+            shared = in(reg32) $shared,
+            $($operands)*
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
 /// The driver's description of a tensor and its boxes (`CUtensorMap`): 128 opaque bytes that the host made.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
@@ -67,23 +84,18 @@ pub unsafe fn tma_ready(map: *const TensorMap) {
     );
 }
 
-/// Starts the load of the box at (`x`, `y`, `z`) to shared memory at `to`; its bytes arrive at `barrier`.
+/// Starts the load of the box at `at` (x, y, z) to shared memory at `to`; its bytes arrive at `barrier`.
 ///
 /// # Safety
 /// - [`tma_ready`] was called in this block for `map`, which is of rank 3; `to` is aligned to 128 (1024 with the 128-byte
 ///   swizzle) and has room for the box, which nobody touches until the wait at `barrier`; the phase expects the bytes.
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn tma_load(to: u32, map: *const TensorMap, [x, y, z]: [u32; 3], barrier: u32) {
-    asm!(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [{to}], [{map}, {{{x}, {y}, {z}}}], [{barrier}];",
-        to = in(reg32) to,
-        map = in(reg64) map,
-        x = in(reg32) x,
-        y = in(reg32) y,
-        z = in(reg32) z,
+pub unsafe fn tma_load(to: u32, map: *const TensorMap, at: [u32; 3], barrier: u32) {
+    tensor_copy!(
+        map, at, to;
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [{shared}], [{map}, {{{x}, {y}, {z}}}], [{barrier}];";
         barrier = in(reg32) barrier,
-        options(nostack, preserves_flags),
     );
 }
 
@@ -94,44 +106,28 @@ pub unsafe fn tma_load(to: u32, map: *const TensorMap, [x, y, z]: [u32; 3], barr
 /// - As for [`tma_load`], in every block named.
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn tma_load_multicast(
-    to: u32,
-    map: *const TensorMap,
-    [x, y, z]: [u32; 3],
-    barrier: u32,
-    blocks: u16,
-) {
-    asm!(
+pub unsafe fn tma_load_multicast(to: u32, map: *const TensorMap, at: [u32; 3], barrier: u32, blocks: u16) {
+    tensor_copy!(
+        map, at, to;
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster \
-         [{to}], [{map}, {{{x}, {y}, {z}}}], [{barrier}], {blocks};",
-        to = in(reg32) to,
-        map = in(reg64) map,
-        x = in(reg32) x,
-        y = in(reg32) y,
-        z = in(reg32) z,
+         [{shared}], [{map}, {{{x}, {y}, {z}}}], [{barrier}], {blocks};";
         barrier = in(reg32) barrier,
         blocks = in(reg16) blocks,
-        options(nostack, preserves_flags),
     );
 }
 
-/// Starts the store of the box at `from` in shared memory to (`x`, `y`, `z`), as a group of its own.
+/// Starts the store of the box at `from` in shared memory to `at`, as a group of its own.
 ///
 /// # Safety
 /// - As for [`tma_load`]; the box was written before [`fence_shared_async`] by the same threads, which this one has waited
 ///   for, and stays until [`tma_store_wait`].
 #[inline(always)]
 #[gpu_only]
-pub unsafe fn tma_store(map: *const TensorMap, [x, y, z]: [u32; 3], from: u32) {
-    asm!(
-        "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [{map}, {{{x}, {y}, {z}}}], [{from}];",
-        "cp.async.bulk.commit_group;",
-        map = in(reg64) map,
-        x = in(reg32) x,
-        y = in(reg32) y,
-        z = in(reg32) z,
-        from = in(reg32) from,
-        options(nostack, preserves_flags),
+pub unsafe fn tma_store(map: *const TensorMap, at: [u32; 3], from: u32) {
+    tensor_copy!(
+        map, at, from;
+        "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [{map}, {{{x}, {y}, {z}}}], [{shared}];",
+        "cp.async.bulk.commit_group;";
     );
 }
 
