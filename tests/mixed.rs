@@ -48,9 +48,9 @@ fn every_precision_learns_digits_as_well_as_f32() {
     }
 }
 
-/// The loss of every step.
-fn losses(device: &Device, precision: Precision) -> Vec<f32> {
-    let mut seen = vec![];
+/// The loss of every step, where that is known, and the mean loss of every epoch.
+fn losses(device: &Device, precision: Precision) -> (Vec<f32>, Vec<f32>) {
+    let (mut steps, mut epochs) = (vec![], vec![]);
     let net = nn::mlp(4, [16, 8], Activation::Tanh, 3).dropout(0.1);
     Trainer::new(net)
         .optimizer(Adam::new(1e-2))
@@ -58,35 +58,39 @@ fn losses(device: &Device, precision: Precision) -> Vec<f32> {
         .batch(32)
         .precision(precision)
         .observer(|event| {
-            if let Event::Step { loss: Some(loss), .. } = event {
-                seen.push(*loss);
+            match event {
+                Event::Step { loss: Some(loss), .. } => steps.push(*loss),
+                Event::Epoch(record) => epochs.push(record.train_loss as f32),
+                _ => {}
             }
             Control::Continue
         })
         .fit(device, &split("iris").train)
         .expect("trains");
-    seen
+    (steps, epochs)
 }
 
 #[test]
 fn devices_agree_on_every_step() {
     for precision in Precision::ALL {
         let all = devices(precision);
-        let cpu = losses(&all[0], precision);
+        let (cpu, cpu_means) = losses(&all[0], precision);
         assert!(cpu.len() == 32 && cpu[31] < 0.7 * cpu[0], "it learns: {cpu:?}");
         for device in &all[1..] {
-            if matches!(device.kind(), DeviceKind::Cuda(_)) {
-                continue; // the loss of a step is not read there
-            }
+            let (steps, means) = losses(device, precision);
+            // The loss of a step is not read on cuda.
+            let known = if matches!(device.kind(), DeviceKind::Cuda(_)) { 0 } else { 32 };
+            assert_eq!((steps.len(), means.len()), (known, 8));
             // Sums that differ in their last bit round, now and then, to neighbouring factors.
             let apart = 1e-4 + 4.0 * precision.roundoff() as f32;
-            for (i, (a, b)) in cpu.iter().zip(losses(device, precision)).enumerate() {
-                assert!(
-                    (a - b).abs() <= apart * (1.0 + a),
-                    "{precision}, step {}: cpu {a}, kernels {b}",
-                    i + 1
-                );
-            }
+            let agree = |what: &str, cpu: &[f32], kernels: &[f32]| {
+                for (i, (a, b)) in cpu.iter().zip(kernels).enumerate() {
+                    let close = (a - b).abs() <= apart * (1.0 + a);
+                    assert!(close, "{precision}, {what} {}: cpu {a}, kernels {b}", i + 1);
+                }
+            };
+            agree("step", &cpu, &steps);
+            agree("epoch", &cpu_means, &means);
         }
     }
 }

@@ -47,9 +47,7 @@ pub(crate) trait Backend: Send + Sync {
         Ok(began.elapsed().as_secs_f64())
     }
     /// What the device is.
-    fn model(&self) -> Model {
-        Model::of(self.kind(), self.target())
-    }
+    fn model(&self) -> Model;
     /// Counters.
     fn stats(&self) -> DeviceStats;
     /// Takes the profiles of the launches since the last call: a simulator's that was opened to profile.
@@ -62,8 +60,6 @@ pub(crate) trait Backend: Send + Sync {
     }
     /// Most shared memory of a block, static and dynamic, in bytes.
     fn shared_limit(&self) -> u32;
-    /// Multiprocessors: what a persistent kernel takes as its grid.
-    fn multiprocessors(&self) -> u32;
     /// The address of a tensor map; see [`tensor_map`].
     fn tensor_map(&self, _map: &TensorMap) -> Result<u64, DeviceError> {
         Err(tensor_map::unavailable(self.kind()))

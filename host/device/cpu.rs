@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::backend::Backend;
 use super::sim::{SimOptions, Simulator};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule};
 
 const ALIGN: usize = 256;
 /// Bytes of a buffer above which its memory goes back to the system.
@@ -172,11 +172,11 @@ impl Backend for Cpu {
     }
 
     fn shared_limit(&self) -> u32 {
-        SimOptions::default().target.shared_limit()
+        self.target().gpu().limits.shared_per_block
     }
 
-    fn multiprocessors(&self) -> u32 {
-        SimOptions::default().target.multiprocessors()
+    fn model(&self) -> Model {
+        Model::cpu()
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {

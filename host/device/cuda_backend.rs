@@ -174,10 +174,6 @@ impl Backend for CudaBackend {
         self.context.shared_limit()
     }
 
-    fn multiprocessors(&self) -> u32 {
-        self.model.multiprocessors
-    }
-
     fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {
         if !self.hopper {
             return Err(tensor_map::unavailable(self.kind()));

@@ -267,11 +267,6 @@ impl Device {
         self.0.shared_limit()
     }
 
-    /// Multiprocessors: those of the GPU; on `sim` those of the A100 or the H100, by the PTX it runs.
-    pub fn multiprocessors(&self) -> u32 {
-        self.0.multiprocessors()
-    }
-
     /// Counters.
     pub fn stats(&self) -> DeviceStats {
         self.0.stats()

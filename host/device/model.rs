@@ -2,7 +2,7 @@
 
 use ptx_sim::profile::Gpu;
 
-use super::{DeviceKind, Target};
+use super::Target;
 
 /// A device's make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Model {
     pub name: String,
     /// Major and minor compute capability; on `sim` that of the PTX it executes; `None` on `cpu`.
     pub compute_capability: Option<(u32, u32)>,
-    /// Streaming multiprocessors; 0 where there are none.
+    /// Streaming multiprocessors; on `sim` those of the A100 or the H100, by the PTX, unless it was told otherwise; 0 on `cpu`.
     pub multiprocessors: u32,
 }
 
@@ -25,15 +25,13 @@ const BOARDS: [(&str, Gpu); 5] = [
 ];
 
 impl Model {
-    /// The model of a device without a product name.
-    pub(super) fn of(kind: DeviceKind, target: Target) -> Model {
-        let compute_capability = match (kind, target) {
-            (DeviceKind::Cpu, _) => None,
-            (_, Target::Sm80) => Some((8, 0)),
-            (_, Target::Sm90a) => Some((9, 0)),
-        };
-        let name = if kind == DeviceKind::Cpu { "cpu" } else { "sim" };
-        Model { name: name.into(), compute_capability, multiprocessors: 0 }
+    pub(super) fn cpu() -> Model {
+        Model { name: "cpu".into(), compute_capability: None, multiprocessors: 0 }
+    }
+
+    /// The simulator with the PTX of `target`.
+    pub(super) fn sim(target: Target, multiprocessors: u32) -> Model {
+        Model { name: "sim".into(), compute_capability: Some(target.gpu().compute), multiprocessors }
     }
 
     /// The vendor's figures of this very board; `None` where none are known: another chip, another board of it (PCIe,
@@ -48,6 +46,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{Device, SimOptions};
 
     #[test]
     fn peaks_are_those_of_the_very_board() {
@@ -67,7 +66,8 @@ mod tests {
         ] {
             assert_eq!(gpu(name, sms, (9, 0)), None, "{name}");
         }
-        assert_eq!(Model::of(DeviceKind::Sim, Target::Sm90a).gpu(), None);
-        assert_eq!(Model::of(DeviceKind::Cpu, Target::Sm80).compute_capability, None);
+        let sim = Device::sim_with(SimOptions { target: Target::Sm90a, ..SimOptions::default() }).model();
+        assert_eq!((sim.compute_capability, sim.multiprocessors, sim.gpu()), (Some((9, 0)), 132, None));
+        assert_eq!(Device::cpu().model().compute_capability, None);
     }
 }

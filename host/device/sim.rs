@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use ptx_sim::profile::Profile;
+use ptx_sim::profile::{Gpu, Profile};
 use ptx_sim::{Arg, Checks, LaunchConfig, Module, Sim, SimError, Swizzle, TensorMapType};
 
 use super::backend::Backend;
 use super::tensor_map::{self, BYTES, MapElement, Maps, TensorMap};
-use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, PtxModule};
+use super::{ArgValue, DeviceError, DeviceKind, DeviceStats, Launch, Model, PtxModule};
 
 /// Which of the two variants of the shipped PTX.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,19 +23,11 @@ pub enum Target {
 }
 
 impl Target {
-    /// Most shared memory of a block: 163 KiB on the A100, 227 KiB on the H100.
-    pub(super) fn shared_limit(self) -> u32 {
+    /// The GPU that stands for those that execute it: `sim` has its limits, and estimates are for it.
+    pub fn gpu(self) -> Gpu {
         match self {
-            Target::Sm80 => 163 << 10,
-            Target::Sm90a => 227 << 10,
-        }
-    }
-
-    /// Multiprocessors of the A100 and the H100.
-    pub(super) fn multiprocessors(self) -> u32 {
-        match self {
-            Target::Sm80 => 108,
-            Target::Sm90a => 132,
+            Target::Sm80 => Gpu::A100,
+            Target::Sm90a => Gpu::H100,
         }
     }
 }
@@ -78,7 +70,7 @@ impl Simulator {
             sim: builder.build(),
             target: options.target,
             multiprocessors: match options.multiprocessors {
-                0 => options.target.multiprocessors(),
+                0 => options.target.gpu().sms,
                 n => n,
             },
             profiles: Vec::new(),
@@ -227,11 +219,12 @@ impl Backend for SimDevice {
     }
 
     fn shared_limit(&self) -> u32 {
-        self.lock().target.shared_limit()
+        self.target().gpu().limits.shared_per_block
     }
 
-    fn multiprocessors(&self) -> u32 {
-        self.lock().multiprocessors
+    fn model(&self) -> Model {
+        let simulator = self.lock();
+        Model::sim(simulator.target, simulator.multiprocessors)
     }
 
     fn tensor_map(&self, map: &TensorMap) -> Result<u64, DeviceError> {

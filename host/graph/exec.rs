@@ -223,19 +223,19 @@ impl Executor {
             Some(op) if device.runs_kernels() => op.scratch(device.target()),
             _ => 0,
         };
-        let most = plan.steps.iter().map(scratch).max().unwrap_or(0);
+        let scratch: Vec<usize> = plan.steps.iter().map(scratch).collect();
+        let most = scratch.iter().copied().max().unwrap_or(0);
         let shared = if device.0.arena() && most > 0 { Some(device.alloc::<u8>(most)?) } else { None };
         let shared_at = shared.as_ref().map_or(ALIGNED_NOWHERE, Buffer::address);
         owned.extend(shared);
         let mut steps = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
+        for (step, bytes) in plan.steps.iter().zip(scratch) {
             let inputs: Vec<Slot> = step.inputs.iter().map(|&p| slot(p)).collect();
             let outputs: Vec<Slot> = step.outputs.iter().map(|&p| slot(p)).collect();
             let table = match &step.op {
                 Some(op) if device.runs_kernels() => op.table(&inputs, &outputs),
                 _ => vec![],
             };
-            let bytes = scratch(step);
             let mut at = shared_at;
             if bytes > 0 && !device.0.arena() {
                 owned.push(device.alloc::<u8>(bytes)?);

@@ -27,13 +27,12 @@ use std::sync::Arc;
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::activation::{Activate, Activation};
-use super::matmul::{Addresses, MatmulError, Precision, Problem, choose, reference};
+use super::matmul::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem, choose, reference, simt};
 use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
-use crate::device::{DType, DeviceError, DevicePtr, Launch, Target};
+use crate::device::{DType, DeviceError, Target};
 use crate::graph::{Graph, Value, Vjp};
-use crate::kernel;
 pub(super) use sample::{draw_dims, draw_precision, entries, gradient_bound, operands, tolerance};
 
 /// Extents of a product: op(a) is `m x k`, op(b) `k x n`.
@@ -104,15 +103,12 @@ pub(super) fn check(
     Err(OpError::shape(op, format!("made for {want:?}"), inputs))
 }
 
-/// Multiprocessors that a tile should fill before a larger one is better: those of an H100.
-pub(super) const FILL: usize = 132;
-
 /// The largest tile whose blocks still fill a GPU, else the smallest.
 pub(super) fn tile(d: Dims) -> Tile {
     let blocks = |t: Tile| d.count() * d.m.div_ceil(t.bm as usize) * d.n.div_ceil(t.bn as usize);
-    if blocks(kernels::LARGE) >= FILL {
+    if blocks(kernels::LARGE) >= MULTIPROCESSORS {
         kernels::LARGE
-    } else if blocks(kernels::MEDIUM) >= FILL {
+    } else if blocks(kernels::MEDIUM) >= MULTIPROCESSORS {
         kernels::MEDIUM
     } else {
         kernels::SMALL
@@ -206,7 +202,8 @@ pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: 
     }
 }
 
-/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0.
+/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0; `t` is the tile of f32's
+/// kernels.
 pub(super) fn launch(
     ctx: &KernelCtx<'_>,
     d: Dims,
@@ -214,60 +211,7 @@ pub(super) fn launch(
     t: Tile,
     bias: Option<usize>,
 ) -> Result<(), DeviceError> {
-    if x.precision != Precision::Fp32 {
-        return launch_in(ctx, &problem(d, &x, bias.is_some()), bias);
-    }
-    let (batch, Dims { m, n, k, .. }) = (d.count(), d);
-    let (lda, ldb) = (if x.ta { m } else { k }, if x.tb { k } else { n });
-    let tiles = m.div_ceil(t.bm as usize) * n.div_ceil(t.bn as usize);
-    let grid = u32::try_from(tiles).ok().filter(|&g| g < 1 << 31);
-    let (Some(grid), Ok(count)) = (grid, u32::try_from(batch)) else {
-        let reason =
-            format!("{batch} products of {m} x {n} are more blocks than a grid has; split the batch");
-        return Err(DeviceError::InvalidLaunch { kernel: "gemm".into(), reason });
-    };
-    let shape = Launch::new((grid, count.min(65_535)), t.threads());
-    let args = (
-        m as u32,
-        n as u32,
-        k as u32,
-        count,
-        x.alpha,
-        ctx.input::<f32>(0),
-        lda as u32,
-        (m * k) as u64,
-        ctx.input::<f32>(1),
-        ldb as u32,
-        (k * n) as u64,
-        x.beta,
-        ctx.output::<f32>(0),
-        n as u32,
-        (m * n) as u64,
-        bias.map_or(DevicePtr::new(0), |i| ctx.input::<f32>(i)),
-        x.activation.kind(),
-        x.activation.param(),
-    );
-    macro_rules! pick {
-        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
-            match (x.ta, x.tb) {
-                (false, false) => ctx.launch(kernel!(gemm::$nn), shape, args),
-                (false, true) => ctx.launch(kernel!(gemm::$nt), shape, args),
-                (true, false) => ctx.launch(kernel!(gemm::$tn), shape, args),
-                (true, true) => ctx.launch(kernel!(gemm::$tt), shape, args),
-            }
-        };
-    }
-    if t == kernels::LARGE {
-        pick!(gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128)
-    } else if t == kernels::MEDIUM {
-        pick!(gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64)
-    } else {
-        pick!(gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32)
-    }
-}
-
-/// The launch of a product in another precision than f32's, by the library.
-fn launch_in(ctx: &KernelCtx<'_>, p: &Problem, bias: Option<usize>) -> Result<(), DeviceError> {
+    let p = &problem(d, &x, bias.is_some());
     let at = Addresses {
         a: ctx.inputs[0].address,
         b: ctx.inputs[1].address,
@@ -277,7 +221,8 @@ fn launch_in(ctx: &KernelCtx<'_>, p: &Problem, bias: Option<usize>) -> Result<()
     };
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {
-        let candidate = choose(p, ctx.device.target())?;
+        let fp32 = p.precision == Precision::Fp32;
+        let candidate = if fp32 { simt::of(t) } else { choose(p, ctx.device.target())? };
         let needed = candidate.workspace(p);
         if needed > bytes {
             // The choice changed since the plan was bound.

@@ -1,19 +1,14 @@
 //! What the kernels of Hopper's tensor cores promise beyond correct results: persistent grids, memory traffic, fp8, lint.
 
 use crate::common::Rng;
-use crate::{Case, same};
+use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
 use ironwarp::device::{BUILTIN, Buffer, DType, Device, SimOptions, Target};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::matmul::hopper::{self, Fp8, fp8};
-use ironwarp::ops::matmul::{Addresses, Candidate, Precision, Problem, reference};
-use ptx_sim::lint::{LintOptions, lint};
+use ironwarp::ops::matmul::{Addresses, Precision, Problem, reference};
 
 fn device(options: SimOptions) -> Device {
     Device::sim_with(SimOptions { target: Target::Sm90a, ..options })
-}
-
-fn candidate(name: &str) -> &'static Candidate {
-    hopper::CANDIDATES.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
 }
 
 /// Two blocks that work through all tiles give what a block for each tile gives, in any order of warps: the ring goes on
@@ -53,13 +48,7 @@ fn traffic_is_the_least_and_banks_do_not_conflict() {
             Case::random(p, [0; 5], 1).check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"));
             let profiles = device.take_profiles();
             assert_eq!(profiles.len(), 1, "{}: nothing is packed", c.name);
-            let profile = &profiles[0];
-            let (global, shared, what) =
-                (&profile.global, &profile.shared, format!("{}:\n{profile}", c.name));
-            assert_eq!(shared.loads.conflicts() + shared.stores.conflicts(), 0, "{what}");
-            assert_eq!(global.loads.sectors, global.loads.ideal_sectors, "{what}");
-            assert_eq!(global.stores.sectors, global.stores.ideal_sectors, "{what}");
-            assert_eq!(profile.local.requests, 0, "{what}");
+            assert_least_traffic(&profiles[0], c.name);
         }
     }
 }
@@ -130,11 +119,5 @@ fn kernels_are_clean_and_only_hoppers() {
         assert_eq!((count("setmaxnreg.dec"), count("setmaxnreg.inc")), (1, 1), "{name}");
         assert_eq!(count("call") + count(".local"), 0, "{name} calls, or keeps data in local memory");
     }
-    let found = lint(&module, &LintOptions::default());
-    let bad: Vec<_> = found
-        .iter()
-        .filter(|f| hopper::KERNELS.contains(&f.kernel.as_str()))
-        .map(|f| f.to_string())
-        .collect();
-    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    assert_lint_clean(&module, hopper::KERNELS);
 }

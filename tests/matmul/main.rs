@@ -12,8 +12,10 @@ use common::Rng;
 use half::{bf16, f16};
 use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
 use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
-use ironwarp::ops::matmul::{matmul, reference};
-use ptx_sim::Accumulation;
+use ironwarp::ops::matmul::{candidates, matmul, reference};
+use ptx_sim::lint::{LintOptions, lint};
+use ptx_sim::profile::Profile;
+use ptx_sim::{Accumulation, Module};
 
 /// A buffer of any element type.
 pub(crate) enum Memory {
@@ -137,6 +139,28 @@ impl Case {
     }
 }
 
+/// The candidate of this name.
+pub(crate) fn candidate(name: &str) -> &'static Candidate {
+    candidates(Target::Sm90a).find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
+}
+
+/// Asserts that kernels move no byte twice, have no bank conflict and keep nothing in local memory.
+pub(crate) fn assert_least_traffic(profile: &Profile, of: &str) {
+    let (global, shared, what) = (&profile.global, &profile.shared, format!("{of}:\n{profile}"));
+    assert_eq!(shared.loads.conflicts() + shared.stores.conflicts(), 0, "{what}");
+    assert_eq!(global.loads.sectors, global.loads.ideal_sectors, "{what}");
+    assert_eq!(global.stores.sectors, global.stores.ideal_sectors, "{what}");
+    assert_eq!(profile.local.requests, 0, "{what}");
+}
+
+/// Asserts that the lint finds nothing in these kernels.
+pub(crate) fn assert_lint_clean(module: &Module, kernels: &[&str]) {
+    let found = lint(module, &LintOptions::default());
+    let ours = found.iter().filter(|f| kernels.contains(&f.kernel.as_str()));
+    let bad: Vec<_> = ours.map(|f| f.to_string()).collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
 /// Two simulators that differ in the order of warps and blocks. Ampere's sums as the default adder does, Hopper's cut off
 /// like the hardware's: both must keep the bounds.
 pub(crate) fn simulators(target: Target) -> [Device; 2] {
@@ -150,5 +174,5 @@ pub(crate) fn simulators(target: Target) -> [Device; 2] {
 
 /// Whether two results are the same bits (NaN aside).
 pub(crate) fn same(x: &[f64], y: &[f64]) -> bool {
-    x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
+    x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
 }

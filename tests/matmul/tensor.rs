@@ -1,15 +1,10 @@
 //! What the tensor-core kernels of Ampere promise beyond correct results: accuracy, memory traffic, split K, lint.
 
 use crate::common::Rng;
-use crate::{Case, same};
+use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
 use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
-use ironwarp::ops::matmul::{Candidate, Precision, Problem, candidates, choose, reference, tensor};
+use ironwarp::ops::matmul::{Precision, Problem, choose, reference, tensor};
 use ptx_sim::Accumulation;
-use ptx_sim::lint::{LintOptions, lint};
-
-fn candidate(name: &str) -> &'static Candidate {
-    candidates(Target::Sm80).find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
-}
 
 /// The largest error of `candidate` in units of the sum of magnitudes of the products, in log2.
 fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
@@ -76,18 +71,13 @@ fn traffic_is_the_least_and_banks_do_not_conflict() {
         let profiles = device.take_profiles();
         assert_eq!(profiles.len(), 1, "{p}: something was packed or split");
         let profile = &profiles[0];
-        let (global, shared) = (&profile.global, &profile.shared);
         println!(
             "{}: {:.0} flop a warp instruction, shared loads {:.2} wavefronts each",
             profile.kernel,
             p.flop() as f64 / profile.warp_instructions as f64,
-            shared.loads.wavefronts_per_request()
+            profile.shared.loads.wavefronts_per_request()
         );
-        let what = format!("{} for {p}:\n{profile}", profile.kernel);
-        assert_eq!(shared.loads.conflicts() + shared.stores.conflicts(), 0, "{what}");
-        assert_eq!(global.loads.sectors, global.loads.ideal_sectors, "{what}");
-        assert_eq!(global.stores.sectors, global.stores.ideal_sectors, "{what}");
-        assert_eq!(profile.local.requests, 0, "{what}");
+        assert_least_traffic(profile, &format!("{} for {p}", profile.kernel));
     }
 }
 
@@ -127,9 +117,6 @@ fn kernels_are_clean() {
         for name in tensor::KERNELS {
             assert!(kernels.iter().any(|k| k == name), "{name} is not in the PTX");
         }
-        let found = lint(&module, &LintOptions::default());
-        let ours = found.iter().filter(|f| tensor::KERNELS.contains(&f.kernel.as_str()));
-        let bad: Vec<_> = ours.map(|f| f.to_string()).collect();
-        assert!(bad.is_empty(), "{}", bad.join("\n"));
+        assert_lint_clean(&module, tensor::KERNELS);
     }
 }

@@ -17,7 +17,7 @@ use super::{Numbers, Slot, Table, elements, half, invalid, tensor, word};
 use crate::device::{DType, Device, DeviceError, Launch};
 use crate::kernel;
 use crate::ops::activation::Activation;
-use crate::ops::gemm::FILL;
+use crate::ops::matmul::MULTIPROCESSORS;
 
 /// Which operand is read transposed, and what happens to the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub struct Products {
 impl Products {
     /// The tables of `products` on `device`. Errors: those of a product; no memory.
     pub fn new(device: &Device, form: Form, products: &[Product]) -> Result<Products, DeviceError> {
-        Products::bucketed(device, form, products, FILL)
+        Products::bucketed(device, form, products, MULTIPROCESSORS)
     }
 
     /// The same, with the large tile for large products if these are at least `fill` blocks of it; `new` takes as many as fill

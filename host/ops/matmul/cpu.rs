@@ -4,10 +4,10 @@
 use half::{bf16, f16};
 
 use super::problem::Name;
-use super::reference::rounded;
 use super::{Addresses, Extra, MatmulError, Problem};
 use crate::device::{DType, Device};
 use crate::ops::activation::Activation;
+use crate::ops::precision::round;
 use crate::ops::sgemm::{self, Product};
 
 /// The operand `name`, its whole span, in f32.
@@ -41,10 +41,12 @@ pub(super) fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
 /// Computes the product. The addresses are those of [`Problem::addresses`].
 pub(super) fn run(device: &Device, p: &Problem, at: Addresses) -> Result<(), MatmulError> {
     let factor = |v: Vec<f32>| -> Vec<f32> {
-        if p.precision.factor() == DType::F32 && rounded(p.precision, 1.0 / 3.0) == 1.0 / 3.0 {
+        if !p.precision.rounds() {
             return v;
         }
-        v.into_iter().map(|x| rounded(p.precision, f64::from(x)) as f32).collect()
+        let mut rounded = vec![0.0; v.len()];
+        round(p.precision, &v, &mut rounded);
+        rounded
     };
     let a = factor(read(device, p, Name::A, p.a, at.a)?);
     let b = factor(read(device, p, Name::B, p.b, at.b)?);

@@ -8,7 +8,7 @@
 use gpu_kernels::gemm::{epilogue, hopper as kernels};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
-use super::tensor::{Plan, element_code, packed, plan};
+use super::tensor::{Plan, element_code, packed, plan, supports_types};
 use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
@@ -80,9 +80,9 @@ struct Stored {
 
 impl Stored {
     /// An operand as the kernel reads it, packed or not.
-    fn factor(p: &Problem, element: MapElement, x: &Plan) -> Stored {
+    fn factor(p: &Problem, x: &Plan) -> Stored {
         let (rows, columns) = if x.k_major { (x.rows, p.k) } else { (p.k, x.rows) };
-        Stored { element, rows, columns, ld: x.ld, stride: x.stride }
+        Stored { element: element(p.precision.factor()), rows, columns, ld: x.ld, stride: x.stride }
     }
 
     /// Whether tensor maps can describe it: rows and matrices begin at multiples of 16 bytes, and matrices lie apart.
@@ -107,29 +107,20 @@ impl Stored {
     }
 }
 
-/// The element type of factors, as tensor maps have it.
-fn factor(precision: Precision) -> Option<MapElement> {
-    match precision {
-        Precision::Bf16 => Some(MapElement::Bf16),
-        Precision::F16 => Some(MapElement::F16),
-        Precision::Tf32 => Some(MapElement::Tf32),
-        Precision::Fp32 | Precision::Fp32Fast => None,
+/// An element type as tensor maps have it; f32 is read for products in tf32.
+fn element(dtype: DType) -> MapElement {
+    match dtype {
+        DType::Bf16 => MapElement::Bf16,
+        DType::F16 => MapElement::F16,
+        DType::F32 | DType::U32 => MapElement::Tf32,
     }
 }
 
 fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let no = |reason: String| Err(Unsupported::new(c.name, reason));
-    let Some(element) = factor(c.precision) else {
-        return no(format!("does not compute in {}", c.precision));
-    };
-    let of = c.precision.factor();
-    for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
-        if t != of && t != DType::F32 {
-            return no(format!("multiplies {of}; {name} of {t} would have to be cast first"));
-        }
-        let x = plan(p, name);
-        if !Stored::factor(p, element, &x).fits(p.batch) {
-            return no(format!("the matrices of {name}'s batch overlap"));
+    supports_types(c, p)?;
+    for name in [Name::A, Name::B] {
+        if !Stored::factor(p, &plan(p, name)).fits(p.batch) {
+            return Err(Unsupported::new(c.name, format!("the matrices of {name}'s batch overlap")));
         }
     }
     Ok(())
@@ -144,16 +135,12 @@ fn workspace(_: &Candidate, p: &Problem) -> usize {
     packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
 }
 
-/// The map through which C can be stored, if the kernel stores its type (`half`), the epilogue leaves everything but `alpha` alone and C's layout allows it.
+/// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
+/// f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
 fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
-    let element = match p.c {
-        DType::F16 => MapElement::F16,
-        DType::Bf16 => MapElement::Bf16,
-        DType::F32 | DType::U32 => return None,
-    };
     let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
-    let c = Stored { element, rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
-    let fits = p.c == half && at.c.is_multiple_of(16) && c.fits(p.batch);
+    let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
+    let fits = p.c == half && half != DType::F32 && at.c.is_multiple_of(16) && c.fits(p.batch);
     (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
 }
 
@@ -180,30 +167,20 @@ type Product = unsafe fn(
     u32,
 );
 
-/// The kernel, by candidate and layout.
-fn kernel_of(c: &Candidate, a_major: bool, b_major: bool) -> Kernel<Product> {
-    macro_rules! pick {
-        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
-            match (a_major, b_major) {
-                (true, false) => kernel!(gemm::hopper::$nn),
-                (true, true) => kernel!(gemm::hopper::$nt),
-                (false, false) => kernel!(gemm::hopper::$tn),
-                (false, true) => kernel!(gemm::hopper::$tt),
-            }
-        };
-    }
+/// The kernel, by candidate and by whether A and B are transposed as it sees them.
+fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, tile(c) == kernels::LARGE) {
         (Precision::Bf16, true) => {
-            pick!(hopper_bf16_nn_256 hopper_bf16_nt_256 hopper_bf16_tn_256 hopper_bf16_tt_256)
+            by_layout!(layout, gemm::hopper: hopper_bf16_nn_256 hopper_bf16_nt_256 hopper_bf16_tn_256 hopper_bf16_tt_256)
         }
         (Precision::Bf16, false) => {
-            pick!(hopper_bf16_nn_128 hopper_bf16_nt_128 hopper_bf16_tn_128 hopper_bf16_tt_128)
+            by_layout!(layout, gemm::hopper: hopper_bf16_nn_128 hopper_bf16_nt_128 hopper_bf16_tn_128 hopper_bf16_tt_128)
         }
         (Precision::F16, true) => {
-            pick!(hopper_f16_nn_256 hopper_f16_nt_256 hopper_f16_tn_256 hopper_f16_tt_256)
+            by_layout!(layout, gemm::hopper: hopper_f16_nn_256 hopper_f16_nt_256 hopper_f16_tn_256 hopper_f16_tt_256)
         }
         (Precision::F16, false) => {
-            pick!(hopper_f16_nn_128 hopper_f16_nt_128 hopper_f16_tn_128 hopper_f16_tt_128)
+            by_layout!(layout, gemm::hopper: hopper_f16_nn_128 hopper_f16_nt_128 hopper_f16_tn_128 hopper_f16_tt_128)
         }
         (_, true) => kernel!(gemm::hopper::hopper_tf32_256),
         (_, false) => kernel!(gemm::hopper::hopper_tf32_128),
@@ -217,14 +194,14 @@ fn run(
     at: Addresses,
     workspace: u64,
 ) -> Result<(), MatmulError> {
-    let element = factor(c.precision).unwrap_or(MapElement::U8);
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let at_a = packed(device, p, a, at.a, workspace)?;
     let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
-    let factors = [Stored::factor(p, element, &a), Stored::factor(p, element, &b)];
+    let factors = [Stored::factor(p, &a), Stored::factor(p, &b)];
     let at = Addresses { a: at_a, b: at_b, ..at };
     let map_c = map_c(p, p.precision.factor(), at);
-    launch(kernel_of(c, a.k_major, b.k_major), tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
+    let kernel = kernel_of(c, (!a.k_major, b.k_major));
+    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
 }
 
 /// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
@@ -251,7 +228,7 @@ fn launch(
         let line = PANEL_BYTES / x.element.bytes() as u32;
         map(&x.map(address, p.batch, if major { [line, rows] } else { kernels::MN_BOX }))
     };
-    let clusters = (device.multiprocessors() / t.cluster).clamp(1, tiles as u32);
+    let clusters = (device.model().multiprocessors / t.cluster).clamp(1, tiles as u32);
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
     let args = (
         factor(&a, major[0], at.a, t.box_a())?,
@@ -267,7 +244,7 @@ fn launch(
         p.ldc as u32,
         p.stride_c as u64,
         DevicePtr::<f32>::new(at.bias),
-        DevicePtr::<u8>::new(if p.extra == Extra::None { 0 } else { at.extra }),
+        DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
         p.activation.kind(),

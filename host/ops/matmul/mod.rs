@@ -21,6 +21,18 @@
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
+/// The kernel for (A, B) stored transposed or not, of a module that has one for each layout.
+macro_rules! by_layout {
+    ($layout:expr, $($module:ident)::+: $nn:ident $nt:ident $tn:ident $tt:ident) => {
+        match $layout {
+            (false, false) => $crate::kernel!($($module)::+::$nn),
+            (false, true) => $crate::kernel!($($module)::+::$nt),
+            (true, false) => $crate::kernel!($($module)::+::$tn),
+            (true, true) => $crate::kernel!($($module)::+::$tt),
+        }
+    };
+}
+
 pub mod cpu;
 pub mod hopper;
 mod problem;
@@ -32,6 +44,8 @@ pub mod tune;
 pub use problem::{
     Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
 };
+
+use ptx_sim::profile::Gpu;
 
 use crate::device::{Buffer, Device, DeviceKind, Target};
 
@@ -112,14 +126,14 @@ impl Candidate {
         let [tm, tn, _] = self.tile.map(u64::from);
         let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
         let work = tm * tn + LOAD * (tm + tn);
-        tiles.div_ceil(MULTIPROCESSORS).saturating_mul(work).saturating_mul(100) / u64::from(self.rate)
+        tiles.div_ceil(MULTIPROCESSORS as u64).saturating_mul(work).saturating_mul(100) / u64::from(self.rate)
     }
 }
 
 /// See [`Candidate::estimate`].
 const LOAD: u64 = 32;
-/// Multiprocessors that the heuristic fills: those of an H100.
-const MULTIPROCESSORS: u64 = 132;
+/// Multiprocessors that heuristics fill: those of an H100.
+pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
@@ -135,7 +149,7 @@ pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
 pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
     let mut reasons = Vec::new();
     let mut best: Option<(&'static Candidate, u64)> = None;
-    for candidate in candidates(target) {
+    for candidate in candidates(target).filter(|c| c.precision == problem.precision) {
         match candidate.supports(problem, target) {
             Ok(()) => {
                 let time = candidate.estimate(problem);
@@ -143,8 +157,7 @@ pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, M
                     best = Some((candidate, time));
                 }
             }
-            Err(reason) if candidate.precision == problem.precision => reasons.push(reason),
-            Err(_) => {}
+            Err(reason) => reasons.push(reason),
         }
     }
     best.map(|(c, _)| c).ok_or_else(|| MatmulError::Unsupported { problem: problem.to_string(), reasons })

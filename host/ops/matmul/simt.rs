@@ -5,7 +5,6 @@ use gpu_kernels::gemm::{self as kernels, Tile};
 use super::problem::mix;
 use super::{Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Unsupported};
 use crate::device::{DType, Device, DeviceError, DevicePtr, DevicePtrMut, Launch, Target};
-use crate::kernel;
 
 const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace: |_, _| 0, run };
 
@@ -26,6 +25,15 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("simt_fp32_64x64", kernels::MEDIUM),
     candidate("simt_fp32_32x32", kernels::SMALL),
 ];
+
+/// The candidate of a tile.
+pub(in crate::ops) fn of(t: Tile) -> &'static Candidate {
+    match t {
+        kernels::LARGE => &CANDIDATES[0],
+        kernels::MEDIUM => &CANDIDATES[1],
+        _ => &CANDIDATES[2],
+    }
+}
 
 fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
     let no = |reason: String| Err(Unsupported::new(c.name, reason));
@@ -52,8 +60,15 @@ pub(super) fn grid(name: &str, tiles: u64, batch: usize) -> Result<(u32, u32), D
 fn run(c: &Candidate, device: &Device, p: &Problem, at: Addresses, _: u64) -> Result<(), MatmulError> {
     let [bm, bn, _] = c.tile;
     let tiles = p.m.div_ceil(bm as usize) as u64 * p.n.div_ceil(bn as usize) as u64;
-    let t = [kernels::LARGE, kernels::MEDIUM, kernels::SMALL].into_iter().find(|t| t.bm == bm);
-    let t = t.unwrap_or(kernels::SMALL);
+    let layout = (p.ta, p.tb);
+    let (t, kernel) = if bm == kernels::LARGE.bm {
+        let kernel = by_layout!(layout, gemm: gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128);
+        (kernels::LARGE, kernel)
+    } else if bm == kernels::MEDIUM.bm {
+        (kernels::MEDIUM, by_layout!(layout, gemm: gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64))
+    } else {
+        (kernels::SMALL, by_layout!(layout, gemm: gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32))
+    };
     let shape = Launch::new(grid(c.name, tiles, p.batch)?, t.threads());
     let args = (
         p.m as u32,
@@ -75,21 +90,5 @@ fn run(c: &Candidate, device: &Device, p: &Problem, at: Addresses, _: u64) -> Re
         p.activation.kind(),
         p.activation.param(),
     );
-    macro_rules! pick {
-        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
-            match (p.ta, p.tb) {
-                (false, false) => device.launch(kernel!(gemm::$nn), shape, args),
-                (false, true) => device.launch(kernel!(gemm::$nt), shape, args),
-                (true, false) => device.launch(kernel!(gemm::$tn), shape, args),
-                (true, true) => device.launch(kernel!(gemm::$tt), shape, args),
-            }
-        };
-    }
-    Ok(if t == kernels::LARGE {
-        pick!(gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128)
-    } else if t == kernels::MEDIUM {
-        pick!(gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64)
-    } else {
-        pick!(gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32)
-    }?)
+    Ok(device.launch(kernel, shape, args)?)
 }

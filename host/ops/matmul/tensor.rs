@@ -10,7 +10,7 @@ use gpu_kernels::gemm::{element, epilogue, pack, split};
 
 use super::simt::grid;
 use super::{
-    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
+    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
 };
 use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
 use crate::kernel;
@@ -96,25 +96,21 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
 ];
 
-/// The kernel, by candidate and layout.
-fn kernel_of(c: &Candidate, a_major: bool, b_major: bool) -> Kernel<Product> {
-    macro_rules! pick {
-        ($nn:ident $nt:ident $tn:ident $tt:ident) => {
-            match (a_major, b_major) {
-                (true, false) => kernel!(gemm::tensor::$nn),
-                (true, true) => kernel!(gemm::tensor::$nt),
-                (false, false) => kernel!(gemm::tensor::$tn),
-                (false, true) => kernel!(gemm::tensor::$tt),
-            }
-        };
-    }
+/// The kernel, by candidate and by whether A and B are transposed as it sees them.
+fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, c.variant, c.tile[0] == LARGE.bm) {
         (Precision::Bf16, _, true) => {
-            pick!(gemm_bf16_nn_128 gemm_bf16_nt_128 gemm_bf16_tn_128 gemm_bf16_tt_128)
+            by_layout!(layout, gemm::tensor: gemm_bf16_nn_128 gemm_bf16_nt_128 gemm_bf16_tn_128 gemm_bf16_tt_128)
         }
-        (Precision::Bf16, _, false) => pick!(gemm_bf16_nn_64 gemm_bf16_nt_64 gemm_bf16_tn_64 gemm_bf16_tt_64),
-        (Precision::F16, _, true) => pick!(gemm_f16_nn_128 gemm_f16_nt_128 gemm_f16_tn_128 gemm_f16_tt_128),
-        (Precision::F16, _, false) => pick!(gemm_f16_nn_64 gemm_f16_nt_64 gemm_f16_tn_64 gemm_f16_tt_64),
+        (Precision::Bf16, _, false) => {
+            by_layout!(layout, gemm::tensor: gemm_bf16_nn_64 gemm_bf16_nt_64 gemm_bf16_tn_64 gemm_bf16_tt_64)
+        }
+        (Precision::F16, _, true) => {
+            by_layout!(layout, gemm::tensor: gemm_f16_nn_128 gemm_f16_nt_128 gemm_f16_tn_128 gemm_f16_tt_128)
+        }
+        (Precision::F16, _, false) => {
+            by_layout!(layout, gemm::tensor: gemm_f16_nn_64 gemm_f16_nt_64 gemm_f16_tn_64 gemm_f16_tt_64)
+        }
         (Precision::Tf32, _, true) => kernel!(gemm::tensor::gemm_tf32_128),
         (Precision::Tf32, _, false) => kernel!(gemm::tensor::gemm_tf32_64),
         (_, BF16X6, true) => kernel!(gemm::tensor::gemm_bf16x6_128),
@@ -133,18 +129,23 @@ pub(super) fn element_code(dtype: DType) -> u32 {
     }
 }
 
-fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let no = |reason: String| Err(Unsupported::new(c.name, reason));
+/// Whether A and B are of the factors' type, or f32, which packing converts.
+pub(super) fn supports_types(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
     let factor = p.precision.factor();
     for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
         if t != factor && t != DType::F32 {
-            return no(format!("multiplies {factor}; {name} of {t} would have to be cast first"));
+            let reason = format!("multiplies {factor}; {name} of {t} would have to be cast first");
+            return Err(Unsupported::new(c.name, reason));
         }
     }
-    if p.k >= 1 << 29 {
-        return no(format!("K is {}, and must be below 2^29", p.k));
-    }
     Ok(())
+}
+
+fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
+    if p.k >= 1 << 29 {
+        return Err(Unsupported::new(c.name, format!("K is {}, and must be below 2^29", p.k)));
+    }
+    supports_types(c, p)
 }
 
 /// How one operand gets to the kernel.
@@ -207,7 +208,7 @@ pub(super) fn plan(p: &Problem, name: Name) -> Plan {
 fn parts(c: &Candidate, p: &Problem) -> usize {
     let [bm, bn, bk] = c.tile.map(|x| x as usize);
     let tiles = p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch;
-    let wanted = MULTIPROCESSORS as usize / tiles.max(1);
+    let wanted = MULTIPROCESSORS / tiles.max(1);
     let most = p.k.div_ceil(bk) / 4;
     wanted.min(most).clamp(1, 64)
 }
@@ -276,7 +277,6 @@ fn run(
     let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());
     let kind = epilogue::kind(element_code(p.c), p.extra.code());
-    let extra = if p.extra == Extra::None { 0 } else { at.extra };
     let launch = |alpha: f32, beta: f32, c_at: u64, ldc: usize, stride_c: usize, rest: Rest| {
         let args = (
             p.m as u32,
@@ -303,10 +303,10 @@ fn run(
             parameter,
             rest.kind,
         );
-        device.launch(kernel_of(c, l.a.k_major, l.b.k_major), shape, args)
+        device.launch(kernel_of(c, (!l.a.k_major, l.b.k_major)), shape, args)
     };
     if parts == 1 {
-        let rest = Rest { bias: at.bias, extra, activation, kind };
+        let rest = Rest { bias: at.bias, extra: at.extra, activation, kind };
         return Ok(launch(p.alpha, p.beta, at.c, p.ldc, p.stride_c, rest)?);
     }
 
@@ -327,7 +327,7 @@ fn run(
         p.ldc as u32,
         p.stride_c as u64,
         DevicePtr::<f32>::new(at.bias),
-        DevicePtr::<u8>::new(extra),
+        DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
         activation,

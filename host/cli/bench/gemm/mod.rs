@@ -208,7 +208,7 @@ fn simulate(device: &Device, problem: &Problem, which: Which, rows: &mut Vec<Row
     let (all, chosen) = kernels(device, problem, which)?;
     let mut operands = Operands::new(device, problem, SEED)?;
     let gate = Gate::new(&operands);
-    let gpu = tune::estimated_gpu(device.target());
+    let gpu = device.target().gpu();
     for candidate in all {
         device.take_profiles();
         let outcome = match tune::admitted(&mut operands, &gate, candidate)? {
@@ -317,7 +317,7 @@ fn table(rows: &[Row], device: &Device) -> String {
         cells
     };
     let product = ["dtype", "shape", "layouts", "kernel"];
-    let gpu = tune::estimated_gpu(device.target()).name;
+    let gpu = device.target().gpu().name;
     let least = format!("us at least on {gpu}");
     let figures = match device.kind() {
         DeviceKind::Sim => vec!["warp instructions", "FLOP each", &least],

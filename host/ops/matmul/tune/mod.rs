@@ -27,7 +27,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ptx_sim::profile::{Gpu, roofline};
+use ptx_sim::profile::roofline;
 
 pub use cache::{Cache, CacheError, Entry};
 pub use gate::Gate;
@@ -35,7 +35,7 @@ pub use operands::Operands;
 
 use super::problem::mix;
 use super::{Candidate, Extra, MatmulError, Problem, candidates};
-use crate::device::{Device, DeviceError, DeviceKind, Target};
+use crate::device::{Device, DeviceError, DeviceKind};
 use crate::ops::activation::Activation;
 
 /// Blocks that a candidate is measured in.
@@ -187,14 +187,6 @@ pub fn problem_key(p: &Problem) -> String {
     format!("{}x{}x{} x{} {ta}{tb} {types} in {}, {epilogue}{aligned}", p.m, p.n, p.k, p.batch, p.precision)
 }
 
-/// The GPU that the simulator's estimates are for.
-pub fn estimated_gpu(target: Target) -> Gpu {
-    match target {
-        Target::Sm80 => Gpu::A100,
-        Target::Sm90a => Gpu::H100,
-    }
-}
-
 /// Judges every candidate for `problem` on `device`. See the [module](self).
 pub fn tune(device: &Device, problem: &Problem) -> Result<Tuned, TuneError> {
     tune_among(device, problem, candidates(device.target()))
@@ -225,7 +217,7 @@ pub fn tune_among<'a>(
             *verdict = Some(Verdict::Rejected(reason));
         } else if device.kind() == DeviceKind::Sim {
             let profiles = device.take_profiles();
-            let gpu = estimated_gpu(device.target());
+            let gpu = device.target().gpu();
             let us: f64 = profiles.iter().map(|p| roofline(p, &gpu, None).microseconds()).sum();
             if profiles.is_empty() {
                 basis = Basis::Heuristic;

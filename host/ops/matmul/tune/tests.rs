@@ -1,7 +1,7 @@
 //! The gate, the tuner on `sim` among wrong candidates, and the cache's file.
 
 use super::*;
-use crate::device::{DType, SimOptions};
+use crate::device::{DType, SimOptions, Target};
 use crate::ops::matmul::{Addresses, Family, Precision, simt};
 
 /// Problems too large for the oracle: what a gate of them sees.
