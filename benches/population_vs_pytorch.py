@@ -11,7 +11,6 @@ Ironwarp runs as `ironwarp bench population`. Blocks alternate, in turning order
 block of PyTorch is a part of the population, spread evenly over it, the same in every block.
 """
 
-import argparse
 import datetime
 import json
 import os
@@ -19,7 +18,7 @@ import statistics
 import subprocess
 import time
 
-from vs_pytorch import fail, find_binary, loaded, machine
+from vs_pytorch import arguments, available_cores, fail, find_binary, find_devices, loaded, machine, pin, write
 
 ROWS, VALIDATION, FEATURES, CLASSES, BATCH = 1437, 360, 64, 10, 64
 # Networks a second over PyTorch's that each device is to reach.
@@ -129,38 +128,26 @@ def measure(device, binary, networks, epochs, threads, sample, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cpu, and cuda where PyTorch finds a GPU")
-    parser.add_argument("--binary", metavar="PATH", help="the ironwarp program (default: target/release/ironwarp)")
+    parser = arguments(__doc__.split("\n\n")[0])
     parser.add_argument("--networks", type=int, default=256, metavar="N", help="networks of the population (default: 256)")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="epochs of each (default: 5)")
     parser.add_argument("--sample", type=int, default=16, metavar="N", help="networks of a block of PyTorch (default: 16)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="cores for both sides on cpu (default: 2)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="blocks of each contestant (default: 5)")
-    parser.add_argument("--json", metavar="FILE", help="write the result there")
     args = parser.parse_args()
-    binary = find_binary(args.binary)
-    try:
-        import torch
-    except ImportError:
-        fail("PyTorch is not installed: `python3 -m venv venv && venv/bin/pip install torch`, then venv/bin/python")
-    gpu = torch.cuda.is_available()
-    if args.device == "cuda" and not gpu:
-        fail("--device cuda: PyTorch finds no GPU here; nothing was measured")
-    if hasattr(os, "sched_setaffinity"):
-        # Children inherit it: both sides have the same cores.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    binary, devices = find_binary(args.binary), find_devices(args.device)
+    import torch
+
+    pin(available_cores()[: args.threads])
     result = {"bench": "population_vs_pytorch", "date": datetime.date.today().isoformat(), "machine": machine()}
     result |= {"torch": torch.__version__, "load_average_before": os.getloadavg(), "devices": {}}
-    for device in [args.device] if args.device else ["cpu"] + ["cuda"] * gpu:
+    for device in devices:
         result["devices"][device] = measure(
             device, binary, args.networks, args.epochs, args.threads, args.sample, args.rounds
         )
     result["load_average_after"] = os.getloadavg()
     if args.json:
-        with open(args.json, "w") as file:
-            json.dump(result, file, indent=1)
-        print(f"\nwritten to {args.json}")
+        write(result, args.json)
 
 
 if __name__ == "__main__":

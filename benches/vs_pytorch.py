@@ -287,28 +287,57 @@ def find_binary(path):
     return binary.resolve()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cpu, and cuda where PyTorch finds a GPU")
-    parser.add_argument("--binary", metavar="PATH", help="the ironwarp program (default: target/release/ironwarp)")
-    parser.add_argument("--threads", type=int, metavar="N", help="cores for both sides on cpu (default: 2)")
-    parser.add_argument("--json", metavar="FILE", help="write the result there")
-    parser.add_argument("--quick", action="store_true", help="short blocks and fewer rounds")
-    args = parser.parse_args()
-    binary = find_binary(args.binary)
+def find_devices(asked):
+    """The devices to measure on: the one asked for, else cpu, and cuda where PyTorch finds a GPU."""
     try:
         import torch
     except ImportError:
         fail("PyTorch is not installed: `python3 -m venv venv && venv/bin/pip install torch`, then venv/bin/python")
     gpu = torch.cuda.is_available()
-    if args.device == "cuda" and not gpu:
+    if asked == "cuda" and not gpu:
         fail("--device cuda: PyTorch finds no GPU here; nothing was measured")
-    devices = [args.device] if args.device else ["cpu"] + ["cuda"] * gpu
+    return [asked] if asked else ["cpu"] + ["cuda"] * gpu
+
+
+def pin(cores):
+    """Binds this process to the cores; children inherit it: both sides have the same."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def available_cores():
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def arguments(description):
+    """A parser of the options that all benches beside PyTorch have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cpu, and cuda where PyTorch finds a GPU")
+    parser.add_argument("--binary", metavar="PATH", help="the ironwarp program (default: target/release/ironwarp)")
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    return parser
+
+
+def write(result, path):
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {path}")
+
+
+def main():
+    parser = arguments(__doc__.split("\n\n")[0])
+    parser.add_argument("--threads", type=int, metavar="N", help="cores for both sides on cpu (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="short blocks and fewer rounds")
+    args = parser.parse_args()
+    binary, devices = find_binary(args.binary), find_devices(args.device)
+    import torch
+
     # Full f32 on both sides: no TF32 in PyTorch's matrix products. It is the default; said here all the same.
     torch.set_float32_matmul_precision("highest")
     rounds, seconds = (3, 0.3) if args.quick else (5, 1.5)
 
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = available_cores()
     result = {
         "bench": "vs_pytorch",
         "date": datetime.date.today().isoformat(),
@@ -324,7 +353,7 @@ def main():
         "devices": {},
     }
     busy = loaded()
-    if gpu:
+    if torch.cuda.is_available():
         result["machine"]["gpu"] = torch.cuda.get_device_name(0)
     facts = {**result["machine"], "torch": torch.__version__, "load": "%.1f" % os.getloadavg()[0]}
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
@@ -332,9 +361,7 @@ def main():
         threads = len(cores)
         if device == "cpu":
             threads = min(args.threads or 2, len(cores))
-        if hasattr(os, "sched_setaffinity"):
-            # Children inherit it: both sides have the same cores.
-            os.sched_setaffinity(0, cores[:threads])
+        pin(cores[:threads])
         cases = []
         for dims, batch, target in CASES:
             case = measure(device, dims, batch, target, binary, threads, rounds, seconds)
@@ -346,10 +373,7 @@ def main():
     if result["loaded"]:
         print("\nthe machine was loaded: no verdict on the targets, which are of a quiet one")
     if args.json:
-        path = pathlib.Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"\nwritten to {path}")
+        write(result, args.json)
 
 
 if __name__ == "__main__":
