@@ -24,9 +24,16 @@ pub const EXTRA_RESIDUAL: u32 = 1;
 /// The sums are multiplied by the activation's derivative, taken from E.
 pub const EXTRA_GRADIENT: u32 = 2;
 
-/// The `kind` of an [`Epilogue`]: the [type](element) of C and E, and the use of E.
-pub const fn kind(element: u32, extra: u32) -> u32 {
-    element | extra << 8
+/// Nothing is summed.
+pub const REDUCE_NONE: u32 = 0;
+/// The rows of C are summed: a number for each column.
+pub const REDUCE_ROWS: u32 = 1;
+/// The columns of C are summed: a number for each row.
+pub const REDUCE_COLUMNS: u32 = 2;
+
+/// The `kind` of an [`Epilogue`]: the [type](element) of C and E, the use of E, and which sums of C are wanted.
+pub const fn kind(element: u32, extra: u32, reduce: u32) -> u32 {
+    element | extra << 8 | reduce << 16
 }
 
 /// The epilogue's operands, of one matrix of a batch.
@@ -50,6 +57,8 @@ pub struct Epilogue {
     pub extra: *const u8,
     /// Elements from one row of E to the next.
     pub ld_extra: u32,
+    /// Where sums of C go; not written where `kind` says that there are none.
+    pub sums: *mut f32,
     /// Which activation: a number of [`crate::activation`].
     pub activation: u32,
     /// Its parameter.
@@ -126,15 +135,27 @@ impl Way for Calls {
 }
 
 impl Epilogue {
+    /// The [type](element) of C and E.
+    #[inline(always)]
+    fn element(&self) -> u32 {
+        self.kind & 0xff
+    }
+
+    /// The use of E.
+    #[inline(always)]
+    fn extra(&self) -> u32 {
+        self.kind >> 8 & 0xff
+    }
+
     /// The operands of matrix `z` of a batch, from those of matrix 0 and the strides in elements.
     ///
     /// # Safety
     /// - There is a matrix `z`.
     #[inline(always)]
     pub unsafe fn of_batch(self, z: usize, stride_c: u64, stride_extra: u64) -> Epilogue {
-        let bytes = element::bytes(self.kind & 0xff);
+        let bytes = element::bytes(self.element());
         let c = self.c.add(z * stride_c as usize * bytes);
-        let extra = if self.kind >> 8 == EXTRA_NONE {
+        let extra = if self.extra() == EXTRA_NONE {
             self.extra
         } else {
             self.extra.add(z * stride_extra as usize * bytes)
@@ -151,7 +172,7 @@ impl Epilogue {
         if row >= self.m || col >= self.n {
             return;
         }
-        let (element, extra) = (self.kind & 0xff, self.kind >> 8);
+        let (element, extra) = (self.element(), self.extra());
         let left = self.n - col;
         let at = row as usize * self.ldc as usize + col as usize;
         let mut v = map4!(sum, |x| self.alpha * x);

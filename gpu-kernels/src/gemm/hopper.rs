@@ -466,10 +466,10 @@ macro_rules! kernels {
             map_a: *const TensorMap, map_b: *const TensorMap, map_c: *const TensorMap,
             m: u32, n: u32, k: u32, batch: u32, alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
             bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
-            activation: u32, parameter: f32, kind: u32,
+            sums: *mut f32, activation: u32, parameter: f32, kind: u32,
         ) {
             const T: Tile = $tile;
-            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
+            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out };
             let multiply = $multiply;
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(

@@ -33,6 +33,7 @@ pub unsafe fn gemm_reduce(
     extra: *const u8,
     ld_extra: u32,
     stride_extra: u64,
+    sums: *mut f32,
     activation: u32,
     parameter: f32,
     kind: u32,
@@ -43,7 +44,8 @@ pub unsafe fn gemm_reduce(
     if row >= m {
         return;
     }
-    let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
+    let out =
+        Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
     let matrix = m as usize * n as usize;
     let mut z = thread::block_idx_y();
     while z < batch {

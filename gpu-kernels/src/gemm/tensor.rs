@@ -344,14 +344,14 @@ macro_rules! kernels {
             b: *const u8, ldb: u32, stride_b: u64,
             alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
             bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
-            activation: u32, parameter: f32, kind: u32,
+            sums: *mut f32, activation: u32, parameter: f32, kind: u32,
         ) {
             const T: Tile = $tile;
             let shared = shared_address(dynamic_shared_mem::<u8>());
             let (tm, tn) = place::<GROUP>(thread::block_idx_x(), m.div_ceil(T.bm), n.div_ceil(T.bn));
             let k0 = thread::block_idx_z() * k_split;
             let k1 = k0.saturating_add(k_split).min(k);
-            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
+            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let mut z = thread::block_idx_y();
             while z < batch {
                 let bytes = <$x>::BYTES as usize;

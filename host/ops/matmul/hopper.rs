@@ -162,6 +162,7 @@ type Product = unsafe fn(
     *const u8,
     u32,
     u64,
+    *mut f32,
     u32,
     f32,
     u32,
@@ -247,9 +248,10 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
+        DevicePtrMut::<f32>::new(0),
         p.activation.kind(),
         p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code()),
+        epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE),
     );
     Ok(device.launch(kernel, shape, args)?)
 }

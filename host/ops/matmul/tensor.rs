@@ -65,6 +65,7 @@ type Product = unsafe fn(
     *const u8,
     u32,
     u64,
+    *mut f32,
     u32,
     f32,
     u32,
@@ -276,7 +277,7 @@ fn run(
     let parts = p.k.div_ceil(k_split);
     let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());
-    let kind = epilogue::kind(element_code(p.c), p.extra.code());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE);
     let launch = |alpha: f32, beta: f32, c_at: u64, ldc: usize, stride_c: usize, rest: Rest| {
         let args = (
             p.m as u32,
@@ -299,6 +300,7 @@ fn run(
             DevicePtr::<u8>::new(rest.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
+            DevicePtrMut::<f32>::new(0),
             rest.activation,
             parameter,
             rest.kind,
@@ -311,7 +313,12 @@ fn run(
     }
 
     let partial = workspace + l.partial_at as u64;
-    let plain = Rest { bias: 0, extra: 0, activation: 0, kind: epilogue::kind(element::F32, 0) };
+    let plain = Rest {
+        bias: 0,
+        extra: 0,
+        activation: 0,
+        kind: epilogue::kind(element::F32, epilogue::EXTRA_NONE, epilogue::REDUCE_NONE),
+    };
     launch(1.0, 0.0, partial, p.n, p.m * p.n, plain)?;
     let quads = p.m as u64 * p.n.div_ceil(4) as u64;
     let shape = Launch::new(grid("gemm_reduce", quads.div_ceil(split::BLOCK.into()), p.batch)?, split::BLOCK);
@@ -330,6 +337,7 @@ fn run(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
+        DevicePtrMut::<f32>::new(0),
         activation,
         parameter,
         kind,
