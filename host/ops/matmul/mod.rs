@@ -7,7 +7,7 @@
 //!
 //! op(A) is M x K, op(B) K x N, C and E are M x N, all row-major with leading dimensions and strides of their own; the
 //! bias has N elements of f32. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32" never becomes
-//! anything less. f32 operands of a narrower precision are converted on the way.
+//! anything less. f32 operands of a narrower precision are converted on the way, to 8-bit floats those of 16 bits too.
 //!
 //! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
 //! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
@@ -16,8 +16,8 @@
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
-//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
@@ -135,13 +135,14 @@ const LOAD: u64 = 32;
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
+/// Every candidate, the preferred families first.
+fn all() -> impl Iterator<Item = &'static Candidate> {
+    hopper::CANDIDATES.iter().chain(tensor::CANDIDATES).chain(simt::CANDIDATES)
+}
+
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES
-        .iter()
-        .chain(tensor::CANDIDATES)
-        .chain(simt::CANDIDATES)
-        .filter(move |c| c.family.targets.contains(&target))
+    all().filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -149,7 +150,7 @@ pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
 pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
     let mut reasons = Vec::new();
     let mut best: Option<(&'static Candidate, u64)> = None;
-    for candidate in candidates(target).filter(|c| c.precision == problem.precision) {
+    for candidate in all().filter(|c| c.precision == problem.precision) {
         match candidate.supports(problem, target) {
             Ok(()) => {
                 let time = candidate.estimate(problem);
