@@ -109,7 +109,8 @@ mod tests {
             if code & 0x7f < last {
                 let next = to(code + 1);
                 let middle = (got + next) / 2.0;
-                let toward = |up: bool| f32::from_bits(if up { middle.to_bits() + 1 } else { middle.to_bits() - 1 });
+                let toward =
+                    |up: bool| f32::from_bits(if up { middle.to_bits() + 1 } else { middle.to_bits() - 1 });
                 assert_eq!(from(middle), code + (code & 1), "between {got} and {next}");
                 assert_eq!((from(toward(false)), from(toward(true))), (code, code + 1), "beside {middle}");
             }

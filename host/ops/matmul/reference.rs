@@ -37,14 +37,15 @@ pub fn rounded(precision: Precision, stored: DType, x: f64) -> f64 {
 ///   of f32 roundings. Of 3 x tf32, the product of the small parts is dropped and they are themselves rounded, 3 * 2^-22 of
 ///   a product, and the adder cuts off twice beside sums of full size, 2^-22: together 2^-20. Of bf16 x 6 what is dropped or
 ///   rounded is 2^-22, and there is one cut, 2^-23.
-/// * fp8: the tensor cores add 32 products at a time and cut every addend off 13 bits behind the leading one of the largest, `u`
-///   being at most 2^-13 of a partial sum. *Terms of both signs*, as tests and the tuner draw them: a partial sum is about the
-///   root of k of them, so are the k cuts together in units of `u`, and the product of the two roots is a term's size times k,
-///   2^-13 of the magnitudes whatever k; 2^-10 leaves room. Promotion makes sums of 128 terms independent, and their walk
-///   shrinks by the root of their number.
-///   *Terms of one sign*: every cut takes in the same direction, up to `k u`, which for long sums left in the tensor
-///   cores (`Fp8Fast`) means that small terms are lost altogether. Promoted sums (`Fp8`) lose at most 132 2^-13 < 2^-5 of the
-///   magnitudes, 128 terms and 4 partial sums cut, whatever the terms are.
+/// * fp8: the tensor cores add 32 products at a time, and cut them and the sum so far off at a unit `u`, 2^-13 of the largest.
+///   *Terms of both signs*, as tests and the tuner draw them: a partial sum has the size of about `walk` terms, and the k
+///   terms' cuts, of either sign, that of about `walk` units; the product is k terms times 2^-13, so 2^-13 of the magnitudes
+///   whatever k, and 2^-10 leaves room. The sum itself is cut towards zero every time: k / 32 halves of a unit, 2^-19 walk of the
+///   magnitudes, and with the same room 2^-16 walk. Promoted sums of 128 terms each (`Fp8`) have no more of the latter, and
+///   err independently, so that their walk shrinks with the root of their number.
+///   *Terms of one sign* all lose in one direction, up to `k u`: a long sum in the tensor cores (`Fp8Fast`) loses small terms
+///   altogether, and this bound does not hold. Promoted sums lose at most 132 2^-13 < 2^-5 of the magnitudes, 128 terms and 4
+///   partial sums cut, whatever the terms are.
 pub fn sum_error(precision: Precision, k: usize) -> f64 {
     let walk = (k as f64).sqrt();
     match precision {
@@ -55,7 +56,7 @@ pub fn sum_error(precision: Precision, k: usize) -> f64 {
             let panels = (k as f64 / 128.0).max(1.0).sqrt();
             2f64.powi(-10) / panels + 2f64.powi(-24) * panels
         }
-        Precision::Fp8Fast => 2f64.powi(-10),
+        Precision::Fp8Fast => 2f64.powi(-10) + 2f64.powi(-16) * walk,
     }
 }
 
