@@ -244,7 +244,7 @@ unsafe fn tile<
     k1: u32,
     shared: u32,
 ) {
-    let (lane, warp) = (thread::thread_idx_x() % 32, thread::thread_idx_x() / 32);
+    let warp = thread::thread_idx_x() / 32;
     let (warp_row, warp_col) = (warp / (BN / WN) * WM, warp % (BN / WN) * WN);
     // A stage is a panel of A, then one of B.
     let (of_b, stage) = (BM * DEPTH, (BM + BN) * DEPTH);
