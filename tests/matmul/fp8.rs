@@ -6,7 +6,7 @@ use crate::tensor::error_of;
 use crate::{Case, candidate};
 use half::{bf16, f16};
 use ironwarp::device::{DType, Device, E4m3, E5m2, SimOptions, Target};
-use ironwarp::ops::matmul::{MatrixElement, Precision, Problem, matmul_by, reference};
+use ironwarp::ops::matmul::{Epilogue, MatrixElement, Precision, Problem, matmul_by, reference};
 use ptx_sim::Accumulation;
 
 const CANDIDATES: [&str; 3] = ["hopper_fp8_128x128", "hopper_fp8_fast_128x256", "hopper_fp8_fast_128x128"];
@@ -58,7 +58,7 @@ fn other_types_become_e4m3_and_codes_stay_what_they_are() {
         let mut c = device.alloc::<f32>(m).expect("memory");
         let p = Problem::new(m, 1, 1).operands(T::DTYPE, DType::E4m3, DType::F32).precision(Precision::Fp8);
         let by = candidate("hopper_fp8_128x128");
-        matmul_by(by, device, &p, &a, &one.expect("memory"), &mut c, None, None)
+        matmul_by(by, device, &p, &a, &one.expect("memory"), &mut c, Epilogue::default())
             .unwrap_or_else(|e| panic!("{e}"));
         for (i, (got, want)) in c.to_vec().expect("written").into_iter().zip(want).enumerate() {
             assert!(got == want || got.is_nan() && want.is_nan(), "{} {i}: {got}, not {want}", T::DTYPE);

@@ -3,7 +3,7 @@
 use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
 use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
 use ironwarp::ops::activation::Activation;
-use ironwarp::ops::matmul::{Precision, Problem, hopper};
+use ironwarp::ops::matmul::{Precision, Problem, Reduce, hopper};
 
 fn device(options: SimOptions) -> Device {
     Device::sim_with(SimOptions { target: Target::Sm90a, ..options })
@@ -23,7 +23,10 @@ fn a_persistent_grid_changes_nothing() {
         let out = if c.precision.is_fp8() { DType::Bf16 } else { of };
         let plain = Problem::new(m, n, k).operands(of, of, out);
         let busy = Problem { c: DType::F32, beta: 0.5, bias: true, activation: Activation::Relu, ..plain };
-        for p in [plain, busy] {
+        // Sums of parts that several tiles, and both blocks of a cluster, contribute.
+        let rows = Problem { reduce: Reduce::Rows, ..plain };
+        let columns = Problem { reduce: Reduce::Columns, ..busy };
+        for p in [plain, busy, rows, columns] {
             let case = Case::random(p, [0; 5], 3);
             let whole = case.check(&device(SimOptions::default()), Some(c)).unwrap_or_else(|e| panic!("{e}"));
             let options = SimOptions { multiprocessors: 2, seed: 11, ..SimOptions::default() };

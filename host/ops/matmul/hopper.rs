@@ -11,8 +11,11 @@
 use gpu_kernels::gemm::{epilogue, hopper as kernels};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
+use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
+use super::{
+    Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+};
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
 };
@@ -142,15 +145,21 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-fn workspace(_: &Candidate, p: &Problem) -> usize {
-    packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
+/// Where the workspace of the sums begins: behind the packed operands.
+fn sums_at(p: &Problem) -> usize {
+    packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
+}
+
+fn workspace(c: &Candidate, p: &Problem) -> usize {
+    sums_at(p).saturating_add(PartialSums::new(p, tile(c).part()).bytes())
 }
 
 /// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (the factors' own, bf16 for
 /// 8-bit floats; kernels for f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
 fn map_c(p: &Problem, at: Addresses) -> Option<TensorMap> {
     let half = if p.precision.is_fp8() { DType::Bf16 } else { p.precision.factor() };
-    let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
+    let linear = p.activation == Activation::Identity && p.extra == Extra::None;
+    let plain = linear && p.beta == 0.0 && !p.bias && p.reduce == Reduce::None;
     let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
     let fits = p.c == half && half != DType::F32 && at.c.is_multiple_of(16) && c.fits(p.batch);
     (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
@@ -226,6 +235,7 @@ fn run(
     let at_a = packed(device, p, a, at.a, workspace)?;
     let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
     let t = tile(c);
+    let (sums, sums_at) = (PartialSums::new(p, t.part()), workspace + sums_at(p) as u64);
     let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
     let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
     if tiles >= 1 << 30 {
@@ -258,10 +268,11 @@ fn run(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        DevicePtrMut::<f32>::new(0),
+        sums.written(at, sums_at),
         p.activation.kind(),
         p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE),
+        epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
     );
-    Ok(device.launch(kernel_of(c, (a.factor, b.factor), (!a.k_major, b.k_major)), shape, args)?)
+    device.launch(kernel_of(c, (a.factor, b.factor), (!a.k_major, b.k_major)), shape, args)?;
+    sums.finish(device, at, sums_at)
 }
