@@ -6,6 +6,7 @@ mod common;
 mod errors;
 mod family;
 mod hopper;
+mod streamk;
 mod tensor;
 
 use common::Rng;

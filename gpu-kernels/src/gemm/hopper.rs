@@ -19,15 +19,16 @@
 //! Two blocks of a cluster work on tiles one above the other, of the same columns: each loads half of the panel of B and
 //! multicasts it to both. So a stage is free only when the consumers of both blocks are through with it.
 //!
-//! The grid is persistent: blocks stride over the tiles, and the producer runs ahead into the next tile while the consumers
-//! finish the last. Tiles are taken in groups of 16 rows of tiles, column by column, so that blocks that run together share
-//! panels in the L2 cache. Nothing depends on the grid's size: each sum runs over k in increasing order.
+//! The grid is persistent: clusters work through their units of a [schedule](super::schedule), whole tiles and parts of cut
+//! ones, and the producer runs ahead into the next unit while the consumers finish the last. Where the schedule cuts no
+//! tile, nothing depends on the grid's size: each sum runs over k in increasing order. Where it does, the sums' order
+//! depends on how many clusters there are, which the host takes from the device's multiprocessors, and on nothing else.
 //!
 //! # The epilogue
 //!
 //! Every warp passes its 16 rows through shared memory of its own, 64 columns at a time, in one of two ways: rounded to 16
 //! bits and stored by tensor copies, where C allows it and there is nothing to do but to scale; or as f32, which quads of
-//! lanes then [finish](Epilogue) and store by whole sectors.
+//! lanes then [finish](Epilogue) and store by whole sectors. The sums of a part are f32, stored as they are.
 //!
 //! The layouts are stated in [`ptx::wgmma`](crate::ptx::wgmma); no bank conflict is met. Of these kernels, the simulator has
 //! executed all; no GPU has.
@@ -36,9 +37,9 @@
 use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
-use super::tensor::place;
+use super::schedule::{Schedule, Tiles};
 use crate::ptx::*;
-use crate::vector::F32x4;
+use crate::vector::{store_quad, F32x4};
 use core::mem::MaybeUninit;
 use cuda_std::prelude::*;
 use cuda_std::warp::sync_warp;
@@ -58,8 +59,6 @@ pub const MN_BOX: [u32; 2] = [64, 64];
 const REGISTERS: u32 = 168;
 const PRODUCER_REGISTERS: u32 = 40;
 const CONSUMER_REGISTERS: u32 = 232;
-/// Rows of tiles in a group: see [`place`].
-const GROUP: u32 = 16;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
 const STAGING: u32 = 8 * WARP_STAGING;
@@ -76,6 +75,10 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// Rows of C a cluster computes.
+    pub const fn rows(self) -> u32 {
+        self.cluster * BM
+    }
     /// Bytes of a stage.
     pub const fn stage(self) -> u32 {
         (BM + self.bn) * PANEL_BYTES
@@ -110,6 +113,9 @@ struct Work {
     stride_c: u64,
     stride_extra: u64,
     out: Epilogue,
+    whole: u32,
+    share: u32,
+    partial: *mut f32,
 }
 
 /// A place in the ring.
@@ -127,39 +133,6 @@ impl Slot {
         } else {
             Slot { index: self.index + 1, ..self }
         }
-    }
-}
-
-/// The tiles of a cluster: number `first`, and every `step`-th from there.
-#[derive(Clone, Copy)]
-struct Tiles {
-    rows: u32,
-    columns: u32,
-    count: u32,
-    first: u32,
-    step: u32,
-}
-
-impl Tiles {
-    #[inline(always)]
-    fn new<const BN: u32, const CLUSTER: u32>(work: &Work) -> Tiles {
-        let rows = work.out.m.div_ceil(BM * CLUSTER);
-        let columns = work.out.n.div_ceil(BN);
-        Tiles {
-            rows,
-            columns,
-            count: rows * columns * work.batch,
-            first: thread::block_idx_x() / CLUSTER,
-            step: thread::grid_dim_x() / CLUSTER,
-        }
-    }
-
-    /// Row, column (in tiles) and matrix of tile `i`.
-    #[inline(always)]
-    fn at(&self, i: u32) -> [u32; 3] {
-        let each = (self.rows * self.columns).max(1);
-        let (row, column) = place::<GROUP>(i % each, self.rows, self.columns);
-        [row, column, i / each]
     }
 }
 
@@ -253,16 +226,14 @@ unsafe fn store_boxes<const R: usize, const HALF: u32>(
     }
 }
 
-/// Finishes and stores a warp's 16 x BN sums.
+/// Hands a warp's 16 x BN sums to `finish`, four of a row at a time: row, column, sums.
 #[inline(always)]
 unsafe fn store_quads<const R: usize>(
     acc: &Accumulators<R>,
-    work: &Work,
-    [row, column, z]: [u32; 3],
     staging: u32,
     lane: u32,
+    finish: impl Fn(u32, u32, F32x4),
 ) {
-    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
     let mut chunk = 0;
     while chunk < opaque(R as u32 / 32) {
         sync_warp(u32::MAX);
@@ -280,7 +251,7 @@ unsafe fn store_quads<const R: usize>(
         while i < opaque(16) {
             let [a, b, c, d] =
                 ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            out.store::<Inline>(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
+            finish(i, 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
             i += 2;
         }
         chunk += 1;
@@ -333,20 +304,24 @@ unsafe fn product<
         thread::sync_threads();
     }
 
-    let tiles = Tiles::new::<BN, CLUSTER>(&work);
+    let tiles = Tiles::new(work.out.m, work.out.n, CLUSTER * BM, BN);
+    let cut = tiles.rows * tiles.columns * work.batch - work.whole;
+    let schedule = Schedule { panels: work.k.div_ceil(DEPTH), whole: work.whole, cut, share: work.share };
+    let cluster = thread::block_idx_x() / CLUSTER;
+    let units = schedule.units(cluster, thread::grid_dim_x() / CLUSTER);
     // The same in all lanes, and known to be.
     let warp = shfl_idx(t / 32, 0);
-    let mut tile = tiles.first;
     if warp < 4 {
         release_registers::<PRODUCER_REGISTERS>();
         if t == 0 {
             let mut slot = Slot { index: 0, parity: 1 };
-            while tile < tiles.count {
-                let [row, column, z] = tiles.at(tile);
+            for unit in units {
+                let [row, column, z] = tiles.at(unit.tile);
                 let row = (row * CLUSTER + rank) * BM;
                 let column = column * BN + rank * (BN / CLUSTER);
-                let mut k = 0;
-                while k < work.k {
+                let mut k = unit.first * DEPTH;
+                let end = k + unit.panels * DEPTH;
+                while k < end {
                     let (at, barrier) = (ring + slot.index * stage, full + 8 * slot.index);
                     mbarrier_wait(empty + 8 * slot.index, slot.parity);
                     mbarrier_expect(barrier, stage);
@@ -360,7 +335,6 @@ unsafe fn product<
                     slot = slot.next::<STAGES>();
                     k += DEPTH;
                 }
-                tile += tiles.step;
             }
         }
     } else {
@@ -370,9 +344,10 @@ unsafe fn product<
         let staging = staging + warp * WARP_STAGING;
         let mut acc: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
         let mut slot = Slot { index: 0, parity: 0 };
-        while tile < tiles.count {
-            let mut k = 0;
-            while k < work.k {
+        for unit in units {
+            // As above: loops that depend on a number keep their state in each lane's registers unless that is known of it.
+            let (mut k, end) = (0, shfl_idx(unit.panels * DEPTH, 0));
+            while k < end {
                 mbarrier_wait(full + 8 * slot.index, slot.parity);
                 let a = ring + slot.index * stage + rows * PANEL_BYTES;
                 let b = ring + slot.index * stage + BM * PANEL_BYTES;
@@ -385,14 +360,26 @@ unsafe fn product<
                 slot = slot.next::<STAGES>();
                 k += DEPTH;
             }
-            let [row, column, z] = tiles.at(tile);
-            let at = [(row * CLUSTER + rank) * BM + rows + warp % 4 * 16, column * BN, z];
-            if HALF != 0 && !work.map_c.is_null() {
-                store_boxes::<R, HALF>(&acc, &work, at, staging, lane);
+            // The warp's rows, first in the cluster's tile, then in C.
+            let own = rank * BM + rows + warp % 4 * 16;
+            let [row, column, z] = tiles.at(unit.tile);
+            let (row, column) = (row * CLUSTER * BM + own, column * BN);
+            if let Some(slot) = schedule.slot(cluster, unit.tile) {
+                if HALF != 0 && lane == 0 {
+                    // Tensor copies of a whole tile may still read the staging memory.
+                    tma_store_wait::<0>();
+                }
+                let part =
+                    work.partial.add((slot as usize * (CLUSTER * BM) as usize + own as usize) * BN as usize);
+                store_quads(&acc, staging, lane, |i, j, sum| {
+                    store_quad(part.add((i * BN + j) as usize), sum)
+                });
+            } else if HALF != 0 && !work.map_c.is_null() {
+                store_boxes::<R, HALF>(&acc, &work, [row, column, z], staging, lane);
             } else {
-                store_quads(&acc, &work, at, staging, lane);
+                let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
+                store_quads(&acc, staging, lane, |i, j, sum| out.store::<Inline>(row + i, column + j, sum));
             }
-            tile += tiles.step;
         }
         if HALF != 0 && lane == 0 {
             tma_store_wait::<0>();
@@ -419,6 +406,8 @@ macro_rules! kernels {
         ///   that A has (bf16 for fp8), and the epilogue nothing but `alpha`.
         /// - The epilogue's operands cover C: see [`Epilogue`]. C overlaps no other operand, nor do its matrices each other.
         /// - Extents are at least 1 and below 2^31, as is the number of tiles, each cluster's and the grid's together.
+        /// - `whole` and `share` are those of a [`Schedule`] for this tile ([`rows`](Tile::rows) by BN) and grid; `partial` has its
+        ///   [`slots`](Schedule::slots), each a tile of f32, and is a multiple of 16 (any address where it has none).
         #[kernel]
         #[cfg_attr(
             target_arch = "nvptx64",
@@ -428,11 +417,11 @@ macro_rules! kernels {
             map_a: *const TensorMap, map_b: *const TensorMap, map_c: *const TensorMap,
             m: u32, n: u32, k: u32, batch: u32, alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
             bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
-            activation: u32, parameter: f32, kind: u32,
+            activation: u32, parameter: f32, kind: u32, whole: u32, share: u32, partial: *mut f32,
         ) {
             const T: Tile = $tile;
             let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
-            let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out };
+            let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out, whole, share, partial };
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(
                 work,
                 |acc, a, b, accumulate| $multiply(acc, a, b, accumulate),

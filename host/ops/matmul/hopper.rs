@@ -3,39 +3,59 @@
 //! Operands are read through [tensor maps](TensorMap), which want every row, every matrix of a batch and the operand itself
 //! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 only operands whose K is contiguous. Others
 //! are packed first, as for [`tensor`](super::tensor).
+//!
+//! Every tile has two candidates: one computes tiles whole, the other (`_streamk`) cuts those that would not fill the device
+//! along K ([`schedule`](gpu_kernels::gemm::schedule)), and is for few tiles and a long K. What it adds in which order depends on
+//! the device's number of multiprocessors, and on nothing else.
+//!
 //! The simulator has executed every kernel; no GPU has.
 
-use gpu_kernels::gemm::{epilogue, hopper as kernels};
+use gpu_kernels::gemm::schedule::Schedule;
+use gpu_kernels::gemm::{epilogue, hopper as kernels, split};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
+use super::{
+    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
+    Walk,
+};
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
 };
 use crate::kernel;
 use crate::ops::activation::Activation;
 
-const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, walk, run };
+
+/// What [`Candidate::variant`] means here: whether tiles may be cut.
+const WHOLE: u32 = 0;
+const STREAM_K: u32 = 1;
 
 const fn candidate(
     name: &'static str,
     precision: Precision,
     t: kernels::Tile,
-    depth: u32,
+    variant: u32,
     rate: u32,
 ) -> Candidate {
-    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant: 0, family: FAMILY }
+    let depth = PANEL_BYTES / precision.factor_bytes();
+    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant, family: FAMILY }
 }
 
-/// The tiles, for every type.
+/// The tiles, for every type. Those that are cut rate a little less, for where it gains no more than that, it is not done.
 pub static CANDIDATES: &[Candidate] = &[
-    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, 64, 88),
-    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, 64, 70),
-    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, 64, 88),
-    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, 64, 70),
-    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, 32, 88),
-    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, 32, 70),
+    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_bf16_128x256_streamk", Precision::Bf16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_bf16_128x128_streamk", Precision::Bf16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_f16_128x256_streamk", Precision::F16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_f16_128x128_streamk", Precision::F16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_tf32_128x256_streamk", Precision::Tf32, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_tf32_128x128_streamk", Precision::Tf32, kernels::SMALL, STREAM_K, 68),
 ];
 
 /// The kernels' names.
@@ -62,6 +82,7 @@ pub const KERNELS: &[&str] = &[
     "hopper_e4m3_e5m2_256",
     "hopper_e5m2_e4m3_256",
     "hopper_e5m2_e5m2_256",
+    "gemm_reduce_tiles",
 ];
 
 /// The tile of a candidate.
@@ -131,8 +152,47 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-fn workspace(_: &Candidate, p: &Problem) -> usize {
-    packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
+/// Tiles of the launch: a cluster's each.
+fn tiles(t: kernels::Tile, p: &Problem) -> u64 {
+    (p.m as u64).div_ceil(t.rows().into()) * (p.n as u64).div_ceil(t.bn.into()) * p.batch as u64
+}
+
+/// Which clusters multiply what, on so many multiprocessors, in panels of `depth` elements of K.
+fn schedule(t: kernels::Tile, p: &Problem, variant: u32, depth: u32, multiprocessors: u32) -> Schedule {
+    // More tiles than a launch has are refused when it comes to one.
+    let tiles = tiles(t, p).min(TILES) as u32;
+    let panels = (p.k as u32).div_ceil(depth);
+    match variant {
+        STREAM_K => Schedule::stream_k(tiles, panels, clusters(t, multiprocessors)),
+        _ => Schedule::whole(tiles, panels),
+    }
+}
+
+/// More tiles than this are no launch.
+const TILES: u64 = 1 << 30;
+
+/// The clusters that so many multiprocessors run at a time.
+fn clusters(t: kernels::Tile, multiprocessors: u32) -> u32 {
+    (multiprocessors / t.cluster).max(1)
+}
+
+/// Elements of a slot of partial sums.
+fn slot(t: kernels::Tile) -> usize {
+    t.rows() as usize * t.bn as usize
+}
+
+fn workspace(c: &Candidate, p: &Problem, device: &Device) -> usize {
+    let t = tile(c);
+    let slots = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors).slots();
+    let packed = packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B));
+    packed.saturating_add(4 * slots as usize * slot(t))
+}
+
+fn walk(c: &Candidate, p: &Problem) -> Walk {
+    let t = tile(c);
+    let schedule = schedule(t, p, c.variant, c.tile[2], MULTIPROCESSORS as u32);
+    let panels = schedule.longest(clusters(t, MULTIPROCESSORS as u32));
+    Walk { k: panels * u64::from(c.tile[2]), partial: u64::from(schedule.slots()) * slot(t) as u64 }
 }
 
 /// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
@@ -165,6 +225,9 @@ type Product = unsafe fn(
     u32,
     f32,
     u32,
+    u32,
+    u32,
+    *mut f32,
 );
 
 /// The kernel, by candidate and by whether A and B are transposed as it sees them.
@@ -195,16 +258,21 @@ fn run(
     workspace: u64,
 ) -> Result<(), MatmulError> {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
+    let space_b = workspace + packed_bytes(p, Name::A) as u64;
+    let partial = space_b + packed_bytes(p, Name::B) as u64;
     let at_a = packed(device, p, a, at.a, workspace)?;
-    let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
+    let at_b = packed(device, p, b, at.b, space_b)?;
     let factors = [Stored::factor(p, &a), Stored::factor(p, &b)];
     let at = Addresses { a: at_a, b: at_b, ..at };
     let map_c = map_c(p, p.precision.factor(), at);
     let kernel = kernel_of(c, (!a.k_major, b.k_major));
-    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
+    let t = tile(c);
+    let schedule = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors);
+    launch(kernel, t, device, p, factors, [a.k_major, b.k_major], at, map_c, (schedule, partial))
 }
 
-/// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
+/// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous; and where the schedule cuts tiles,
+/// what finishes them from the partial sums at `partial`.
 #[allow(clippy::too_many_arguments)] // What a launch depends on.
 fn launch(
     kernel: Kernel<Product>,
@@ -215,10 +283,10 @@ fn launch(
     major: [bool; 2],
     at: Addresses,
     map_c: Option<TensorMap>,
+    (schedule, partial): (Schedule, u64),
 ) -> Result<(), MatmulError> {
-    let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
-    let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
-    if tiles >= 1 << 30 {
+    let tiles = tiles(t, p);
+    if tiles >= TILES {
         let reason = format!("{tiles} tiles are more than a launch has; split the product");
         return Err(DeviceError::InvalidLaunch { kernel: kernel.name.into(), reason }.into());
     }
@@ -228,8 +296,10 @@ fn launch(
         let line = PANEL_BYTES / x.element.bytes() as u32;
         map(&x.map(address, p.batch, if major { [line, rows] } else { kernels::MN_BOX }))
     };
-    let clusters = (device.model().multiprocessors / t.cluster).clamp(1, tiles as u32);
+    let clusters = schedule.clusters(clusters(t, device.model().multiprocessors));
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
+    let (activation, parameter) = (p.activation.kind(), p.activation.param());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code());
     let args = (
         factor(&a, major[0], at.a, t.box_a())?,
         factor(&b, major[1], at.b, t.box_b())?,
@@ -247,11 +317,42 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        p.activation.kind(),
-        p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code()),
+        activation,
+        parameter,
+        kind,
+        schedule.whole,
+        schedule.share,
+        DevicePtrMut::<f32>::new(partial),
     );
-    Ok(device.launch(kernel, shape, args)?)
+    device.launch(kernel, shape, args)?;
+    if schedule.cut == 0 {
+        return Ok(());
+    }
+    let blocks = slot(t) as u32 / 4 / split::BLOCK;
+    let args = (
+        p.m as u32,
+        p.n as u32,
+        t.rows(),
+        t.bn,
+        schedule.panels,
+        schedule.whole,
+        schedule.share,
+        DevicePtr::<f32>::new(partial),
+        p.alpha,
+        p.beta,
+        DevicePtrMut::<u8>::new(at.c),
+        p.ldc as u32,
+        p.stride_c as u64,
+        DevicePtr::<f32>::new(at.bias),
+        DevicePtr::<u8>::new(at.extra),
+        p.ld_extra as u32,
+        p.stride_extra as u64,
+        activation,
+        parameter,
+        kind,
+    );
+    let shape = Launch::new((blocks, schedule.cut), split::BLOCK);
+    Ok(device.launch(kernel!(gemm::split::gemm_reduce_tiles), shape, args)?)
 }
 
 /// The two 8-bit floating-point types.
@@ -297,5 +398,7 @@ pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Resu
         [Fp8::E5m2, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
         [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
     };
-    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at))
+    let t = kernels::LARGE;
+    let whole = (schedule(t, p, WHOLE, PANEL_BYTES, 0), 0);
+    launch(kernel, t, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at), whole)
 }
