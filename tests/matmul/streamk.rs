@@ -27,8 +27,12 @@ fn schedules_cover_every_panel_once() {
             let what = format!("{tiles} tiles of {panels} panels for {most}: {s:?}");
             assert!((1..=most).contains(&clusters) && s.whole + s.cut == tiles, "{what}");
             assert!(s.whole.is_multiple_of(most) || s.cut == 0, "{what}");
-            let units: Vec<(u32, Unit)> =
-                (0..clusters).flat_map(|g| s.units(g, clusters).map(move |u| (g, u))).collect();
+            let mut units: Vec<(u32, Unit)> = vec![];
+            for g in 0..clusters {
+                let mut own = s.units(g, clusters);
+                let all = std::iter::from_fn(|| Some(own.next()).filter(|unit| unit.panels > 0));
+                units.extend(all.map(|unit| (g, unit)));
+            }
             let mut parts: Vec<_> = units.iter().map(|&(g, u)| (u.tile, u.first, u.panels, g)).collect();
             parts.sort_unstable();
             let (mut at, mut slots) = ((0, 0), BTreeSet::new());

@@ -308,14 +308,15 @@ unsafe fn product<
     let cut = tiles.rows * tiles.columns * work.batch - work.whole;
     let schedule = Schedule { panels: work.k.div_ceil(DEPTH), whole: work.whole, cut, share: work.share };
     let cluster = thread::block_idx_x() / CLUSTER;
-    let units = schedule.units(cluster, thread::grid_dim_x() / CLUSTER);
+    let mut units = schedule.units(cluster, thread::grid_dim_x() / CLUSTER);
     // The same in all lanes, and known to be.
     let warp = shfl_idx(t / 32, 0);
     if warp < 4 {
         release_registers::<PRODUCER_REGISTERS>();
         if t == 0 {
             let mut slot = Slot { index: 0, parity: 1 };
-            for unit in units {
+            let mut unit = units.next();
+            while unit.panels > 0 {
                 let [row, column, z] = tiles.at(unit.tile);
                 let row = (row * CLUSTER + rank) * BM;
                 let column = column * BN + rank * (BN / CLUSTER);
@@ -335,6 +336,7 @@ unsafe fn product<
                     slot = slot.next::<STAGES>();
                     k += DEPTH;
                 }
+                unit = units.next();
             }
         }
     } else {
@@ -344,7 +346,8 @@ unsafe fn product<
         let staging = staging + warp * WARP_STAGING;
         let mut acc: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
         let mut slot = Slot { index: 0, parity: 0 };
-        for unit in units {
+        let mut unit = units.next();
+        while unit.panels > 0 {
             // As above: loops that depend on a number keep their state in each lane's registers unless that is known of it.
             let (mut k, end) = (0, shfl_idx(unit.panels * DEPTH, 0));
             while k < end {
@@ -380,6 +383,7 @@ unsafe fn product<
                 let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
                 store_quads(&acc, staging, lane, |i, j, sum| out.store::<Inline>(row + i, column + j, sum));
             }
+            unit = units.next();
         }
         if HALF != 0 && lane == 0 {
             tma_store_wait::<0>();

@@ -172,23 +172,20 @@ impl Schedule {
     }
 }
 
-impl Iterator for Units {
-    type Item = Unit;
-
+impl Units {
+    /// The next unit; one of no panels where there is none. (No `Option`: a unit that is not there would be registers that
+    /// nothing ever wrote.)
     #[inline(always)]
-    fn next(&mut self) -> Option<Unit> {
+    pub fn next(&mut self) -> Unit {
         if self.tile < self.whole {
             let tile = self.tile;
             self.tile += self.step;
-            return Some(Unit { tile, first: 0, panels: self.panels });
+            return Unit { tile, first: 0, panels: self.panels };
         }
-        if self.left == 0 {
-            return None;
-        }
-        let Units { cut: tile, first, .. } = *self;
+        let (tile, first) = (self.cut, self.first);
         let panels = self.left.min(self.panels - first);
         (self.cut, self.first) = (tile + 1, 0);
         self.left -= panels;
-        Some(Unit { tile, first, panels })
+        Unit { tile, first, panels }
     }
 }
