@@ -31,6 +31,7 @@ pub mod pack;
 #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
 pub mod schedule;
 pub mod split;
+mod sums;
 pub mod tensor;
 
 use crate::activation;

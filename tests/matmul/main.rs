@@ -12,8 +12,10 @@ mod tensor;
 use common::Rng;
 use half::{bf16, f16};
 use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
-use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
-use ironwarp::ops::matmul::{candidates, matmul, reference};
+use ironwarp::ops::matmul::{
+    Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, Reduce,
+};
+use ironwarp::ops::matmul::{candidates, matmul, matmul_by, reference};
 use ptx_sim::lint::{LintOptions, lint};
 use ptx_sim::profile::Profile;
 use ptx_sim::{Accumulation, Module};
@@ -88,6 +90,7 @@ impl Case {
                 Name::C => (p.c, true),
                 Name::Bias => (DType::F32, p.bias),
                 Name::Extra => (p.c, p.extra != Extra::None),
+                Name::Sums => (DType::F32, false),
             };
             let len = if used { p.span(name).expect("drawn problems are small") } else { 0 };
             let nan = name == Name::C && p.beta == 0.0;
@@ -106,7 +109,7 @@ impl Case {
         reference::product(&self.problem, reference::Values { a, b, c, bias, extra })
     }
 
-    /// C after the product, by `candidate`, or by what `matmul` chooses.
+    /// C after the product, then its sums if there are any, by `candidate`, or by what `matmul` chooses.
     pub(crate) fn run(
         &self,
         device: &Device,
@@ -120,20 +123,30 @@ impl Case {
         }
         let [a, b, c, bias, extra] = &mut memory[..] else { unreachable!("five operands") };
         let (a, b) = (a.at(self.starts[0]), b.at(self.starts[1]));
-        let bias = p.bias.then(|| bias.at(self.starts[3]));
-        let extra = (p.extra != Extra::None).then(|| extra.at(self.starts[4]));
+        // Sums begin as far into their buffer as the bias: both are f32.
+        let mut sums = Memory::new(device, DType::F32, self.starts[3], &vec![f64::NAN; p.span(Name::Sums)?])?;
+        let wanted = p.reduce != Reduce::None;
+        let epilogue = Epilogue {
+            bias: p.bias.then(|| bias.at(self.starts[3])),
+            extra: (p.extra != Extra::None).then(|| extra.at(self.starts[4])),
+            sums: wanted.then(|| sums.at_mut(self.starts[3])),
+        };
         let out = c.at_mut(self.starts[2]);
         match candidate {
-            Some(candidate) => matmul_by(candidate, device, p, a, b, out, bias, extra)?,
-            None => matmul(device, p, a, b, out, bias, extra)?,
+            Some(candidate) => matmul_by(candidate, device, p, a, b, out, epilogue)?,
+            None => matmul(device, p, a, b, out, epilogue)?,
         }
-        Ok(c.values(self.starts[2])?)
+        let (mut c, sums) = (c.values(self.starts[2])?, sums.values(self.starts[3])?);
+        c.extend(sums);
+        Ok(c)
     }
 
     /// Runs and compares with the oracle.
     pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
         let got = self.run(device, candidate).map_err(|e| e.to_string())?;
-        match reference::mismatch(&self.problem, &got, &self.oracle()) {
+        let (p, oracle) = (&self.problem, self.oracle());
+        let (c, sums) = got.split_at(oracle.want.len());
+        match reference::mismatch(p, c, &oracle).or_else(|| reference::sums_mismatch(p, sums, &oracle)) {
             None => Ok(got),
             Some(text) => Err(text),
         }

@@ -38,6 +38,7 @@ use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
 use super::schedule::{Schedule, Tiles};
+use super::sums::Gather;
 use crate::ptx::*;
 use crate::vector::{store_quad, F32x4};
 use core::mem::MaybeUninit;
@@ -49,7 +50,7 @@ pub const BM: u32 = 128;
 /// Threads of a block: producer and two consumers.
 pub const BLOCK: u32 = 384;
 /// Columns that pass through the epilogue at a time, and rows of a warp.
-pub const STORE_BOX: [u32; 2] = [64, 16];
+pub const STORE_BOX: [u32; 2] = [64, WARP_ROWS];
 /// Rows (columns) of an MN-major box, and elements of K of a 16-bit panel.
 pub const MN_BOX: [u32; 2] = [64, 64];
 
@@ -62,6 +63,8 @@ const CONSUMER_REGISTERS: u32 = 232;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
 const STAGING: u32 = 8 * WARP_STAGING;
+/// Rows of a tile that a warp finishes.
+const WARP_ROWS: u32 = 16;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,10 @@ impl Tile {
     /// Rows of the box in which a K-major A is loaded.
     pub const fn box_a(self) -> u32 {
         BM
+    }
+    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    pub const fn part(self) -> [u32; 2] {
+        [WARP_ROWS, self.bn]
     }
     /// Rows of the box in which a K-major B is loaded: a block's share.
     pub const fn box_b(self) -> u32 {
@@ -226,33 +233,69 @@ unsafe fn store_boxes<const R: usize, const HALF: u32>(
     }
 }
 
-/// Hands a warp's 16 x BN sums to `finish`, four of a row at a time: row, column, sums.
+/// Chunk `chunk` of a warp's sums to its staging memory.
+#[inline(always)]
+unsafe fn stage<const R: usize>(acc: &Accumulators<R>, chunk: u32, staging: u32, lane: u32) {
+    sync_warp(u32::MAX);
+    // The epilogue is code-heavy, and registers cannot be indexed: the loop around this stays, and here it chooses.
+    match chunk {
+        0 => stage_f32(acc, 0, staging, lane),
+        1 => stage_f32(acc, 1, staging, lane),
+        2 if R > 64 => stage_f32(acc, 2, staging, lane),
+        _ if R > 64 => stage_f32(acc, 3, staging, lane),
+        _ => {}
+    }
+    sync_warp(u32::MAX);
+}
+
+/// Quad `quad` of row `row` of what was [staged](stage).
+#[inline(always)]
+unsafe fn staged(staging: u32, row: u32, quad: u32) -> F32x4 {
+    let [a, b, c, d] = ld_shared_f32x4(staging + row * 256 + ((quad / 2) ^ (row % 8)) * 32 + quad % 2 * 16);
+    F32x4 { a, b, c, d }
+}
+
+/// Finishes and stores a warp's 16 x BN sums.
 #[inline(always)]
 unsafe fn store_quads<const R: usize>(
     acc: &Accumulators<R>,
+    work: &Work,
+    [row, column, z]: [u32; 3],
     staging: u32,
     lane: u32,
-    finish: impl Fn(u32, u32, F32x4),
 ) {
+    let bn = 2 * R as u32;
+    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra, [WARP_ROWS, bn]);
+    let mut gather = Gather::<16>::new();
     let mut chunk = 0;
     while chunk < opaque(R as u32 / 32) {
-        sync_warp(u32::MAX);
-        // The epilogue is code-heavy, and registers cannot be indexed: the loop stays, and chooses.
-        match chunk {
-            0 => stage_f32(acc, 0, staging, lane),
-            1 => stage_f32(acc, 1, staging, lane),
-            2 if R > 64 => stage_f32(acc, 2, staging, lane),
-            _ if R > 64 => stage_f32(acc, 3, staging, lane),
-            _ => {}
-        }
-        sync_warp(u32::MAX);
+        stage(acc, chunk, staging, lane);
         let quad = lane % 16;
-        let mut i = lane / 16;
-        while i < opaque(16) {
-            let [a, b, c, d] =
-                ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            finish(i, 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
-            i += 2;
+        let col = column + 64 * chunk + 4 * quad;
+        let mut step = 0;
+        while step < opaque(8) {
+            let i = 2 * step + lane / 16;
+            gather.store::<Inline>(&out, row + i, col, staged(staging, i, quad), step);
+            step += 1;
+        }
+        gather.end_rows(&out, row / WARP_ROWS, col, row < out.m);
+        chunk += 1;
+    }
+    gather.end_columns(&out, column / bn, row, 8, column < out.n);
+}
+
+/// Stores a warp's 16 x BN sums as they are, its rows of a slot at `part`.
+#[inline(always)]
+unsafe fn store_part<const R: usize>(acc: &Accumulators<R>, part: *mut f32, staging: u32, lane: u32) {
+    let mut chunk = 0;
+    while chunk < opaque(R as u32 / 32) {
+        stage(acc, chunk, staging, lane);
+        let quad = lane % 16;
+        let mut row = lane / 16;
+        while row < opaque(16) {
+            let at = row * (2 * R as u32) + 64 * chunk + 4 * quad;
+            store_quad(part.add(at as usize), staged(staging, row, quad));
+            row += 2;
         }
         chunk += 1;
     }
@@ -372,16 +415,12 @@ unsafe fn product<
                     // Tensor copies of a whole tile may still read the staging memory.
                     tma_store_wait::<0>();
                 }
-                let part =
-                    work.partial.add((slot as usize * (CLUSTER * BM) as usize + own as usize) * BN as usize);
-                store_quads(&acc, staging, lane, |i, j, sum| {
-                    store_quad(part.add((i * BN + j) as usize), sum)
-                });
+                let row = slot as usize * (CLUSTER * BM) as usize + own as usize;
+                store_part(&acc, work.partial.add(row * BN as usize), staging, lane);
             } else if HALF != 0 && !work.map_c.is_null() {
                 store_boxes::<R, HALF>(&acc, &work, [row, column, z], staging, lane);
             } else {
-                let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
-                store_quads(&acc, staging, lane, |i, j, sum| out.store::<Inline>(row + i, column + j, sum));
+                store_quads(&acc, &work, [row, column, z], staging, lane);
             }
             unit = units.next();
         }
@@ -421,10 +460,10 @@ macro_rules! kernels {
             map_a: *const TensorMap, map_b: *const TensorMap, map_c: *const TensorMap,
             m: u32, n: u32, k: u32, batch: u32, alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
             bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
-            activation: u32, parameter: f32, kind: u32, whole: u32, share: u32, partial: *mut f32,
+            sums: *mut f32, activation: u32, parameter: f32, kind: u32, whole: u32, share: u32, partial: *mut f32,
         ) {
             const T: Tile = $tile;
-            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, activation, parameter, kind };
+            let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out, whole, share, partial };
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(
                 work,

@@ -14,10 +14,11 @@ use gpu_kernels::gemm::schedule::Schedule;
 use gpu_kernels::gemm::{epilogue, hopper as kernels, split};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
+use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
 use super::{
-    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
-    Walk,
+    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
+    Unsupported, Walk,
 };
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
@@ -144,12 +145,20 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
             return Err(Unsupported::new(c.name, format!("the matrices of {name}'s batch overlap")));
         }
     }
+    if c.variant == STREAM_K && p.reduce != Reduce::None {
+        return Err(Unsupported::new(c.name, "cut tiles have no sums of rows or columns"));
+    }
     Ok(())
 }
 
 /// Bytes of the packed operands, the first of them first.
 fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
+}
+
+/// Bytes of both.
+fn packed_all(p: &Problem) -> usize {
+    packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
 }
 
 /// Tiles of the launch: a cluster's each.
@@ -184,8 +193,8 @@ fn slot(t: kernels::Tile) -> usize {
 fn workspace(c: &Candidate, p: &Problem, device: &Device) -> usize {
     let t = tile(c);
     let slots = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors).slots();
-    let packed = packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B));
-    packed.saturating_add(4 * slots as usize * slot(t))
+    let partial = 4 * slots as usize * slot(t);
+    packed_all(p).saturating_add(PartialSums::new(p, t.part()).bytes()).saturating_add(partial)
 }
 
 fn walk(c: &Candidate, p: &Problem) -> Walk {
@@ -198,7 +207,8 @@ fn walk(c: &Candidate, p: &Problem) -> Walk {
 /// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
 /// f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
 fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
-    let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
+    let linear = p.activation == Activation::Identity && p.extra == Extra::None;
+    let plain = linear && p.beta == 0.0 && !p.bias && p.reduce == Reduce::None;
     let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
     let fits = p.c == half && half != DType::F32 && at.c.is_multiple_of(16) && c.fits(p.batch);
     (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
@@ -222,6 +232,7 @@ type Product = unsafe fn(
     *const u8,
     u32,
     u64,
+    *mut f32,
     u32,
     f32,
     u32,
@@ -258,21 +269,33 @@ fn run(
     workspace: u64,
 ) -> Result<(), MatmulError> {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
-    let space_b = workspace + packed_bytes(p, Name::A) as u64;
-    let partial = space_b + packed_bytes(p, Name::B) as u64;
     let at_a = packed(device, p, a, at.a, workspace)?;
-    let at_b = packed(device, p, b, at.b, space_b)?;
+    let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
     let factors = [Stored::factor(p, &a), Stored::factor(p, &b)];
     let at = Addresses { a: at_a, b: at_b, ..at };
     let map_c = map_c(p, p.precision.factor(), at);
     let kernel = kernel_of(c, (!a.k_major, b.k_major));
     let t = tile(c);
     let schedule = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors);
-    launch(kernel, t, device, p, factors, [a.k_major, b.k_major], at, map_c, (schedule, partial))
+    let sums = PartialSums::new(p, t.part());
+    // Cut tiles have no sums, and whole ones no partial tiles: both begin behind the packed operands.
+    let rest = workspace + packed_all(p) as u64;
+    let beside = Beside { schedule, partial: rest, sums: sums.written(at, rest) };
+    launch(kernel, t, device, p, factors, [a.k_major, b.k_major], at, map_c, beside)?;
+    sums.finish(device, at, rest)
+}
+
+/// What a launch works by and writes beside C.
+struct Beside {
+    schedule: Schedule,
+    /// The slots of cut tiles.
+    partial: u64,
+    /// Sums of C.
+    sums: DevicePtrMut<f32>,
 }
 
 /// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous; and where the schedule cuts tiles,
-/// what finishes them from the partial sums at `partial`.
+/// what finishes them.
 #[allow(clippy::too_many_arguments)] // What a launch depends on.
 fn launch(
     kernel: Kernel<Product>,
@@ -283,9 +306,9 @@ fn launch(
     major: [bool; 2],
     at: Addresses,
     map_c: Option<TensorMap>,
-    (schedule, partial): (Schedule, u64),
+    beside: Beside,
 ) -> Result<(), MatmulError> {
-    let tiles = tiles(t, p);
+    let (tiles, schedule) = (tiles(t, p), beside.schedule);
     if tiles >= TILES {
         let reason = format!("{tiles} tiles are more than a launch has; split the product");
         return Err(DeviceError::InvalidLaunch { kernel: kernel.name.into(), reason }.into());
@@ -299,7 +322,7 @@ fn launch(
     let clusters = schedule.clusters(clusters(t, device.model().multiprocessors));
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());
-    let kind = epilogue::kind(element_code(p.c), p.extra.code());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code());
     let args = (
         factor(&a, major[0], at.a, t.box_a())?,
         factor(&b, major[1], at.b, t.box_b())?,
@@ -317,12 +340,13 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
+        beside.sums,
         activation,
         parameter,
         kind,
         schedule.whole,
         schedule.share,
-        DevicePtrMut::<f32>::new(partial),
+        DevicePtrMut::<f32>::new(beside.partial),
     );
     device.launch(kernel, shape, args)?;
     if schedule.cut == 0 {
@@ -337,7 +361,7 @@ fn launch(
         schedule.panels,
         schedule.whole,
         schedule.share,
-        DevicePtr::<f32>::new(partial),
+        DevicePtr::<f32>::new(beside.partial),
         p.alpha,
         p.beta,
         DevicePtrMut::<u8>::new(at.c),
@@ -384,6 +408,9 @@ pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Resu
     if p.ta || !p.tb {
         return no("fp8 needs operands whose K is contiguous: A as it is, B transposed");
     }
+    if p.reduce != Reduce::None {
+        return no("fp8 sums neither rows nor columns of C; do that apart");
+    }
     let stored = |rows, ld, stride| Stored { element: MapElement::U8, rows, columns: p.k, ld, stride };
     let (a, b) = (stored(p.m, p.lda, p.stride_a), stored(p.n, p.ldb, p.stride_b));
     let aligned = at.a.is_multiple_of(16) && at.b.is_multiple_of(16);
@@ -399,6 +426,7 @@ pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Resu
         [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
     };
     let t = kernels::LARGE;
-    let whole = (schedule(t, p, WHOLE, PANEL_BYTES, 0), 0);
-    launch(kernel, t, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at), whole)
+    let schedule = schedule(t, p, WHOLE, PANEL_BYTES, 0);
+    let beside = Beside { schedule, partial: 0, sums: DevicePtrMut::new(0) };
+    launch(kernel, t, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at), beside)
 }

@@ -3,7 +3,9 @@
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::problem::mix;
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Unsupported, Walk};
+use super::{
+    Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Reduce, Unsupported, Walk,
+};
 use crate::device::{DType, Device, DeviceError, DevicePtr, DevicePtrMut, Launch, Target};
 
 const FAMILY: Family = Family {
@@ -48,6 +50,9 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
     }
     if p.extra != Extra::None {
         return no("has no residual and no gradient of the activation; do them apart".into());
+    }
+    if p.reduce != Reduce::None {
+        return no("sums neither rows nor columns of C; do that apart".into());
     }
     Ok(())
 }
