@@ -7,6 +7,7 @@ mod errors;
 mod family;
 mod fp8;
 mod hopper;
+mod streamk;
 mod tensor;
 
 use common::Rng;

@@ -90,7 +90,7 @@ fn a_split_k_adds_in_a_fixed_order() {
     let c = candidate("mma_bf16_64x64");
     for (m, n, k) in [(16, 70, 1000), (1, 33, 2111)] {
         let p = Problem::new(m, n, k).operands(DType::Bf16, DType::Bf16, DType::F32);
-        assert!(c.workspace(&p) >= 2 * 4 * m * n, "{p} is not split");
+        assert!(c.workspace(&p, &Device::sim()) >= 2 * 4 * m * n, "{p} is not split");
         for reduce in [Reduce::None, Reduce::Rows, Reduce::Columns] {
             let case = Case::random(Problem { beta: 0.5, bias: true, reduce, ..p }, [0; 5], 5);
             let runs = [0, 1, 2].map(|seed| {

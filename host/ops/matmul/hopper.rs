@@ -6,15 +6,22 @@
 //!
 //! 8-bit floats have kernels for each pair of types. The small tile promotes sums ([`Precision::Fp8`]); the large one leaves them
 //! in the tensor cores ([`Precision::Fp8Fast`]), where the small one is welcome too.
+//!
+//! Every tile has two candidates: one computes tiles whole, the other (`_streamk`) cuts those that would not fill the device
+//! along K ([`schedule`](gpu_kernels::gemm::schedule)), and is for few tiles and a long K. What it adds in which order depends on
+//! the device's number of multiprocessors, and on nothing else.
+//!
 //! The simulator has executed every kernel; no GPU has.
 
-use gpu_kernels::gemm::{epilogue, hopper as kernels};
+use gpu_kernels::gemm::schedule::Schedule;
+use gpu_kernels::gemm::{epilogue, hopper as kernels, split};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
 use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
 use super::{
-    Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
+    Unsupported, Walk,
 };
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
@@ -22,29 +29,43 @@ use crate::device::{
 use crate::kernel;
 use crate::ops::activation::Activation;
 
-const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, walk, run };
+
+/// What [`Candidate::variant`] means here: whether tiles may be cut.
+const WHOLE: u32 = 0;
+const STREAM_K: u32 = 1;
 
 const fn candidate(
     name: &'static str,
     precision: Precision,
     t: kernels::Tile,
-    depth: u32,
+    variant: u32,
     rate: u32,
 ) -> Candidate {
-    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant: 0, family: FAMILY }
+    let depth = PANEL_BYTES / precision.factor_bytes();
+    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant, family: FAMILY }
 }
 
-/// The tiles, for every type.
+/// The tiles, for every type. Those that are cut rate a little less, for where it gains no more than that, it is not done.
 pub static CANDIDATES: &[Candidate] = &[
-    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, 64, 88),
-    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, 64, 70),
-    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, 64, 88),
-    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, 64, 70),
-    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, 32, 88),
-    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, 32, 70),
-    candidate("hopper_fp8_128x128", Precision::Fp8, kernels::SMALL, 128, 60),
-    candidate("hopper_fp8_fast_128x256", Precision::Fp8Fast, kernels::LARGE, 128, 88),
-    candidate("hopper_fp8_fast_128x128", Precision::Fp8Fast, kernels::SMALL, 128, 60),
+    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_bf16_128x256_streamk", Precision::Bf16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_bf16_128x128_streamk", Precision::Bf16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_f16_128x256_streamk", Precision::F16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_f16_128x128_streamk", Precision::F16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_tf32_128x256_streamk", Precision::Tf32, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_tf32_128x128_streamk", Precision::Tf32, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_fp8_128x128", Precision::Fp8, kernels::SMALL, WHOLE, 60),
+    candidate("hopper_fp8_128x128_streamk", Precision::Fp8, kernels::SMALL, STREAM_K, 58),
+    candidate("hopper_fp8_fast_128x256", Precision::Fp8Fast, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_fp8_fast_128x128", Precision::Fp8Fast, kernels::SMALL, WHOLE, 60),
+    candidate("hopper_fp8_fast_128x256_streamk", Precision::Fp8Fast, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_fp8_fast_128x128_streamk", Precision::Fp8Fast, kernels::SMALL, STREAM_K, 58),
 ];
 
 /// The kernels' names.
@@ -75,6 +96,7 @@ pub const KERNELS: &[&str] = &[
     "hopper_e4m3_e5m2_128",
     "hopper_e5m2_e4m3_128",
     "hopper_e5m2_e5m2_128",
+    "gemm_reduce_tiles",
 ];
 
 /// The tile of a candidate.
@@ -137,6 +159,9 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
             return Err(Unsupported::new(c.name, format!("the matrices of {name}'s batch overlap")));
         }
     }
+    if c.variant == STREAM_K && p.reduce != Reduce::None {
+        return Err(Unsupported::new(c.name, "cut tiles have no sums of rows or columns"));
+    }
     Ok(())
 }
 
@@ -145,13 +170,52 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-/// Where the workspace of the sums begins: behind the packed operands.
-fn sums_at(p: &Problem) -> usize {
+/// Bytes of both.
+fn packed_all(p: &Problem) -> usize {
     packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
 }
 
-fn workspace(c: &Candidate, p: &Problem) -> usize {
-    sums_at(p).saturating_add(PartialSums::new(p, tile(c).part()).bytes())
+/// Tiles of the launch: a cluster's each.
+fn tiles(t: kernels::Tile, p: &Problem) -> u64 {
+    (p.m as u64).div_ceil(t.rows().into()) * (p.n as u64).div_ceil(t.bn.into()) * p.batch as u64
+}
+
+/// Which clusters multiply what, on so many multiprocessors, in panels of `depth` elements of K.
+fn schedule(t: kernels::Tile, p: &Problem, variant: u32, depth: u32, multiprocessors: u32) -> Schedule {
+    // More tiles than a launch has are refused when it comes to one.
+    let tiles = tiles(t, p).min(TILES) as u32;
+    let panels = (p.k as u32).div_ceil(depth);
+    match variant {
+        STREAM_K => Schedule::stream_k(tiles, panels, clusters(t, multiprocessors)),
+        _ => Schedule::whole(tiles, panels),
+    }
+}
+
+/// More tiles than this are no launch.
+const TILES: u64 = 1 << 30;
+
+/// The clusters that so many multiprocessors run at a time.
+fn clusters(t: kernels::Tile, multiprocessors: u32) -> u32 {
+    (multiprocessors / t.cluster).max(1)
+}
+
+/// Elements of a slot of partial sums.
+fn slot(t: kernels::Tile) -> usize {
+    t.rows() as usize * t.bn as usize
+}
+
+fn workspace(c: &Candidate, p: &Problem, device: &Device) -> usize {
+    let t = tile(c);
+    let slots = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors).slots();
+    let partial = 4 * slots as usize * slot(t);
+    packed_all(p).saturating_add(PartialSums::new(p, t.part()).bytes()).saturating_add(partial)
+}
+
+fn walk(c: &Candidate, p: &Problem) -> Walk {
+    let t = tile(c);
+    let schedule = schedule(t, p, c.variant, c.tile[2], MULTIPROCESSORS as u32);
+    let panels = schedule.longest(clusters(t, MULTIPROCESSORS as u32));
+    Walk { k: panels * u64::from(c.tile[2]), partial: u64::from(schedule.slots()) * slot(t) as u64 }
 }
 
 /// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (the factors' own, bf16 for
@@ -187,6 +251,9 @@ type Product = unsafe fn(
     u32,
     f32,
     u32,
+    u32,
+    u32,
+    *mut f32,
 );
 
 /// The kernel for 8-bit floats of these types.
@@ -235,10 +302,12 @@ fn run(
     let at_a = packed(device, p, a, at.a, workspace)?;
     let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
     let t = tile(c);
-    let (sums, sums_at) = (PartialSums::new(p, t.part()), workspace + sums_at(p) as u64);
-    let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
-    let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
-    if tiles >= 1 << 30 {
+    let schedule = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors);
+    let sums = PartialSums::new(p, t.part());
+    // Cut tiles have no sums, and whole ones no partial tiles: both begin behind the packed operands.
+    let rest = workspace + packed_all(p) as u64;
+    let tiles = tiles(t, p);
+    if tiles >= TILES {
         let reason = format!("{tiles} tiles are more than a launch has; split the product");
         return Err(DeviceError::InvalidLaunch { kernel: c.name.into(), reason }.into());
     }
@@ -249,8 +318,10 @@ fn run(
         let boxes = if x.k_major { [line, rows] } else { kernels::MN_BOX };
         map(&Stored::factor(p, x).map(address, p.batch, boxes))
     };
-    let clusters = (device.model().multiprocessors / t.cluster).clamp(1, tiles as u32);
+    let clusters = schedule.clusters(clusters(t, device.model().multiprocessors));
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
+    let (activation, parameter) = (p.activation.kind(), p.activation.param());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code());
     let args = (
         factor(&a, at_a, t.box_a())?,
         factor(&b, at_b, t.box_b())?,
@@ -268,11 +339,41 @@ fn run(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        sums.written(at, sums_at),
-        p.activation.kind(),
-        p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
+        sums.written(at, rest),
+        activation,
+        parameter,
+        kind,
+        schedule.whole,
+        schedule.share,
+        DevicePtrMut::<f32>::new(rest),
     );
     device.launch(kernel_of(c, (a.factor, b.factor), (!a.k_major, b.k_major)), shape, args)?;
-    sums.finish(device, at, sums_at)
+    if schedule.cut == 0 {
+        return sums.finish(device, at, rest);
+    }
+    let blocks = slot(t) as u32 / 4 / split::BLOCK;
+    let args = (
+        p.m as u32,
+        p.n as u32,
+        t.rows(),
+        t.bn,
+        schedule.panels,
+        schedule.whole,
+        schedule.share,
+        DevicePtr::<f32>::new(rest),
+        p.alpha,
+        p.beta,
+        DevicePtrMut::<u8>::new(at.c),
+        p.ldc as u32,
+        p.stride_c as u64,
+        DevicePtr::<f32>::new(at.bias),
+        DevicePtr::<u8>::new(at.extra),
+        p.ld_extra as u32,
+        p.stride_extra as u64,
+        activation,
+        parameter,
+        kind,
+    );
+    let shape = Launch::new((blocks, schedule.cut), split::BLOCK);
+    Ok(device.launch(kernel!(gemm::split::gemm_reduce_tiles), shape, args)?)
 }

@@ -11,7 +11,8 @@ use gpu_kernels::gemm::{element, epilogue, pack, split};
 use super::simt::grid;
 use super::sums::PartialSums;
 use super::{
-    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
+    Unsupported, Walk,
 };
 use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
 use crate::kernel;
@@ -72,7 +73,7 @@ type Product = unsafe fn(
     u32,
 );
 
-const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, walk, run };
 
 /// What [`Candidate::variant`] means here: which arithmetic of `Fp32Fast`.
 const TF32X3: u32 = 1;
@@ -227,6 +228,22 @@ fn parts(c: &Candidate, p: &Problem) -> usize {
     wanted.min(most).clamp(1, 64)
 }
 
+/// Elements of K a part, so that the last of so many at most has at least one panel.
+fn k_split(c: &Candidate, p: &Problem, parts: usize) -> usize {
+    let depth = c.tile[2] as usize;
+    p.k.div_ceil(depth).div_ceil(parts) * depth
+}
+
+fn walk(c: &Candidate, p: &Problem) -> Walk {
+    let parts = parts(c, p);
+    if parts == 1 {
+        return Walk::of_tiles(c, p);
+    }
+    // All parts of all tiles are one wave.
+    let partial = [parts, p.batch, p.m, p.n].iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64));
+    Walk { k: k_split(c, p, parts) as u64, partial }
+}
+
 fn layout(c: &Candidate, p: &Problem) -> Layout {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let bytes = |x: Plan| packed_bytes(p, x);
@@ -245,7 +262,7 @@ pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
     if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
-fn workspace(c: &Candidate, p: &Problem) -> usize {
+fn workspace(c: &Candidate, p: &Problem, _: &Device) -> usize {
     layout(c, p).bytes
 }
 
@@ -287,9 +304,7 @@ fn run(
     let t = tile(c);
     let tiles = p.m.div_ceil(t.bm as usize) as u64 * p.n.div_ceil(t.bn as usize) as u64;
     let (x, y) = grid(c.name, tiles, p.batch)?;
-    // Panels a part, so that the last part has at least one.
-    let panels = p.k.div_ceil(c.tile[2] as usize);
-    let k_split = panels.div_ceil(l.parts) * c.tile[2] as usize;
+    let k_split = k_split(c, p, l.parts);
     let parts = p.k.div_ceil(k_split);
     let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());

@@ -150,7 +150,7 @@ impl Operands {
     pub fn run(&mut self, candidate: Option<&Candidate>, copy: usize) -> Result<(), MatmulError> {
         let at = self.addresses(copy);
         let Some(candidate) = candidate else { return cpu::run(&self.device, &self.problem, at) };
-        let bytes = candidate.workspace(&self.problem);
+        let bytes = candidate.workspace(&self.problem, &self.device);
         let workspace = match &self.workspace {
             _ if bytes == 0 => 0,
             Some(there) if there.len() >= bytes => there.address(),
