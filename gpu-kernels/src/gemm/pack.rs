@@ -3,7 +3,7 @@
 //! another type, or not K-major where the kernel needs that.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use super::element::{load1, store1};
+use super::element::{bytes, load1, store1};
 use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
@@ -12,6 +12,61 @@ use cuda_std::shared_array;
 pub const TILE: u32 = 32;
 /// Threads of a block: each copies four elements.
 pub const BLOCK: u32 = 256;
+
+/// Floats of shared memory. Rows of one word more than there are banks: columns meet no conflict.
+pub(super) const SHARED: usize = (TILE * (TILE + 1)) as usize;
+
+/// The copy of one matrix: see [`gemm_pack()`].
+pub(super) struct Copy {
+    pub rows: u32,
+    pub k: u32,
+    pub transposed: bool,
+    pub from: *const u8,
+    pub from_type: u32,
+    pub ld_from: u32,
+    pub to: *mut u8,
+    pub to_type: u32,
+    pub ld_to: u32,
+}
+
+impl Copy {
+    /// Copies tile `i`, those along K next to each other, by way of [`SHARED`] floats at shared address `tile`.
+    ///
+    /// # Safety
+    /// - All threads of a block of [`BLOCK`] call it with the same arguments; there is such a tile.
+    /// - `from` and `to` cover their matrices and do not overlap; no other thread writes this tile of `to`.
+    #[inline(always)]
+    pub unsafe fn tile(&self, i: u32, tile: u32) {
+        let (x, y) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
+        let across = self.ld_to.div_ceil(TILE).max(1);
+        let (row0, k0) = (i / across * TILE, i % across * TILE);
+        // Lanes go along the rows in memory, on either side.
+        let mut i = y;
+        while i < TILE {
+            let (row, p) = if self.transposed { (row0 + x, k0 + i) } else { (row0 + i, k0 + x) };
+            let mut value = 0.0;
+            if row < self.rows && p < self.k {
+                let (outer, inner) = if self.transposed { (p, row) } else { (row, p) };
+                let at = outer as usize * self.ld_from as usize + inner as usize;
+                value = load1(self.from_type, self.from, at);
+            }
+            let at = if self.transposed { x * (TILE + 1) + i } else { i * (TILE + 1) + x };
+            st_shared_f32(tile + 4 * at, value);
+            i += BLOCK / TILE;
+        }
+        thread::sync_threads();
+        let mut i = y;
+        while i < TILE {
+            let (row, p) = (row0 + i, k0 + x);
+            if row < self.rows && p < self.ld_to {
+                let value = ld_shared_f32(tile + 4 * (i * (TILE + 1) + x));
+                store1(self.to_type, self.to, row as usize * self.ld_to as usize + p as usize, value);
+            }
+            i += BLOCK / TILE;
+        }
+        thread::sync_threads();
+    }
+}
 
 /// `to[z][r, p] <- op(from[z])[r, p]` for `rows` rows of `k` elements, and 0 for `p` in `k .. ld_to`.
 ///
@@ -37,39 +92,15 @@ pub unsafe fn gemm_pack(
     to_type: u32,
     ld_to: u32,
 ) {
-    // Rows of one word more than there are banks: columns meet no conflict.
-    let tile = shared_address(shared_array![f32; (TILE * (TILE + 1)) as usize]);
-    let (x, y) = (thread::thread_idx_x() % TILE, thread::thread_idx_x() / TILE);
-    let across = ld_to.div_ceil(TILE).max(1);
-    let (row0, k0) = (thread::block_idx_x() / across * TILE, thread::block_idx_x() % across * TILE);
+    let tile = shared_address(shared_array![f32; SHARED]);
+    let (from_bytes, to_bytes) = (bytes(from_type), bytes(to_type));
     let mut z = thread::block_idx_y();
     while z < batch {
-        let (source, target) =
-            (z as usize * stride_from as usize, z as usize * rows as usize * ld_to as usize);
-        // Lanes go along the rows in memory, on either side.
-        let mut i = y;
-        while i < TILE {
-            let (row, p) = if transposed != 0 { (row0 + x, k0 + i) } else { (row0 + i, k0 + x) };
-            let mut value = 0.0;
-            if row < rows && p < k {
-                let (outer, inner) = if transposed != 0 { (p, row) } else { (row, p) };
-                value = load1(from_type, from, source + outer as usize * ld_from as usize + inner as usize);
-            }
-            let at = if transposed != 0 { x * (TILE + 1) + i } else { i * (TILE + 1) + x };
-            st_shared_f32(tile + 4 * at, value);
-            i += BLOCK / TILE;
-        }
-        thread::sync_threads();
-        let mut i = y;
-        while i < TILE {
-            let (row, p) = (row0 + i, k0 + x);
-            if row < rows && p < ld_to {
-                let value = ld_shared_f32(tile + 4 * (i * (TILE + 1) + x));
-                store1(to_type, to, target + row as usize * ld_to as usize + p as usize, value);
-            }
-            i += BLOCK / TILE;
-        }
-        thread::sync_threads();
+        let from = from.add(z as usize * stride_from as usize * from_bytes);
+        let to = to.add(z as usize * rows as usize * ld_to as usize * to_bytes);
+        let copy =
+            Copy { rows, k, transposed: transposed != 0, from, from_type, ld_from, to, to_type, ld_to };
+        copy.tile(thread::block_idx_x(), tile);
         z += thread::grid_dim_y();
     }
 }

@@ -205,21 +205,22 @@ unsafe fn fragment<const KC: bool, const ROWS: u32>(at: u32, i: u32, step: u32) 
 
 /// An operand of a product.
 #[derive(Clone, Copy)]
-struct Operand {
-    data: *const u8,
+pub(super) struct Operand {
+    pub data: *const u8,
     /// Elements from one stored row to the next.
-    ld: u32,
+    pub ld: u32,
     /// M for A, N for B.
-    rows: u32,
+    pub rows: u32,
 }
 
-/// One tile of C, sums over elements `k0 .. k1` of K; `shared` is the address of [`Tile::shared`] bytes.
+/// One tile of C, sums over elements `k0 .. k1` of K; `shared` is the address of [`Tile::shared`] bytes. The epilogue is
+/// asked for when the sums are there: what it is read from memory need not lie in registers before.
 ///
 /// # Safety
 /// - All threads of a block of `THREADS` arrive with the same arguments, after a barrier if they used `shared` before.
 /// - Operands cover their matrices and are aligned as the module says; the epilogue is [`Epilogue::store`]'s.
 #[inline(always)]
-unsafe fn tile<
+pub(super) unsafe fn tile<
     X: Arithmetic,
     const AKC: bool,
     const BKC: bool,
@@ -231,7 +232,7 @@ unsafe fn tile<
 >(
     a: Operand,
     b: Operand,
-    out: &Epilogue,
+    out: impl FnOnce() -> Epilogue,
     row0: u32,
     col0: u32,
     k0: u32,
@@ -295,6 +296,7 @@ unsafe fn tile<
         i += 1;
     }
     thread::sync_threads();
+    let out = out();
     let (mut row, quad) = (lane / 8, lane % 8);
     let mut at = part + row * (WN * 4) + (((quad / 2) ^ row) << 5) + quad % 2 * 16;
     while row < WM {
@@ -306,7 +308,7 @@ unsafe fn tile<
 }
 
 /// Rows of tiles in a group: see [`place`].
-const GROUP: u32 = 8;
+pub(super) const GROUP: u32 = 8;
 
 /// The row and column of tile `i` of `rows` by `columns`: groups of `GROUP` rows, column by column in each. Tiles that are
 /// computed together share panels in the L2 cache.
@@ -360,7 +362,7 @@ macro_rules! kernels {
                 let part = thread::block_idx_z() as usize * batch as usize + z as usize;
                 let out = out.of_batch(part, stride_c, stride_extra);
                 tile::<$x, $akc, $bkc, { T.bm }, { T.bn }, { T.wm }, { T.wm as usize / 16 }, { T.threads() }>(
-                    a, b, &out, tm * T.bm, tn * T.bn, k0, k1, shared,
+                    a, b, || out, tm * T.bm, tn * T.bn, k0, k1, shared,
                 );
                 z += thread::grid_dim_y();
                 thread::sync_threads();
