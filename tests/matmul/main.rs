@@ -5,12 +5,14 @@
 mod common;
 mod errors;
 mod family;
+mod grouped;
 mod hopper;
 mod tensor;
 
 use common::Rng;
 use half::{bf16, f16};
 use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
+use ironwarp::ops::matmul::grouped::Operands;
 use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
 use ironwarp::ops::matmul::{candidates, matmul, reference};
 use ptx_sim::lint::{LintOptions, lint};
@@ -112,30 +114,50 @@ impl Case {
         candidate: Option<&Candidate>,
     ) -> Result<Vec<f64>, MatmulError> {
         let p = &self.problem;
-        let types = [p.a, p.b, p.c, DType::F32, p.c];
-        let mut memory: Vec<Memory> = Vec::new();
-        for ((&dtype, &start), values) in types.iter().zip(&self.starts).zip(&self.data) {
-            memory.push(Memory::new(device, dtype, start, values)?);
-        }
-        let [a, b, c, bias, extra] = &mut memory[..] else { unreachable!("five operands") };
-        let (a, b) = (a.at(self.starts[0]), b.at(self.starts[1]));
-        let bias = p.bias.then(|| bias.at(self.starts[3]));
-        let extra = (p.extra != Extra::None).then(|| extra.at(self.starts[4]));
-        let out = c.at_mut(self.starts[2]);
+        let mut memory = self.memory(device)?;
+        let Operands { a, b, c, bias, extra } = self.operands(&mut memory);
         match candidate {
-            Some(candidate) => matmul_by(candidate, device, p, a, b, out, bias, extra)?,
-            None => matmul(device, p, a, b, out, bias, extra)?,
+            Some(candidate) => matmul_by(candidate, device, p, a, b, c, bias, extra)?,
+            None => matmul(device, p, a, b, c, bias, extra)?,
         }
-        Ok(c.values(self.starts[2])?)
+        Ok(self.result(&memory)?)
+    }
+
+    /// The data on a device.
+    pub(crate) fn memory(&self, device: &Device) -> Result<Vec<Memory>, DeviceError> {
+        let p = &self.problem;
+        let types = [p.a, p.b, p.c, DType::F32, p.c];
+        let all = types.iter().zip(&self.starts).zip(&self.data);
+        all.map(|((&dtype, &start), values)| Memory::new(device, dtype, start, values)).collect()
+    }
+
+    /// The operands in [`memory`](Case::memory).
+    pub(crate) fn operands<'a>(&self, memory: &'a mut [Memory]) -> Operands<'a> {
+        let (p, starts) = (&self.problem, self.starts);
+        let [a, b, c, bias, extra] = memory else { unreachable!("five operands") };
+        Operands {
+            a: a.at(starts[0]),
+            b: b.at(starts[1]),
+            c: c.at_mut(starts[2]),
+            bias: p.bias.then(|| bias.at(starts[3])),
+            extra: (p.extra != Extra::None).then(|| extra.at(starts[4])),
+        }
+    }
+
+    /// C in [`memory`](Case::memory).
+    pub(crate) fn result(&self, memory: &[Memory]) -> Result<Vec<f64>, DeviceError> {
+        memory[2].values(self.starts[2])
+    }
+
+    /// Whether `got` is what the oracle says.
+    pub(crate) fn compare(&self, got: &[f64]) -> Result<(), String> {
+        reference::mismatch(&self.problem, got, &self.oracle()).map_or(Ok(()), Err)
     }
 
     /// Runs and compares with the oracle.
     pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
         let got = self.run(device, candidate).map_err(|e| e.to_string())?;
-        match reference::mismatch(&self.problem, &got, &self.oracle()) {
-            None => Ok(got),
-            Some(text) => Err(text),
-        }
+        self.compare(&got).map(|()| got)
     }
 }
 

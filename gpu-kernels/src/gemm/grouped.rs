@@ -25,7 +25,8 @@
 //! | 11 | [`kind()`](super::epilogue::kind()) of the epilogue | |
 //! | 12 | address of the sums of C, or 0 | |
 //!
-//! The epilogue's words are read when the sums are there, so that they take no registers from the loop.
+//! Addresses are relative to an `origin` that is null: as what is reached from a kernel's parameter, the compiler knows them for
+//! global memory. The epilogue's words are read when the sums are there, so that they take no registers from the loop.
 //!
 //! # The tasks
 //!
@@ -59,7 +60,10 @@ pub const fn layout(ta: bool, tb: bool) -> u32 {
 
 /// A product's words.
 #[derive(Clone, Copy)]
-struct Product(*const u64);
+struct Product {
+    words: *const u64,
+    origin: *mut u8,
+}
 
 impl Product {
     /// The product of this block, and which of its tiles.
@@ -67,9 +71,9 @@ impl Product {
     /// # Safety
     /// - `tasks` has a word for the block, and `products` what it names.
     #[inline(always)]
-    unsafe fn of_block(products: *const u64, tasks: *const u64) -> (Product, u32) {
+    unsafe fn of_block(origin: *mut u8, products: *const u64, tasks: *const u64) -> (Product, u32) {
         let (product, tile) = parts(*tasks.add(thread::block_idx_x() as usize));
-        (Product(products.add(product as usize * PRODUCT_WORDS)), tile)
+        (Product { words: products.add(product as usize * PRODUCT_WORDS), origin }, tile)
     }
 
     /// The word of an address.
@@ -78,7 +82,7 @@ impl Product {
     /// - The table has the product; `word < PRODUCT_WORDS`.
     #[inline(always)]
     unsafe fn address(self, word: usize) -> *mut u8 {
-        *self.0.add(word) as *mut u8
+        self.origin.wrapping_add(*self.words.add(word) as usize)
     }
 
     /// The halves of a word.
@@ -87,7 +91,7 @@ impl Product {
     /// - As for [`address`](Product::address).
     #[inline(always)]
     unsafe fn pair(self, word: usize) -> (u32, u32) {
-        halves(*self.0.add(word))
+        halves(*self.words.add(word))
     }
 
     /// What becomes of the sums.
@@ -137,17 +141,17 @@ macro_rules! tensor_kernels {
         /// [`shared`](tensor::Tile::shared) bytes.
         ///
         /// # Safety
-        /// - `tasks` has a word a block, `products` every product that a task names, and each of these the tile that it names.
+        /// - `origin` is null, `tasks` has a word a block, `products` every product that a task names, and each of these the tile that it names.
         /// - The operands of a product cover its extents at their leading dimensions; C overlaps no other operand of the
         ///   launch.
         /// - A, B and their leading dimensions are multiples of 16 bytes; K times an element's size is below 2^32.
         /// - m, n, k are at least 1, m and n below 2^31.
         #[kernel]
         #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(tensor::$tile.threads(), $blocks))]
-        pub unsafe fn $name(products: *const u64, tasks: *const u64) {
+        pub unsafe fn $name(origin: *mut u8, products: *const u64, tasks: *const u64) {
             const T: tensor::Tile = tensor::$tile;
             let shared = shared_address(dynamic_shared_mem::<u8>());
-            let (p, i) = Product::of_block(products, tasks);
+            let (p, i) = Product::of_block(origin, products, tasks);
             let ((m, n), (k, layout), (lda, ldb)) = (p.pair(5), p.pair(6), p.pair(7));
             let (tm, tn) = place::<GROUP>(i, m.div_ceil(T.bm), n.div_ceil(T.bn));
             let a = tensor::Operand { data: p.address(0), ld: lda, rows: m };
@@ -185,10 +189,10 @@ macro_rules! simt_kernels {
         /// - As for [`gemm_grouped_bf16_64()`], but that operands need no other alignment than f32's.
         #[kernel]
         #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), $tile.min_blocks()))]
-        pub unsafe fn $name(products: *const u64, tasks: *const u64) {
+        pub unsafe fn $name(origin: *mut u8, products: *const u64, tasks: *const u64) {
             const T: super::Tile = $tile;
             let shared = shared_address(shared_array![f32; $tile.shared()]);
-            let (p, i) = Product::of_block(products, tasks);
+            let (p, i) = Product::of_block(origin, products, tasks);
             let ((m, n), (k, layout), (lda, ldb)) = (p.pair(5), p.pair(6), p.pair(7));
             let (tm, tn) = place::<GROUP>(i, m.div_ceil(T.bm), n.div_ceil(T.bn));
             let a = super::Operand::new(p.address(0) as *const f32, lda, m, k);
@@ -229,18 +233,18 @@ pub const COPY_WORDS: usize = 5;
 /// Grid: one block a task. Block: [`pack::BLOCK`].
 ///
 /// # Safety
-/// - `tasks` has a word a block, `copies` every copy that a task names, and each of these the tile that it names.
+/// - `origin` is null, `tasks` has a word a block, `copies` every copy that a task names, and each of these the tile that it names.
 /// - The source of a copy covers its matrix at its leading dimension, the target has `rows` times its leading dimension of
 ///   elements, at least `k` each, and overlaps nothing. Rows and k are at least 1.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(pack::BLOCK, 4))]
-pub unsafe fn gemm_grouped_pack(copies: *const u64, tasks: *const u64) {
+pub unsafe fn gemm_grouped_pack(origin: *mut u8, copies: *const u64, tasks: *const u64) {
     let tile = shared_address(shared_array![f32; pack::SHARED]);
     let (copy, i) = parts(*tasks.add(thread::block_idx_x() as usize));
     let w = copies.add(copy as usize * COPY_WORDS);
     let ((rows, k), (ld_from, ld_to), (source, to_type)) =
         (halves(*w.add(2)), halves(*w.add(3)), halves(*w.add(4)));
-    let (from, to) = (*w as *const u8, *w.add(1) as *mut u8);
+    let (from, to) = (origin.wrapping_add(*w as usize), origin.wrapping_add(*w.add(1) as usize));
     let (from_type, transposed) = (source & 0xff, source >> 8 != 0);
     Copy { rows, k, transposed, from, from_type, ld_from, to, to_type, ld_to }.tile(i, tile);
 }

@@ -19,7 +19,7 @@
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
 //! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
 //!
-//! `cpu` has no candidates: [`cpu`] computes natively.
+//! `cpu` has no candidates: [`cpu`] computes natively. [`grouped`] does many problems in one launch.
 
 /// The kernel for (A, B) stored transposed or not, of a module that has one for each layout.
 macro_rules! by_layout {
@@ -34,6 +34,7 @@ macro_rules! by_layout {
 }
 
 pub mod cpu;
+pub mod grouped;
 pub mod hopper;
 mod problem;
 pub mod reference;
@@ -51,7 +52,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    tensor::KERNELS.to_vec()
+    [tensor::KERNELS, grouped::KERNELS].concat()
 }
 
 /// One way to compute a product.

@@ -97,6 +97,12 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
 ];
 
+/// The candidate of a precision and tile, the first of these.
+pub(super) fn of(precision: Precision, tile: Tile) -> &'static Candidate {
+    let fits = |c: &&Candidate| c.precision == precision && c.tile[0] == tile.bm;
+    CANDIDATES.iter().find(fits).unwrap_or(&CANDIDATES[0])
+}
+
 /// The kernel, by candidate and by whether A and B are transposed as it sees them.
 fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, c.variant, c.tile[0] == LARGE.bm) {
@@ -161,10 +167,10 @@ pub(super) struct Plan {
     pub stride: usize,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
     pub rows: usize,
-    dtype: DType,
-    ld_from: usize,
-    stride_from: usize,
-    transposed: bool,
+    pub dtype: DType,
+    pub ld_from: usize,
+    pub stride_from: usize,
+    pub transposed: bool,
 }
 
 /// Where the workspace's parts begin, and its size.
