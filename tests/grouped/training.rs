@@ -2,7 +2,7 @@
 //! for many networks as for one, and nothing left of those that were dropped.
 
 use ironwarp::data::{self, Dataset};
-use ironwarp::device::Device;
+use ironwarp::device::{Device, DeviceKind};
 use ironwarp::nn;
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::optim::Optimizer;
@@ -183,13 +183,15 @@ fn a_step_is_as_many_launches_for_many_networks_as_for_one_and_dropped_networks_
         let ids = add(&mut population, &(0..count).map(net).collect::<Vec<_>>());
         let before = device.stats().launches;
         assert!(population.advance(&ids, 1).iter().all(|o| o.is_ok()));
-        // 3 training steps of 48 rows; then one step of an evaluation: 3 levels of products and the losses.
-        assert_eq!(
-            device.stats().launches - before,
-            3 * population.launches() as u64 + 4,
-            "{count} networks"
-        );
-        launches.push(population.launches());
+        // 3 training steps of 48 rows; then one step of an evaluation: 3 levels of products and the losses. Steps that
+        // replay a CUDA graph are not launched one by one.
+        let launched = device.stats().launches - before;
+        let most = 3 * population.launches() as u64 + 4;
+        match device.kind() {
+            DeviceKind::Cuda(_) => assert!(launched <= most, "{count} networks: {launched} launches"),
+            _ => assert_eq!(launched, most, "{count} networks"),
+        }
+        launches.push(launched);
     }
     assert_eq!(launches[0], launches[1]);
 
