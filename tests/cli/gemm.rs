@@ -99,7 +99,7 @@ fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
 #[test]
 fn what_cannot_be_measured() {
     let dir = temp();
-    let wrong: [(&str, i32, &[&str]); 12] = [
+    let wrong: [(&str, i32, &[&str]); 15] = [
         ("bench gemm --dtype fp16", 2, &["fp16", "bf16, f16"]),
         ("bench gemm --shapes 12x12", 2, &["12x12", "MxNxK"]),
         ("bench gemm --shapes 12x0x12", 2, &["12x0x12"]),

@@ -10,7 +10,7 @@ use ironwarp::ops::matmul::{Candidate, MatmulError, Name, Operand, OperandMut, P
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// The Cs of the cases after a group of them ran, twice where no C is read.
+/// The Cs of the cases after a group of them ran.
 fn run(device: &Device, cases: &[Case], by: Option<&Candidate>) -> Result<Vec<Vec<f64>>, String> {
     let text = |e: GroupError| e.to_string();
     let memory: Result<Vec<_>, _> = cases.iter().map(|c| c.memory(device)).collect();
@@ -23,9 +23,6 @@ fn run(device: &Device, cases: &[Case], by: Option<&Candidate>) -> Result<Vec<Ve
     };
     let group = group.map_err(text)?;
     group.run(&operands).map_err(text)?;
-    if problems.iter().all(|p| p.beta == 0.0) {
-        group.run(&operands).map_err(text)?;
-    }
     cases.iter().zip(&memory).map(|(c, m)| c.result(m).map_err(|e| e.to_string())).collect()
 }
 
@@ -88,7 +85,7 @@ fn sim_agrees(target: Target, count: u32) {
 
 #[test]
 fn groups_agree_with_the_oracle_on_ampere() {
-    sim_agrees(Target::Sm80, 3);
+    sim_agrees(Target::Sm80, 2);
 }
 
 #[test]
@@ -125,7 +122,7 @@ fn bf16(m: usize, n: usize, k: usize) -> Problem {
 /// Problems of many tiles each, of long sums, and of all layouts.
 fn large(precision: Precision) -> Vec<Case> {
     let factor = precision.factor();
-    let shapes = [(300, 130, 33, 0), (129, 257, 64, 1), (64, 390, 40, 2), (200, 200, 1, 3), (1, 1, 1000, 0)];
+    let shapes = [(150, 70, 33, 0), (70, 200, 24, 1), (64, 130, 40, 2), (130, 130, 1, 3), (1, 1, 400, 0)];
     let case = |(i, (m, n, k, t)): (usize, (usize, usize, usize, u32))| {
         let p = Problem::new(m, n, k).transposed(t & 1 != 0, t & 2 != 0);
         Case::random(p.operands(factor, factor, DType::F32).precision(precision), [0; 5], i as u64)
@@ -215,30 +212,23 @@ fn shared_operands_are_packed_once_and_c_may_be_one_buffer() {
 #[test]
 fn groups_move_no_byte_twice() {
     let device = Device::sim_with(SimOptions { profile: true, ..SimOptions::default() });
-    for precision in Precision::ALL {
+    let transposed = [(false, true), (false, false), (true, false), (true, true)];
+    for (precision, layouts) in [(Precision::Bf16, 4), (Precision::Tf32, 1), (Precision::Fp32, 1)] {
         let factor = precision.factor();
-        for (candidate, n) in grouped::candidates(precision).into_iter().zip([128, 64]) {
-            let case = |ta: bool, tb: bool| {
-                let p = Problem::new(n, n, 32).transposed(ta, tb).operands(factor, factor, DType::F32);
-                Case::random(p.precision(precision), [0; 5], 9)
-            };
-            let mut cases = vec![case(false, true), case(false, true)];
-            if factor != DType::F32 {
-                cases.extend([case(false, false), case(true, false), case(true, true)]);
-            }
-            run(&device, &cases, Some(candidate)).expect("runs");
-            let profiles = device.take_profiles();
-            assert_eq!(profiles.len(), 2, "{}: two runs of one launch each", candidate.name);
-            let p = &profiles[0];
-            if precision == Precision::Fp32 {
-                assert_eq!(
-                    (p.local.requests, p.global.loads.sectors),
-                    (0, p.global.loads.ideal_sectors),
-                    "{p}"
-                );
-            } else {
-                assert_least_traffic(p, candidate.name);
-            }
+        let case = |&(ta, tb): &(bool, bool)| {
+            let p = Problem::new(64, 64, 32).transposed(ta, tb).operands(factor, factor, DType::F32);
+            Case::random(p.precision(precision), [0; 5], 9)
+        };
+        let cases: Vec<Case> = transposed[..layouts].iter().map(case).collect();
+        run(&device, &cases, None).expect("runs");
+        let profiles = device.take_profiles();
+        assert_eq!(profiles.len(), 1, "{precision}: one launch");
+        let p = &profiles[0];
+        if precision == Precision::Fp32 {
+            // Its panels meet a few bank conflicts, as those of one product do.
+            assert_eq!((p.local.requests, p.global.loads.sectors), (0, p.global.loads.ideal_sectors), "{p}");
+        } else {
+            assert_least_traffic(p, &p.kernel);
         }
     }
 }

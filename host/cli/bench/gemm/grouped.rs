@@ -143,7 +143,7 @@ pub fn run(args: &Args, device: &Device, count: usize) -> Result<()> {
         }
         let mut all = Members::new(device, &problems)?;
         device.take_profiles();
-        let mut instructions = || device.take_profiles().iter().map(|p| p.warp_instructions).sum();
+        let instructions = || device.take_profiles().iter().map(|p| p.warp_instructions).sum();
         let together = (all.check(device, Side::Together)?, instructions());
         let apart = (all.check(device, Side::Apart)?, instructions());
         let figures = if sim {
