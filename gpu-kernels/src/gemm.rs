@@ -30,6 +30,7 @@ pub mod hopper;
 pub mod inline;
 pub mod pack;
 pub mod split;
+mod sums;
 pub mod tensor;
 
 use crate::activation;

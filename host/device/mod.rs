@@ -113,7 +113,7 @@ pub struct DeviceStats {
     pub launches: u64,
     /// Allocations that reached the underlying allocator.
     pub allocations: u64,
-    /// Bytes in use now.
+    /// Bytes in use now, as they were asked for.
     pub bytes_in_use: usize,
 }
 

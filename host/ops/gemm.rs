@@ -218,6 +218,7 @@ pub(super) fn launch(
         c: ctx.outputs[0].address,
         bias: bias.map_or(0, |i| ctx.inputs[i].address),
         extra: 0,
+        sums: 0,
     };
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {

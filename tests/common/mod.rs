@@ -2,7 +2,9 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ironwarp::device::{DType, Device, DeviceError, SimOptions, Target};
 use ironwarp::graph::{Executor, Graph, HostTensor, Plan, States, Value};
@@ -31,10 +33,22 @@ impl Rng {
     }
 }
 
-/// The GPU, where there is one. `IRONWARP_REQUIRE_CUDA=1` makes a missing one a failure; else the reason is printed.
+thread_local! {
+    /// Held from a test's first use of the GPU to its end: each test has a thread of its own.
+    static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// The GPU, where there is one, for one test after the other: its counters are the process's. `IRONWARP_REQUIRE_CUDA=1`
+/// makes a missing one a failure; else the reason is printed.
 pub fn gpu() -> Option<Device> {
+    static ONE: Mutex<()> = Mutex::new(());
     let reason = match Device::cuda(0) {
-        Ok(device) => return Some(device),
+        Ok(device) => {
+            TURN.with_borrow_mut(|turn| {
+                turn.get_or_insert_with(|| ONE.lock().unwrap_or_else(PoisonError::into_inner));
+            });
+            return Some(device);
+        }
         Err(reason) => reason,
     };
     let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");

@@ -7,7 +7,7 @@ use crate::{Case, same, simulators};
 use ironwarp::device::{DType, Device, Target};
 use ironwarp::ops::Draw;
 use ironwarp::ops::activation::Activation;
-use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, candidates};
+use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, Reduce, candidates};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -39,8 +39,9 @@ pub(crate) fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usi
         other => other,
     };
     p.extra = d.pick(&[Extra::None, Extra::Residual, Extra::Gradient]);
+    p.reduce = d.pick(&[Reduce::None, Reduce::Rows, Reduce::Columns]);
     if precision == Precision::Fp32 {
-        (p.c, p.extra) = (DType::F32, Extra::None);
+        (p.c, p.extra, p.reduce) = (DType::F32, Extra::None, Reduce::None);
     }
     let mut start = || d.pick(&[0, 0, 8, 1, 5]);
     let starts = [start(), start(), start(), start(), start()];

@@ -6,7 +6,7 @@ use crate::{Case, Memory, assert_least_traffic, assert_lint_clean, same, simulat
 use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
 use ironwarp::ops::Draw;
 use ironwarp::ops::matmul::grouped::{self, Group, GroupError, Operands};
-use ironwarp::ops::matmul::{Candidate, MatmulError, Name, Operand, OperandMut, Precision, Problem};
+use ironwarp::ops::matmul::{Candidate, MatmulError, Name, Operand, OperandMut, Precision, Problem, Reduce};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -42,7 +42,7 @@ fn for_groups(precision: Precision, count: u32, property: impl Fn(&[Case], usize
         // Short enough that the kernels for one product do not split K.
         let draw = |(choices, seed)| {
             let (problem, starts) = draw_problem(&mut Draw::new(choices, 110), precision);
-            Case::random(problem, starts, seed)
+            Case::random(Problem { reduce: Reduce::None, ..problem }, starts, seed)
         };
         let cases: Vec<Case> = members.into_iter().map(draw).collect();
         let problems: Vec<String> = cases.iter().map(|c| format!("{:?}", c.problem)).collect();
@@ -261,6 +261,12 @@ fn what_is_wrong_names_its_place() {
     assert!(
         matches!(e, GroupError::Precision { index: 1, got: g, expected: e } if (g, e) == (got, expected))
     );
+    let summed = Problem { reduce: Reduce::Rows, ..p };
+    let mut sums = device.alloc::<f32>(4).unwrap();
+    let mut operands = Operands::new(&a, &a, &mut c);
+    operands.epilogue.sums = Some((&mut sums).into());
+    let e = Group::new(&device, &[summed], &[operands]).map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("C is not summed in a group"), "{e}");
     // A type that no kernel multiplies.
     let mixed = bf16(4, 4, 4).precision(Precision::F16);
     let group = Group::new(&device, &[mixed], &[Operands::new(&halves, &halves, &mut c)]).map(|_| ());

@@ -5,7 +5,7 @@ use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
 use ironwarp::device::{BUILTIN, Buffer, DType, Device, SimOptions, Target};
 use ironwarp::ops::activation::Activation;
 use ironwarp::ops::matmul::hopper::{self, Fp8, fp8};
-use ironwarp::ops::matmul::{Addresses, Precision, Problem, reference};
+use ironwarp::ops::matmul::{Addresses, Precision, Problem, Reduce, reference};
 
 fn device(options: SimOptions) -> Device {
     Device::sim_with(SimOptions { target: Target::Sm90a, ..options })
@@ -20,7 +20,10 @@ fn a_persistent_grid_changes_nothing() {
         let of = c.precision.factor();
         let plain = Problem::new(m, n, k).operands(of, of, of);
         let busy = Problem { c: DType::F32, beta: 0.5, bias: true, activation: Activation::Relu, ..plain };
-        for p in [plain, busy] {
+        // Sums of parts that several tiles, and both blocks of a cluster, contribute.
+        let rows = Problem { reduce: Reduce::Rows, ..plain };
+        let columns = Problem { reduce: Reduce::Columns, ..busy };
+        for p in [plain, busy, rows, columns] {
             let case = Case::random(p, [0; 5], 3);
             let whole = case.check(&device(SimOptions::default()), Some(c)).unwrap_or_else(|e| panic!("{e}"));
             let options = SimOptions { multiprocessors: 2, seed: 11, ..SimOptions::default() };
@@ -82,7 +85,7 @@ fn fp8_products_are_exact_but_for_the_sums() {
         let ((a_bits, a), (b_bits, b)) = (matrix(types[0], 70 * 208), matrix(types[1], 40 * 208));
         let (da, db) = (device.buffer(&a_bits).expect("memory"), device.buffer(&b_bits).expect("memory"));
         let values = reference::Values { a: &a, b: &b, c: &vec![0.0; 70 * 40], bias: &[], extra: &[] };
-        let at = |c: u64| Addresses { a: da.address(), b: db.address(), c, bias: 0, extra: 0 };
+        let at = |c: u64| Addresses { a: da.address(), b: db.address(), c, ..Addresses::default() };
         let got: Vec<f64> = if c == DType::F32 {
             let out: Buffer<f32> = device.alloc(70 * 40).expect("memory");
             fp8(&device, &p, types, at(out.address())).unwrap_or_else(|e| panic!("{e}"));
@@ -100,6 +103,9 @@ fn fp8_products_are_exact_but_for_the_sums() {
         let refused =
             fp8(&device, &Problem::new(70, 40, 208), types, at(0)).expect_err("B is not transposed");
         assert!(refused.to_string().contains("K is contiguous"), "{refused}");
+        let sums = Problem { reduce: Reduce::Rows, ..p };
+        let refused = fp8(&device, &sums, types, at(0)).expect_err("no sums");
+        assert!(refused.to_string().contains("sums neither"), "{refused}");
     }
 }
 

@@ -13,8 +13,10 @@ use common::Rng;
 use half::{bf16, f16};
 use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
 use ironwarp::ops::matmul::grouped::Operands;
-use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
-use ironwarp::ops::matmul::{candidates, matmul, reference};
+use ironwarp::ops::matmul::{
+    Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, Reduce,
+};
+use ironwarp::ops::matmul::{candidates, matmul, matmul_by, reference};
 use ptx_sim::lint::{LintOptions, lint};
 use ptx_sim::profile::Profile;
 use ptx_sim::{Accumulation, Module};
@@ -89,6 +91,7 @@ impl Case {
                 Name::C => (p.c, true),
                 Name::Bias => (DType::F32, p.bias),
                 Name::Extra => (p.c, p.extra != Extra::None),
+                Name::Sums => (DType::F32, false),
             };
             let len = if used { p.span(name).expect("drawn problems are small") } else { 0 };
             let nan = name == Name::C && p.beta == 0.0;
@@ -107,7 +110,7 @@ impl Case {
         reference::product(&self.problem, reference::Values { a, b, c, bias, extra })
     }
 
-    /// C after the product, by `candidate`, or by what `matmul` chooses.
+    /// C after the product, then its sums if there are any, by `candidate`, or by what `matmul` chooses.
     pub(crate) fn run(
         &self,
         device: &Device,
@@ -115,43 +118,50 @@ impl Case {
     ) -> Result<Vec<f64>, MatmulError> {
         let p = &self.problem;
         let mut memory = self.memory(device)?;
-        let Operands { a, b, c, bias, extra } = self.operands(&mut memory);
+        let Operands { a, b, c, epilogue } = self.operands(&mut memory);
         match candidate {
-            Some(candidate) => matmul_by(candidate, device, p, a, b, c, bias, extra)?,
-            None => matmul(device, p, a, b, c, bias, extra)?,
+            Some(candidate) => matmul_by(candidate, device, p, a, b, c, epilogue)?,
+            None => matmul(device, p, a, b, c, epilogue)?,
         }
         Ok(self.result(&memory)?)
     }
 
-    /// The data on a device.
+    /// The data on a device, and room for sums.
     pub(crate) fn memory(&self, device: &Device) -> Result<Vec<Memory>, DeviceError> {
-        let p = &self.problem;
+        let (p, starts) = (&self.problem, &self.starts);
         let types = [p.a, p.b, p.c, DType::F32, p.c];
-        let all = types.iter().zip(&self.starts).zip(&self.data);
-        all.map(|((&dtype, &start), values)| Memory::new(device, dtype, start, values)).collect()
+        let all = types.iter().zip(starts).zip(&self.data);
+        let all = all.map(|((&dtype, &start), values)| Memory::new(device, dtype, start, values));
+        // Sums begin as far into their buffer as the bias: both are f32.
+        let sums = vec![f64::NAN; p.span(Name::Sums).expect("drawn problems are small")];
+        all.chain([Memory::new(device, DType::F32, starts[3], &sums)]).collect()
     }
 
     /// The operands in [`memory`](Case::memory).
     pub(crate) fn operands<'a>(&self, memory: &'a mut [Memory]) -> Operands<'a> {
         let (p, starts) = (&self.problem, self.starts);
-        let [a, b, c, bias, extra] = memory else { unreachable!("five operands") };
-        Operands {
-            a: a.at(starts[0]),
-            b: b.at(starts[1]),
-            c: c.at_mut(starts[2]),
+        let [a, b, c, bias, extra, sums] = memory else { unreachable!("six operands") };
+        let epilogue = Epilogue {
             bias: p.bias.then(|| bias.at(starts[3])),
             extra: (p.extra != Extra::None).then(|| extra.at(starts[4])),
-        }
+            sums: (p.reduce != Reduce::None).then(|| sums.at_mut(starts[3])),
+        };
+        Operands { a: a.at(starts[0]), b: b.at(starts[1]), c: c.at_mut(starts[2]), epilogue }
     }
 
-    /// C in [`memory`](Case::memory).
+    /// C in [`memory`](Case::memory), then its sums if there are any.
     pub(crate) fn result(&self, memory: &[Memory]) -> Result<Vec<f64>, DeviceError> {
-        memory[2].values(self.starts[2])
+        let (mut c, sums) = (memory[2].values(self.starts[2])?, memory[5].values(self.starts[3])?);
+        c.extend(sums);
+        Ok(c)
     }
 
     /// Whether `got` is what the oracle says.
     pub(crate) fn compare(&self, got: &[f64]) -> Result<(), String> {
-        reference::mismatch(&self.problem, got, &self.oracle()).map_or(Ok(()), Err)
+        let (p, oracle) = (&self.problem, self.oracle());
+        let (c, sums) = got.split_at(oracle.want.len());
+        let wrong = reference::mismatch(p, c, &oracle).or_else(|| reference::sums_mismatch(p, sums, &oracle));
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Runs and compares with the oracle.

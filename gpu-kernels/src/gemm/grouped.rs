@@ -23,7 +23,6 @@
 //! | 9 | alpha (`f32`) | beta (`f32`) |
 //! | 10 | the activation's parameter (`f32`) | its kind |
 //! | 11 | [`kind()`](super::epilogue::kind()) of the epilogue | |
-//! | 12 | address of the sums of C, or 0 | |
 //!
 //! Addresses are relative to an `origin` that is null: as what is reached from a kernel's parameter, the compiler knows them for
 //! global memory. The epilogue's words are read when the sums are there, so that they take no registers from the loop.
@@ -112,10 +111,11 @@ impl Product {
             bias: self.address(3) as *const f32,
             extra: self.address(4),
             ld_extra,
-            sums: self.address(12) as *mut f32,
+            sums: core::ptr::null_mut(),
             activation,
             parameter: f32::from_bits(parameter),
-            kind: self.pair(11).0,
+            // C is not summed: the code that would do it falls away.
+            kind: self.pair(11).0 & 0xffff,
         }
     }
 }

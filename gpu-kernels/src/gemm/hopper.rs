@@ -36,6 +36,7 @@
 use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
+use super::sums::Gather;
 use super::tensor::place;
 use crate::ptx::*;
 use crate::vector::F32x4;
@@ -48,7 +49,7 @@ pub const BM: u32 = 128;
 /// Threads of a block: producer and two consumers.
 pub const BLOCK: u32 = 384;
 /// Columns that pass through the epilogue at a time, and rows of a warp.
-pub const STORE_BOX: [u32; 2] = [64, 16];
+pub const STORE_BOX: [u32; 2] = [64, WARP_ROWS];
 /// Rows (columns) of an MN-major box, and elements of K of a 16-bit panel.
 pub const MN_BOX: [u32; 2] = [64, 64];
 
@@ -63,6 +64,8 @@ const GROUP: u32 = 16;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
 const STAGING: u32 = 8 * WARP_STAGING;
+/// Rows of a tile that a warp finishes.
+const WARP_ROWS: u32 = 16;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,10 @@ impl Tile {
     /// Rows of the box in which a K-major A is loaded.
     pub const fn box_a(self) -> u32 {
         BM
+    }
+    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    pub const fn part(self) -> [u32; 2] {
+        [WARP_ROWS, self.bn]
     }
     /// Rows of the box in which a K-major B is loaded: a block's share.
     pub const fn box_b(self) -> u32 {
@@ -262,7 +269,9 @@ unsafe fn store_quads<const R: usize>(
     staging: u32,
     lane: u32,
 ) {
-    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
+    let bn = 2 * R as u32;
+    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra, [WARP_ROWS, bn]);
+    let mut gather = Gather::<16>::new();
     let mut chunk = 0;
     while chunk < opaque(R as u32 / 32) {
         sync_warp(u32::MAX);
@@ -276,15 +285,19 @@ unsafe fn store_quads<const R: usize>(
         }
         sync_warp(u32::MAX);
         let quad = lane % 16;
-        let mut i = lane / 16;
-        while i < opaque(16) {
+        let col = column + 64 * chunk + 4 * quad;
+        let mut step = 0;
+        while step < opaque(8) {
+            let i = 2 * step + lane / 16;
             let [a, b, c, d] =
                 ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            out.store::<Inline>(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
-            i += 2;
+            gather.store::<Inline>(&out, row + i, col, F32x4 { a, b, c, d }, step);
+            step += 1;
         }
+        gather.end_rows(&out, row / WARP_ROWS, col, row < out.m);
         chunk += 1;
     }
+    gather.end_columns(&out, column / bn, row, 8, column < out.n);
 }
 
 /// The kernel: see the module's docs. `HALF` is the type of C that tensor copies store ([`F16`], [`BF16`]), 0 for none;

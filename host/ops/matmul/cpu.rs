@@ -4,7 +4,7 @@
 use half::{bf16, f16};
 
 use super::problem::Name;
-use super::{Addresses, Extra, MatmulError, Problem};
+use super::{Addresses, Extra, MatmulError, Problem, Reduce};
 use crate::device::{DType, Device};
 use crate::ops::activation::Activation;
 use crate::ops::precision::round;
@@ -58,7 +58,8 @@ pub(super) fn run(device: &Device, p: &Problem, at: Addresses) -> Result<(), Mat
     };
     let (a_row, a_k) = if p.ta { (1, p.lda) } else { (p.lda, 1) };
     let (b_k, b_col) = if p.tb { (1, p.ldb) } else { (p.ldb, 1) };
-    let mut sums = vec![0f32; p.m * p.n];
+    let mut products = vec![0f32; p.m * p.n];
+    let mut sums = vec![0f64; p.batch * p.sums()];
     let mut space = vec![0f32; sgemm::workspace(p.m, p.n, p.k)];
     for z in 0..p.batch {
         let product = Product {
@@ -76,19 +77,29 @@ pub(super) fn run(device: &Device, p: &Problem, at: Addresses) -> Result<(), Mat
             bias: bias.as_deref(),
             activation: Activation::Identity,
         };
-        sgemm::sgemm(&product, &mut sums, &mut space);
-        for (i, row) in sums.chunks_exact(p.n).enumerate() {
-            for (j, &sum) in row.iter().enumerate() {
+        sgemm::sgemm(&product, &mut products, &mut space);
+        let sums = &mut sums[z * p.sums()..];
+        for (i, row) in products.chunks_exact(p.n).enumerate() {
+            for (j, &product) in row.iter().enumerate() {
                 let y = &mut c[z * p.stride_c + i * p.ldc + j];
-                let v = if p.beta != 0.0 { p.beta * *y + sum } else { sum };
+                let v = if p.beta != 0.0 { p.beta * *y + product } else { product };
                 let e = || extra[z * p.stride_extra + i * p.ld_extra + j];
                 *y = match p.extra {
                     Extra::None => p.activation.apply(v),
                     Extra::Residual => p.activation.apply(v) + e(),
                     Extra::Gradient => v * p.activation.derivative(e()),
                 };
+                match p.reduce {
+                    Reduce::None => {}
+                    Reduce::Rows => sums[j] += f64::from(*y),
+                    Reduce::Columns => sums[i] += f64::from(*y),
+                }
             }
         }
+    }
+    if p.reduce != Reduce::None {
+        let sums: Vec<f32> = sums.iter().map(|&x| x as f32).collect();
+        device.0.upload(at.sums, &encode(DType::F32, &sums))?;
     }
     // What lies between the rows of C goes back as it came: every value of a type survives f32.
     Ok(device.0.upload(at.c, &encode(p.c, &c))?)

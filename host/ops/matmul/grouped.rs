@@ -13,7 +13,8 @@
 //! so a launch or two where nothing is packed. Layouts share a launch: a block reads its product's from the table. A
 //! product has the bits that [`matmul_by`](super::matmul_by) gives it by the candidate of the same tile where that does
 //! not split K; what else is in the group changes nothing. Tiles of long sums are listed first, so that short ones fill
-//! the end of a launch; of equal ones those of the earlier product. A batch is as many products of the table.
+//! the end of a launch; of equal ones those of the earlier product. A batch is as many products of the table. Sums of C
+//! ([`Reduce`]) are refused.
 //!
 //! All problems of a group have one precision, on targets with kernels one that has tiles here: every one of
 //! [`Precision`], by `mma.sync` and for `Fp32` by FMA. The kernels of Hopper's `wgmma` are not grouped. On `cpu` the
@@ -24,14 +25,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use gpu_kernels::gemm::epilogue::{REDUCE_NONE, kind};
 use gpu_kernels::gemm::tensor::{LARGE, SMALL};
-use gpu_kernels::gemm::{self as kernels, epilogue, grouped, pack};
+use gpu_kernels::gemm::{self as kernels, grouped, pack};
 use gpu_kernels::grouped::task;
 
 use super::tensor::{element_code, plan};
 use super::{
-    Addresses, Candidate, MULTIPROCESSORS, MatmulError, Name, Operand, OperandMut, Precision, Problem,
-    Unsupported, cpu, simt, tensor,
+    Addresses, Candidate, Epilogue, MULTIPROCESSORS, MatmulError, Name, Operand, OperandMut, Precision,
+    Problem, Reduce, Unsupported, cpu, simt, tensor,
 };
 use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind, DevicePtrMut, Kernel, Launch};
 use crate::kernel;
@@ -103,7 +105,7 @@ fn member(index: usize) -> impl FnOnce(MatmulError) -> GroupError {
     move |source| GroupError::Member { index, source }
 }
 
-/// The operands of one problem of a group; `bias` and `extra` are given exactly where the problem has them.
+/// The operands of one problem of a group.
 #[derive(Debug)]
 pub struct Operands<'a> {
     /// A.
@@ -112,27 +114,27 @@ pub struct Operands<'a> {
     pub b: Operand<'a>,
     /// C.
     pub c: OperandMut<'a>,
-    /// The bias.
-    pub bias: Option<Operand<'a>>,
-    /// The extra operand.
-    pub extra: Option<Operand<'a>>,
+    /// Those of the epilogue.
+    pub epilogue: Epilogue<'a>,
 }
 
 impl<'a> Operands<'a> {
-    /// Those of a problem with neither bias nor extra operand.
+    /// Those of a problem whose epilogue has none.
     pub fn new(
         a: impl Into<Operand<'a>>,
         b: impl Into<Operand<'a>>,
         c: impl Into<OperandMut<'a>>,
     ) -> Operands<'a> {
-        Operands { a: a.into(), b: b.into(), c: c.into(), bias: None, extra: None }
+        Operands { a: a.into(), b: b.into(), c: c.into(), epilogue: Epilogue::default() }
     }
 
     /// Each with its address, length and type.
-    fn memory(&self) -> [Memory; 5] {
+    fn memory(&self) -> [Memory; 6] {
         let one = |x: Operand<'_>| (x.address, x.len, x.dtype);
         let some = |x: Option<Operand<'_>>| x.map_or((0, 0, DType::F32), one);
-        [one(self.a), one(self.b), one(self.c.at), some(self.bias), some(self.extra)]
+        let Epilogue { bias, extra, sums } = &self.epilogue;
+        let sums = sums.as_ref().map(|x| x.at);
+        [one(self.a), one(self.b), one(self.c.at), some(*bias), some(*extra), some(sums)]
     }
 }
 
@@ -213,7 +215,7 @@ pub fn candidates(precision: Precision) -> [&'static Candidate; 2] {
 pub struct Group {
     device: Device,
     /// What it was made for.
-    memory: Vec<[Memory; 5]>,
+    memory: Vec<[Memory; 6]>,
     /// The problems and where their operands are, on `cpu`.
     native: Vec<(Problem, Addresses)>,
     packs: Option<Table>,
@@ -256,10 +258,14 @@ impl Group {
         let mut members = vec![];
         for (index, (p, o)) in problems.iter().zip(operands).enumerate() {
             let p = p.aligned_as(o.a, o.b);
-            let at = p.addresses(o.a, o.b, &o.c, o.bias, o.extra).map_err(member(index))?;
+            let at = p.addresses(o.a, o.b, &o.c, &o.epilogue).map_err(member(index))?;
             let (got, expected) = (p.precision, problems[0].precision);
             if got != expected {
                 return Err(GroupError::Precision { index, got, expected });
+            }
+            if p.reduce != Reduce::None {
+                let no = Unsupported::new("groups", "C is not summed in a group; do that product alone");
+                return Err(unsupported(index, &p, no));
             }
             members.push((p, at));
         }
@@ -335,7 +341,7 @@ impl Group {
         for (index, (was, now)) in self.memory.iter().zip(operands).enumerate() {
             let now = now.memory();
             if let Some(i) = (0..now.len()).find(|&i| was[i] != now[i]) {
-                let name = [Name::A, Name::B, Name::C, Name::Bias, Name::Extra][i];
+                let name = [Name::A, Name::B, Name::C, Name::Bias, Name::Extra, Name::Sums][i];
                 return Err(GroupError::Moved { index, name });
             }
         }
@@ -484,7 +490,7 @@ fn words(
         0 => 0,
         first => first + (z * stride * p.c.bytes()) as u64,
     };
-    let kind = epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE);
+    let kind = kind(element_code(p.c), p.extra.code(), REDUCE_NONE);
     let mut words = [0; grouped::PRODUCT_WORDS];
     words[..12].copy_from_slice(&[
         address(&a),

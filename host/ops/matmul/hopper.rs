@@ -8,8 +8,11 @@
 use gpu_kernels::gemm::{epilogue, hopper as kernels};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
+use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
+use super::{
+    Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+};
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
 };
@@ -131,14 +134,20 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-fn workspace(_: &Candidate, p: &Problem) -> usize {
-    packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
+/// Where the workspace of the sums begins: behind the packed operands.
+fn sums_at(p: &Problem) -> usize {
+    packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
+}
+
+fn workspace(c: &Candidate, p: &Problem) -> usize {
+    sums_at(p).saturating_add(PartialSums::new(p, tile(c).part()).bytes())
 }
 
 /// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
 /// f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
 fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
-    let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
+    let linear = p.activation == Activation::Identity && p.extra == Extra::None;
+    let plain = linear && p.beta == 0.0 && !p.bias && p.reduce == Reduce::None;
     let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
     let fits = p.c == half && half != DType::F32 && at.c.is_multiple_of(16) && c.fits(p.batch);
     (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
@@ -202,7 +211,10 @@ fn run(
     let at = Addresses { a: at_a, b: at_b, ..at };
     let map_c = map_c(p, p.precision.factor(), at);
     let kernel = kernel_of(c, (!a.k_major, b.k_major));
-    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
+    let (sums, sums_at) = (PartialSums::new(p, tile(c).part()), workspace + sums_at(p) as u64);
+    let written = sums.written(at, sums_at);
+    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c, written)?;
+    sums.finish(device, at, sums_at)
 }
 
 /// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
@@ -216,6 +228,7 @@ fn launch(
     major: [bool; 2],
     at: Addresses,
     map_c: Option<TensorMap>,
+    sums: DevicePtrMut<f32>,
 ) -> Result<(), MatmulError> {
     let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
     let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
@@ -248,10 +261,10 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        DevicePtrMut::<f32>::new(0),
+        sums,
         p.activation.kind(),
         p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE),
+        epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
     );
     Ok(device.launch(kernel, shape, args)?)
 }
@@ -285,6 +298,9 @@ pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Resu
     if p.ta || !p.tb {
         return no("fp8 needs operands whose K is contiguous: A as it is, B transposed");
     }
+    if p.reduce != Reduce::None {
+        return no("fp8 sums neither rows nor columns of C; do that apart");
+    }
     let stored = |rows, ld, stride| Stored { element: MapElement::U8, rows, columns: p.k, ld, stride };
     let (a, b) = (stored(p.m, p.lda, p.stride_a), stored(p.n, p.ldb, p.stride_b));
     let aligned = at.a.is_multiple_of(16) && at.b.is_multiple_of(16);
@@ -299,5 +315,6 @@ pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Resu
         [Fp8::E5m2, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
         [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
     };
-    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at))
+    let (map_c, sums) = (map_c(p, DType::Bf16, at), DevicePtrMut::new(0));
+    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c, sums)
 }

@@ -5,8 +5,11 @@
 //! With `S = sum over k of |a b|`, computed for every element, the sum of products may be off by
 //! [`sum_error`]` * |alpha| S`. The epilogue adds a few f32 roundings of its terms, the activation multiplies what came in
 //! by its steepest slope, and the last rounding is that of C's element type.
+//!
+//! A sum of rows or columns has the errors of its terms, but for that last rounding, and its own: it is a tree of chains, no
+//! deeper than twice the root of its length, and each level rounds by 2^-24 of the magnitudes at most.
 
-use super::problem::{Extra, Name, Precision, Problem};
+use super::problem::{Extra, Name, Precision, Problem, Reduce};
 use crate::device::DType;
 use half::{bf16, f16};
 
@@ -83,6 +86,10 @@ pub struct Oracle {
     pub want: Vec<f64>,
     /// The bound on each.
     pub bound: Vec<f64>,
+    /// The sums of C's rows or columns, of the values before they are rounded; empty where the problem has none.
+    pub sums: Vec<f64>,
+    /// The bound on each.
+    pub sums_bound: Vec<f64>,
 }
 
 /// The steepest slope of any activation with this parameter: SELU's is 1.76, the smooth ones stay below 1.2.
@@ -94,6 +101,8 @@ fn slope(parameter: f32) -> f64 {
 pub fn product(p: &Problem, x: Values<'_>) -> Oracle {
     let (mut want, mut bound) = (x.c.to_vec(), vec![0.0; x.c.len()]);
     let epsilon = 2f64.powi(-23);
+    let none = || vec![0.0; p.batch * p.sums()];
+    let (mut sums, mut sums_bound, mut sizes) = (none(), none(), none());
     let (a, b): (Vec<f64>, Vec<f64>) = (
         x.a.iter().map(|&v| rounded(p.precision, v)).collect(),
         x.b.iter().map(|&v| rounded(p.precision, v)).collect(),
@@ -143,11 +152,25 @@ pub fn product(p: &Problem, x: Values<'_>) -> Oracle {
                     }
                 }
                 want[at] = y;
+                let of = match p.reduce {
+                    Reduce::None => None,
+                    Reduce::Rows => Some(z * p.n + j),
+                    Reduce::Columns => Some(z * p.m + i),
+                };
+                if let Some(of) = of {
+                    sums[of] += y;
+                    sums_bound[of] += error;
+                    sizes[of] += y.abs() + error;
+                }
                 bound[at] = error + 1.01 * unit_roundoff(p.c) * (y.abs() + error) + spacing(p.c);
             }
         }
     }
-    Oracle { want, bound }
+    let terms = if p.reduce == Reduce::Rows { p.m } else { p.n };
+    for (bound, size) in sums_bound.iter_mut().zip(sizes) {
+        *bound += epsilon * (terms as f64).sqrt() * size + spacing(DType::F32);
+    }
+    Oracle { want, bound, sums, sums_bound }
 }
 
 /// Whether `got` is `want` within `bound`. NaN equals NaN; what overflows `dtype` equals infinity.
@@ -166,19 +189,30 @@ pub fn close(dtype: DType, got: f64, want: f64, bound: f64) -> bool {
     (got - want).abs() <= bound || (want.abs() > most && got.abs() == most && got.signum() == want.signum())
 }
 
+/// The first of `got` that is not what is wanted, by this bound: which, and a text about it.
+fn first_off(dtype: DType, got: &[f64], want: &[f64], bound: &[f64]) -> Option<(usize, String)> {
+    let all = got.iter().zip(want).zip(bound).enumerate();
+    let (index, ((&got, &want), &bound)) =
+        all.into_iter().find(|(_, ((g, w), b))| !close(dtype, **g, **w, **b))?;
+    let off = (got - want).abs();
+    Some((index, format!("got {got:e}, want {want:e}, off by {off:e}, allowed {bound:e}")))
+}
+
 /// The first element of `got`, C's span, that is off: where, what, and by how much.
 pub fn mismatch(p: &Problem, got: &[f64], oracle: &Oracle) -> Option<String> {
-    let (index, ((&got, &want), &bound)) = got
-        .iter()
-        .zip(&oracle.want)
-        .zip(&oracle.bound)
-        .enumerate()
-        .find(|(_, ((g, w), b))| !close(p.c, **g, **w, **b))?;
+    let (index, text) = first_off(p.c, got, &oracle.want, &oracle.bound)?;
     let (z, rest) = if p.batch > 1 { (index / p.stride_c, index % p.stride_c) } else { (0, index) };
     let (i, j) = (rest / p.ldc, rest % p.ldc);
     let span = p.span(Name::C).unwrap_or(0);
-    Some(format!(
-        "C[{z}][{i}, {j}] of {p} (element {index} of {span}): got {got:e}, want {want:e}, off by {:e}, allowed {bound:e}",
-        (got - want).abs()
-    ))
+    Some(format!("C[{z}][{i}, {j}] of {p} (element {index} of {span}): {text}"))
+}
+
+/// The first of `got`, the sums, that is off.
+pub fn sums_mismatch(p: &Problem, got: &[f64], oracle: &Oracle) -> Option<String> {
+    if got.len() != oracle.sums.len() {
+        return Some(format!("{} sums of {p}, want {}", got.len(), oracle.sums.len()));
+    }
+    let (index, text) = first_off(DType::F32, got, &oracle.sums, &oracle.sums_bound)?;
+    let (z, at) = (index / p.sums(), index % p.sums());
+    Some(format!("sum {at} of C[{z}] of {p}, reduced over {:?}: {text}", p.reduce))
 }

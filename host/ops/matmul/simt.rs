@@ -3,7 +3,7 @@
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::problem::mix;
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Unsupported};
+use super::{Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Reduce, Unsupported};
 use crate::device::{DType, Device, DeviceError, DevicePtr, DevicePtrMut, Launch, Target};
 
 const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace: |_, _| 0, run };
@@ -42,6 +42,9 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
     }
     if p.extra != Extra::None {
         return no("has no residual and no gradient of the activation; do them apart".into());
+    }
+    if p.reduce != Reduce::None {
+        return no("sums neither rows nor columns of C; do that apart".into());
     }
     Ok(())
 }

@@ -9,8 +9,9 @@ use gpu_kernels::gemm::tensor::{DEPTH, LARGE, SMALL, Tile};
 use gpu_kernels::gemm::{element, epilogue, pack, split};
 
 use super::simt::grid;
+use super::sums::PartialSums;
 use super::{
-    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Unsupported,
+    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
 };
 use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
 use crate::kernel;
@@ -103,6 +104,11 @@ pub(super) fn of(precision: Precision, tile: Tile) -> &'static Candidate {
     CANDIDATES.iter().find(fits).unwrap_or(&CANDIDATES[0])
 }
 
+/// The tile of a candidate.
+fn tile(c: &Candidate) -> Tile {
+    if c.tile[0] == LARGE.bm { LARGE } else { SMALL }
+}
+
 /// The kernel, by candidate and by whether A and B are transposed as it sees them.
 fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, c.variant, c.tile[0] == LARGE.bm) {
@@ -180,6 +186,8 @@ struct Layout {
     b_at: usize,
     partial_at: usize,
     parts: usize,
+    sums: PartialSums,
+    sums_at: usize,
     bytes: usize,
 }
 
@@ -224,9 +232,12 @@ fn layout(c: &Candidate, p: &Problem) -> Layout {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let bytes = |x: Plan| packed_bytes(p, x);
     let parts = parts(c, p);
-    let partial = if parts > 1 { 4 * parts * p.batch * p.m * p.n } else { 0 };
+    let partial = if parts > 1 { (4 * parts * p.batch * p.m * p.n).next_multiple_of(256) } else { 0 };
     let (b_at, partial_at) = (bytes(a), bytes(a).saturating_add(bytes(b)));
-    Layout { a, b, b_at, partial_at, parts, bytes: partial_at.saturating_add(partial) }
+    let sums_at = partial_at.saturating_add(partial);
+    // Whoever finishes C sums it.
+    let sums = PartialSums::new(p, if parts > 1 { split::PART } else { tile(c).part() });
+    Layout { a, b, b_at, partial_at, parts, sums, sums_at, bytes: sums_at.saturating_add(sums.bytes()) }
 }
 
 /// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
@@ -274,7 +285,7 @@ fn run(
     let a = packed(device, p, l.a, at.a, workspace)?;
     let b = packed(device, p, l.b, at.b, workspace + l.b_at as u64)?;
 
-    let t = if c.tile[0] == LARGE.bm { LARGE } else { SMALL };
+    let t = tile(c);
     let tiles = p.m.div_ceil(t.bm as usize) as u64 * p.n.div_ceil(t.bn as usize) as u64;
     let (x, y) = grid(c.name, tiles, p.batch)?;
     // Panels a part, so that the last part has at least one.
@@ -283,7 +294,9 @@ fn run(
     let parts = p.k.div_ceil(k_split);
     let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());
-    let kind = epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE);
+    let kind = epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code());
+    let sums_at = workspace + l.sums_at as u64;
+    let sums = l.sums.written(at, sums_at);
     let launch = |alpha: f32, beta: f32, c_at: u64, ldc: usize, stride_c: usize, rest: Rest| {
         let args = (
             p.m as u32,
@@ -306,7 +319,7 @@ fn run(
             DevicePtr::<u8>::new(rest.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
-            DevicePtrMut::<f32>::new(0),
+            rest.sums,
             rest.activation,
             parameter,
             rest.kind,
@@ -314,20 +327,22 @@ fn run(
         device.launch(kernel_of(c, (!l.a.k_major, l.b.k_major)), shape, args)
     };
     if parts == 1 {
-        let rest = Rest { bias: at.bias, extra: at.extra, activation, kind };
-        return Ok(launch(p.alpha, p.beta, at.c, p.ldc, p.stride_c, rest)?);
+        let rest = Rest { bias: at.bias, extra: at.extra, sums, activation, kind };
+        launch(p.alpha, p.beta, at.c, p.ldc, p.stride_c, rest)?;
+        return l.sums.finish(device, at, sums_at);
     }
 
     let partial = workspace + l.partial_at as u64;
-    let plain = Rest {
-        bias: 0,
-        extra: 0,
-        activation: 0,
-        kind: epilogue::kind(element::F32, epilogue::EXTRA_NONE, epilogue::REDUCE_NONE),
-    };
+    let kind_of_parts = epilogue::kind(element::F32, epilogue::EXTRA_NONE, epilogue::REDUCE_NONE);
+    let plain = Rest { bias: 0, extra: 0, sums: DevicePtrMut::new(0), activation: 0, kind: kind_of_parts };
     launch(1.0, 0.0, partial, p.n, p.m * p.n, plain)?;
-    let quads = p.m as u64 * p.n.div_ceil(4) as u64;
-    let shape = Launch::new(grid("gemm_reduce", quads.div_ceil(split::BLOCK.into()), p.batch)?, split::BLOCK);
+    let blocks = if p.reduce == Reduce::None {
+        (p.m as u64 * p.n.div_ceil(4) as u64).div_ceil(split::BLOCK.into())
+    } else {
+        let [rows, columns] = split::PART.map(|x| x as usize);
+        p.m.div_ceil(rows) as u64 * p.n.div_ceil(columns) as u64
+    };
+    let shape = Launch::new(grid("gemm_reduce", blocks, p.batch)?, split::BLOCK);
     let args = (
         p.m as u32,
         p.n as u32,
@@ -343,18 +358,20 @@ fn run(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        DevicePtrMut::<f32>::new(0),
+        sums,
         activation,
         parameter,
         kind,
     );
-    Ok(device.launch(kernel!(gemm::split::gemm_reduce), shape, args)?)
+    device.launch(kernel!(gemm::split::gemm_reduce), shape, args)?;
+    l.sums.finish(device, at, sums_at)
 }
 
 /// The part of the epilogue that moves to the reduction when K is split.
 struct Rest {
     bias: u64,
     extra: u64,
+    sums: DevicePtrMut<f32>,
     activation: u32,
     kind: u32,
 }

@@ -16,6 +16,9 @@
 //! tolerance is found for sure unless other elements of its row are wrong too; several errors of a row cancel for one
 //! vector with a probability of at most a half.
 //!
+//! Sums of rows or columns are compared with the oracle too, or else with C, which passed: each of their terms is an
+//! element of C before it was rounded, and the roundings' signs are independent as above.
+//!
 //! What the gate cannot see: with sums of thousands of terms the bounds, which are for the worst walk of roundings, are
 //! wider than what one step less of precision does. That a kernel multiplies in the precision it says is a matter of the
 //! property tests, at small K.
@@ -23,7 +26,7 @@
 use rayon::prelude::*;
 
 use super::super::reference::{self, Oracle, Values, rounded, spacing, sum_error, unit_roundoff};
-use super::super::{Extra, Name, Precision, Problem};
+use super::super::{Extra, Name, Precision, Problem, Reduce};
 use super::operands::{Operands, bits};
 use crate::ops::activation::Activation;
 
@@ -134,6 +137,38 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whether `sums` are those of C's rows or columns, as the problem says; `got`, the span of C, has passed
+    /// [`check`](Gate::check).
+    pub fn check_sums(&self, got: &[f32], sums: &[f32]) -> Result<(), String> {
+        let p = &self.problem;
+        if let Check::All(oracle) = &self.check {
+            return reference::sums_mismatch(p, &doubles(sums), oracle).map_or(Ok(()), Err);
+        }
+        let terms = if p.reduce == Reduce::Rows { p.m } else { p.n };
+        let wrong = sums.par_iter().enumerate().find_map_first(|(index, &sum)| {
+            let (z, at) = (index / p.sums(), index % p.sums());
+            let (mut want, mut size, mut square) = (0.0, 0.0, 0.0);
+            for other in 0..terms {
+                let (i, j) = if p.reduce == Reduce::Rows { (other, at) } else { (at, other) };
+                let x = f64::from(got[z * p.stride_c + i * p.ldc + j]);
+                (want, size, square) = (want + x, size + x.abs(), square + x * x);
+            }
+            let terms = (terms as f64).sqrt();
+            let rounded = SIGMAS * (unit_roundoff(p.c) * square.sqrt() + spacing(p.c) * terms);
+            let allowed = 1.01 * rounded + 2f64.powi(-23) * terms * size;
+            let off = (f64::from(sum) - want).abs();
+            // What is no number passes no comparison.
+            let fits = square.is_finite() && off <= allowed;
+            (!fits).then(|| {
+                let over = p.reduce;
+                format!("sum {at} of C[{z}] of {p}, reduced over {over:?}: {sum:e}, off by {off:e}, allowed {allowed:e}")
+            })
+        });
+        wrong.map_or(Ok(()), Err)
+    }
+}
+
 impl Sums {
     /// Row `i`, by how much its sum is off, and the tolerance, where it is passed.
     fn wrong(&self, p: &Problem, row: &[f32], i: usize) -> Option<(usize, f64, f64)> {
@@ -180,6 +215,7 @@ fn grid(o: &Operands, z: usize) -> Grid {
         batch: 1,
         ta: false,
         tb: true,
+        reduce: Reduce::None,
         lda: p.k,
         ldb: p.k,
         ldc: n,

@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 
 use super::super::cpu::{self, decode, encode};
-use super::super::{Addresses, Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, grouped};
+use super::super::{
+    Addresses, Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, grouped,
+};
 use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind};
 
 /// Bytes that all copies have together, where there are copies: more than twice any known second-level cache.
@@ -18,7 +20,7 @@ const PART: usize = 1 << 22;
 const ALIGN: usize = 256;
 
 /// The operands of a problem: uniform in [-1, 1), rounded to their types, the same for the same seed. C is random where
-/// the problem reads it, else NaN: what a kernel leaves out is found, and so is a read of what it must not read.
+/// the problem reads it, else NaN, as sums are: what a kernel leaves out is found, and so is a read of what it must not read.
 pub struct Operands {
     device: Device,
     problem: Problem,
@@ -29,7 +31,7 @@ pub struct Operands {
     pub(super) bias: Vec<f32>,
     pub(super) extra: Vec<f32>,
     copies: usize,
-    memory: [Memory; 5],
+    memory: [Memory; 6],
     workspace: Option<Buffer<u8>>,
 }
 
@@ -101,6 +103,7 @@ fn set(p: &Problem) -> Result<usize, MatmulError> {
         (Name::C, p.c, true),
         (Name::Bias, DType::F32, p.bias),
         (Name::Extra, p.c, p.extra != Extra::None),
+        (Name::Sums, DType::F32, true),
     ];
     let used = all.iter().filter(|(.., used)| *used);
     used.map(|(name, dtype, _)| Ok((p.span(*name)? * dtype.bytes()).next_multiple_of(ALIGN))).sum()
@@ -142,9 +145,11 @@ impl Operands {
         };
         let bias = if p.bias { of(DType::F32, p.n, 3)? } else { vec![] };
         let extra = if p.extra == Extra::None { vec![] } else { of(p.c, span(Name::Extra)?, 4)? };
-        let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (DType::F32, &bias), (p.c, &extra)];
-        let [ma, mb, mc, mbias, mextra] = operands.map(|(t, v)| Memory::new(device, t, v, copies));
-        let memory = [ma?, mb?, mc?, mbias?, mextra?];
+        let sums = filled(span(Name::Sums)?, |_| f32::NAN)?;
+        let f32 = DType::F32;
+        let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (f32, &bias), (p.c, &extra), (f32, &sums)];
+        let [ma, mb, mc, mbias, mextra, msums] = operands.map(|(t, v)| Memory::new(device, t, v, copies));
+        let memory = [ma?, mb?, mc?, mbias?, mextra?, msums?];
         let (device, problem) = (device.clone(), *problem);
         Ok(Operands { device, problem, a, b, c, bias, extra, copies, memory, workspace: None })
     }
@@ -166,20 +171,25 @@ impl Operands {
 
     /// Where copy `copy` (modulo their number) is, aligned to 256 bytes.
     pub fn addresses(&self, copy: usize) -> Addresses {
-        let [a, b, c, bias, extra] =
-            [0, 1, 2, 3, 4].map(|i: usize| self.memory[i].address(copy % self.copies));
-        Addresses { a, b, c, bias, extra }
+        let [a, b, c, bias, extra, sums] =
+            [0, 1, 2, 3, 4, 5].map(|i: usize| self.memory[i].address(copy % self.copies));
+        Addresses { a, b, c, bias, extra, sums }
     }
 
     /// Copy `copy` (modulo their number) as operands in a group.
     pub fn member(&mut self, copy: usize) -> grouped::Operands<'_> {
         let (p, at) = (&self.problem, self.addresses(copy));
+        let f32 = DType::F32;
+        let sums = p.sums() * p.batch;
         grouped::Operands {
             a: Operand::at(at.a, self.a.len(), p.a),
             b: Operand::at(at.b, self.b.len(), p.b),
             c: OperandMut::at(at.c, self.c.len(), p.c),
-            bias: p.bias.then(|| Operand::at(at.bias, self.bias.len(), DType::F32)),
-            extra: (p.extra != Extra::None).then(|| Operand::at(at.extra, self.extra.len(), p.c)),
+            epilogue: Epilogue {
+                bias: p.bias.then(|| Operand::at(at.bias, self.bias.len(), f32)),
+                extra: (p.extra != Extra::None).then(|| Operand::at(at.extra, self.extra.len(), p.c)),
+                sums: (sums > 0).then(|| OperandMut::at(at.sums, sums, f32)),
+            },
         }
     }
 
@@ -197,8 +207,11 @@ impl Operands {
         candidate.run(&self.device, &self.problem, at, workspace)
     }
 
-    /// C of copy 0 as it was in the beginning.
+    /// C of copy 0, and its sums, as they were in the beginning.
     pub fn restore(&mut self) -> Result<(), MatmulError> {
+        if let Some(buffer) = &mut self.memory[5].buffer {
+            buffer.upload(&encode(DType::F32, &vec![f32::NAN; self.problem.span(Name::Sums)?]))?;
+        }
         let (dtype, values) = (self.problem.c, &self.c);
         if let Some(buffer) = &mut self.memory[2].buffer {
             for (i, part) in values.chunks(PART).enumerate() {
@@ -213,5 +226,14 @@ impl Operands {
         let mut bytes = vec![0u8; self.c.len() * self.problem.c.bytes()];
         self.device.0.download(self.addresses(0).c, &mut bytes)?;
         Ok(decode(self.problem.c, &bytes))
+    }
+
+    /// The sums of copy 0 as they are now; none where the problem has none.
+    pub fn sums(&self) -> Result<Vec<f32>, MatmulError> {
+        let mut bytes = vec![0u8; self.problem.span(Name::Sums)? * DType::F32.bytes()];
+        if !bytes.is_empty() {
+            self.device.0.download(self.addresses(0).sums, &mut bytes)?;
+        }
+        Ok(decode(DType::F32, &bytes))
     }
 }

@@ -47,6 +47,31 @@ fn the_gate_lets_right_results_pass_and_finds_wrong_elements() {
     }
 }
 
+/// Sums are held against the oracle, and in large problems against C.
+#[test]
+fn the_gate_finds_wrong_sums() {
+    let device = Device::cpu();
+    let small = Problem::new(20, 30, 40).batched(2).operands(DType::F16, DType::F16, DType::F16);
+    for reduce in [Reduce::Rows, Reduce::Columns] {
+        for p in large().into_iter().chain([small]).map(|p| Problem { reduce, ..p }) {
+            let mut operands = Operands::new(&device, &p, 5).expect("operands");
+            operands.run(None, 0).expect("a product");
+            let (c, right) = (operands.result().expect("a result"), operands.sums().expect("sums"));
+            let gate = Gate::new(&operands);
+            assert_eq!(gate.check(&c).and_then(|()| gate.check_sums(&c, &right)), Ok(()), "{p}");
+            // Without a row, or a column, of ordinary size; unwritten; of another matrix.
+            let off = if p.c == DType::Bf16 { 8.0 } else { 2.0 };
+            for at in [0, right.len() / 2, right.len() - 1] {
+                for wrong in [right[at] + off, f32::NAN, f32::INFINITY] {
+                    let mut got = right.clone();
+                    got[at] = wrong;
+                    assert!(gate.check_sums(&c, &got).is_err(), "sum {at} of {p} is {wrong}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_curved_epilogue_is_held_against_the_oracle_in_places() {
     let device = Device::cpu();
@@ -169,6 +194,7 @@ fn the_fastest_known_kernel_is_chosen_else_the_heuristics() {
         problem.transposed(true, false),
         problem.batched(2),
         Problem { align: 4, ..problem },
+        Problem { precision: Precision::Tf32, reduce: Reduce::Rows, ..problem },
     ] {
         assert_ne!(problem_key(&other), problem_key(&problem));
         assert_eq!(by(&other), heuristic(&other));
