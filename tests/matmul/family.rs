@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 /// A problem of this precision, and where its operands begin.
-fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
+pub(crate) fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
     let (m, n, k) = (d.dim(), d.dim(), d.dim());
     let mut p = Problem::new(m, n, k).transposed(d.coin(), d.coin());
     let factor = precision.factor();

@@ -22,7 +22,7 @@
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
 //! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
 //!
-//! `cpu` has no candidates: [`cpu`] computes natively.
+//! `cpu` has no candidates: [`cpu`] computes natively. [`grouped`] does many problems in one launch.
 
 /// The kernel for (A, B) stored transposed or not, of a module that has one for each layout.
 macro_rules! by_layout {
@@ -37,6 +37,7 @@ macro_rules! by_layout {
 }
 
 pub mod cpu;
+pub mod grouped;
 pub mod hopper;
 mod operand;
 mod problem;
@@ -55,7 +56,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    tensor::KERNELS.to_vec()
+    [tensor::KERNELS, grouped::KERNELS].concat()
 }
 
 /// One way to compute a product.

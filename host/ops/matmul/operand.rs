@@ -49,12 +49,30 @@ impl<'a> Operand<'a> {
         let address = buffer.address() + (start * size_of::<T>()) as u64;
         Operand { address, len: buffer.len() - start, dtype: T::DTYPE, memory: PhantomData }
     }
+
+    /// `len` elements at an address: the caller sees to it that they live.
+    pub(super) fn at(address: u64, len: usize, dtype: DType) -> Operand<'a> {
+        Operand { address, len, dtype, memory: PhantomData }
+    }
 }
 
 impl<'a> OperandMut<'a> {
     /// The elements of `buffer` from `start` on; none where `start` is past its end.
     pub fn new<T: MatrixElement>(buffer: &'a mut Buffer<T>, start: usize) -> OperandMut<'a> {
         OperandMut { at: Operand::new(buffer, start), memory: PhantomData }
+    }
+
+    /// As [`Operand::at`]; and nothing else may name them.
+    pub(super) fn at(address: u64, len: usize, dtype: DType) -> OperandMut<'a> {
+        OperandMut { at: Operand::at(address, len, dtype), memory: PhantomData }
+    }
+
+    /// The first `elements` of it (or all, where it has fewer), and the rest.
+    pub fn split_at(self, elements: usize) -> (OperandMut<'a>, OperandMut<'a>) {
+        let at = self.at;
+        let first = elements.min(at.len);
+        let rest = at.address + (first * at.dtype.bytes()) as u64;
+        (OperandMut::at(at.address, first, at.dtype), OperandMut::at(rest, at.len - first, at.dtype))
     }
 }
 

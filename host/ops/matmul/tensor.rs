@@ -99,6 +99,12 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
 ];
 
+/// The candidate of a precision and tile, the first of these.
+pub(super) fn of(precision: Precision, tile: Tile) -> &'static Candidate {
+    let fits = |c: &&Candidate| c.precision == precision && c.tile[0] == tile.bm;
+    CANDIDATES.iter().find(fits).unwrap_or(&CANDIDATES[0])
+}
+
 /// The tile of a candidate.
 fn tile(c: &Candidate) -> Tile {
     if c.tile[0] == LARGE.bm { LARGE } else { SMALL }
@@ -172,10 +178,10 @@ pub(super) struct Plan {
     pub factor: DType,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
     pub rows: usize,
-    dtype: DType,
-    ld_from: usize,
-    stride_from: usize,
-    transposed: bool,
+    pub dtype: DType,
+    pub ld_from: usize,
+    pub stride_from: usize,
+    pub transposed: bool,
 }
 
 /// Where the workspace's parts begin, and its size.

@@ -2,11 +2,13 @@
 //!
 //! On `cuda` (see [`gpu`]) blocks of ours and of cuBLASLt alternate in one process, on random data in cold caches. On `cpu` our
 //! side alone is timed. `sim` has no times: it counts instructions, and says what the roofline of the profile allows.
-//! Every result is checked before its time counts.
+//! Every result is checked before its time counts. [`grouped`] is its mode for many products in one launch.
 
 mod clocks;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod gpu;
+mod grouped;
+mod rounds;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -28,6 +30,7 @@ Examples:
   ironwarp bench gemm --dtype e4m3,e4m3-fast --shapes 8192x8192x8192 --tb
   ironwarp bench gemm --dtype fp32 --shapes 64x96x128 --device sim --candidates all
   ironwarp bench gemm --dtype fp32 --shapes 512x512x512 --device cpu
+  ironwarp bench gemm --dtype bf16 --grouped 256 --device cuda:0      one launch beside 256
 
 cuBLASLt is loaded if it is there: IRONWARP_LIBCUBLASLT names the library. `bench roofline` draws the JSON.";
 
@@ -73,6 +76,9 @@ pub struct Args {
     /// Which kernels.
     #[arg(long, value_enum, default_value = "chosen")]
     candidates: Which,
+    /// So many products, of the shapes in turn, in one launch; and the same one by one.
+    #[arg(long, value_name = "N", conflicts_with = "candidates", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    grouped: Option<u32>,
     /// The last line of stdout is one JSON object.
     #[arg(long)]
     json: bool,
@@ -118,6 +124,9 @@ struct Row {
 
 pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open_profiled(args.target)?;
+    if let Some(count) = args.grouped {
+        return grouped::run(args, &device, count as usize);
+    }
     let usual = match device.kind() {
         DeviceKind::Cpu => USUAL_CPU,
         DeviceKind::Sim => USUAL_SIM,
