@@ -15,27 +15,6 @@ pub const TILE: u32 = 32;
 /// Threads of a block: each copies four elements.
 pub const BLOCK: u32 = 256;
 
-/// Element `i` of `p` in f32; of an 8-bit type its code, as an f32 of these bits, so that no code is lost.
-#[inline(always)]
-unsafe fn get(element: u32, p: *const u8, i: usize) -> f32 {
-    if element >= E4M3 {
-        f32::from_bits(*p.add(i) as u32)
-    } else {
-        load1(element, p, i)
-    }
-}
-
-/// Writes `x` as element `i` of `p`, of any type but e5m2.
-#[inline(always)]
-unsafe fn put(element: u32, p: *mut u8, i: usize, x: f32) {
-    #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
-    if element == E4M3 {
-        *p.add(i) = crate::ptx::f32_to_e4m3(x);
-        return;
-    }
-    store1(element, p, i, x);
-}
-
 /// Floats of shared memory. Rows of one word more than there are banks: columns meet no conflict.
 pub(super) const SHARED: usize = (TILE * (TILE + 1)) as usize;
 
@@ -96,6 +75,37 @@ impl Copy {
     }
 }
 
+/// Bytes of an element of any type.
+#[inline(always)]
+fn size(element: u32) -> usize {
+    if element >= E4M3 {
+        1
+    } else {
+        bytes(element)
+    }
+}
+
+/// Element `i` of `p` in f32; of an 8-bit type its code, as an f32 of these bits, so that no code is lost.
+#[inline(always)]
+unsafe fn get(element: u32, p: *const u8, i: usize) -> f32 {
+    if element >= E4M3 {
+        f32::from_bits(*p.add(i) as u32)
+    } else {
+        load1(element, p, i)
+    }
+}
+
+/// Writes `x` as element `i` of `p`, of any type but e5m2.
+#[inline(always)]
+unsafe fn put(element: u32, p: *mut u8, i: usize, x: f32) {
+    #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+    if element == E4M3 {
+        *p.add(i) = crate::ptx::f32_to_e4m3(x);
+        return;
+    }
+    store1(element, p, i, x);
+}
+
 /// `to[z][r, p] <- op(from[z])[r, p]` for `rows` rows of `k` elements, and 0 for `p` in `k .. ld_to`.
 ///
 /// `op(from)` is `from` (rows x k), or with `transposed != 0` its transpose (`from` is k x rows). Types are numbers of
@@ -121,7 +131,6 @@ pub unsafe fn gemm_pack(
     ld_to: u32,
 ) {
     let tile = shared_address(shared_array![f32; SHARED]);
-    let size = |element| if element >= E4M3 { 1 } else { bytes(element) };
     let (from_bytes, to_bytes) = (size(from_type), size(to_type));
     let mut z = thread::block_idx_y();
     while z < batch {
