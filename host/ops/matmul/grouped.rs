@@ -16,9 +16,8 @@
 //! the end of a launch; of equal ones those of the earlier product. A batch is as many products of the table. Sums of C
 //! ([`Reduce`]) are refused.
 //!
-//! All problems of a group have one precision, on targets with kernels one that has tiles here: every one of
-//! [`Precision`], by `mma.sync` and for `Fp32` by FMA. The kernels of Hopper's `wgmma` are not grouped. On `cpu` the
-//! problems are computed one after the other.
+//! All problems of a group have one precision, by `mma.sync`, and for `Fp32` by FMA. Hopper's `wgmma` is not grouped, and so
+//! there are no groups of 8-bit floats but on `cpu`, where the problems are computed one after the other.
 //!
 //! The simulator has executed these launches; no GPU has.
 
@@ -170,8 +169,8 @@ impl Tile {
     }
 }
 
-/// The tiles of a precision, the larger first.
-fn tiles(precision: Precision) -> [Tile; 2] {
+/// The tiles of a precision, the larger first; none of 8-bit floats.
+fn tiles(precision: Precision) -> Option<[Tile; 2]> {
     macro_rules! pair {
         ($large:ident $small:ident) => {
             [
@@ -180,7 +179,7 @@ fn tiles(precision: Precision) -> [Tile; 2] {
             ]
         };
     }
-    match precision {
+    Some(match precision {
         Precision::Bf16 => pair!(gemm_grouped_bf16_128 gemm_grouped_bf16_64),
         Precision::F16 => pair!(gemm_grouped_f16_128 gemm_grouped_f16_64),
         Precision::Tf32 => pair!(gemm_grouped_tf32_128 gemm_grouped_tf32_64),
@@ -189,12 +188,13 @@ fn tiles(precision: Precision) -> [Tile; 2] {
             Tile::simt(kernels::LARGE, kernel!(gemm::grouped::gemm_grouped_f32_128)),
             Tile::simt(kernels::MEDIUM, kernel!(gemm::grouped::gemm_grouped_f32_64)),
         ],
-    }
+        Precision::Fp8 | Precision::Fp8Fast => return None,
+    })
 }
 
-/// The candidates whose tiles groups of this precision use, the larger first.
-pub fn candidates(precision: Precision) -> [&'static Candidate; 2] {
-    tiles(precision).map(|t| t.candidate)
+/// The candidates whose tiles groups of this precision use, the larger first; none where there are no kernels.
+pub fn candidates(precision: Precision) -> Vec<&'static Candidate> {
+    tiles(precision).iter().flatten().map(|t| t.candidate).collect()
 }
 
 /// Many products, ready to run. See the [module](self).
@@ -276,7 +276,10 @@ impl Group {
         if group.device.kind() == DeviceKind::Cpu {
             group.native = members;
         } else if let Some((first, _)) = members.first() {
-            group.fill(tiles(first.precision), &members, only)?;
+            let no =
+                || Unsupported::new("groups", "have no kernels for 8-bit floats; do these products alone");
+            let tiles = tiles(first.precision).ok_or_else(|| unsupported(0, first, no()))?;
+            group.fill(tiles, &members, only)?;
         }
         Ok(group)
     }
@@ -419,7 +422,7 @@ type Source = [u64; grouped::COPY_WORDS - 1];
 impl Factor {
     /// Operand `name` of product `z` of the batch, whose first one is at `address`.
     fn of(p: &Problem, name: Name, address: u64, z: usize) -> Factor {
-        let (x, factor) = (plan(p, name), p.precision.factor());
+        let x = plan(p, name);
         let address = address + (z * x.stride_from * x.dtype.bytes()) as u64;
         // The f32 kernels read every operand as it lies.
         if p.precision == Precision::Fp32 {
@@ -432,10 +435,10 @@ impl Factor {
                 address,
                 word(x.rows as u32, p.k as u32),
                 word(x.ld_from as u32, x.ld as u32),
-                word(from, element_code(factor)),
+                word(from, element_code(x.factor)),
             ]
         });
-        let bytes = x.rows.saturating_mul(x.ld).saturating_mul(factor.bytes());
+        let bytes = x.rows.saturating_mul(x.ld).saturating_mul(x.factor.bytes());
         let bytes = bytes.checked_next_multiple_of(256).unwrap_or(usize::MAX);
         Factor { address, copy, k_major: x.k_major, ld: x.ld, rows: x.rows, bytes }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use ironwarp::device::{Device, DeviceKind};
 use ironwarp::ops::matmul::grouped::{self, Group};
 use ironwarp::ops::matmul::tune::{self, Gate, Operands, SIM_FLOP};
-use ironwarp::ops::matmul::{Candidate, Precision, Problem};
+use ironwarp::ops::matmul::{Candidate, Problem};
 use serde_json::{Value, json};
 
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
@@ -20,7 +20,7 @@ use super::rounds::alternate;
 use super::{Args, SEED};
 use crate::cli::fail::usage_error;
 use crate::cli::out;
-use crate::cli::products::{layouts, peaks};
+use crate::cli::products::{Factors, layouts, peaks};
 
 /// Shapes where none are given.
 const USUAL: [&str; 4] = ["64x64x64", "128x64x96", "96x128x64", "32x192x128"];
@@ -132,8 +132,8 @@ pub fn run(args: &Args, device: &Device, count: usize) -> Result<()> {
         _ => None,
     };
     let mut rows = vec![];
-    for precision in &args.dtype {
-        let shapes = args.products.problems(device, &[*precision], usual)?;
+    for factors in &args.dtype {
+        let shapes = args.products.problems(device, &[*factors], usual)?;
         let problems: Vec<Problem> = shapes.iter().copied().cycle().take(count).collect();
         if sim && flop(&problems) > SIM_FLOP as f64 {
             return Err(usage_error(format!(
@@ -205,14 +205,15 @@ fn flop(problems: &[Problem]) -> f64 {
     problems.iter().map(|p| p.flop() as f64).sum()
 }
 
-fn first(row: &Row) -> (Precision, String) {
-    row.problems.first().map_or((Precision::Fp32, String::new()), |p| (p.precision, layouts(p)))
+/// How factors are multiplied, and the letters of the layouts: the same for all.
+fn first(row: &Row) -> (String, String) {
+    row.problems.first().map(|p| (Factors::in_problem(p).to_string(), layouts(p))).unwrap_or_default()
 }
 
 fn object(row: &Row) -> Value {
-    let (precision, layouts) = first(row);
+    let (dtype, layouts) = first(row);
     let mut all = json!({
-        "dtype": precision.name(), "problems": row.problems.len(), "shapes": row.shapes, "layouts": layouts,
+        "dtype": dtype, "problems": row.problems.len(), "shapes": row.shapes, "layouts": layouts,
         "flop": flop(&row.problems), "launches": row.launches[0], "one_by_one": {"launches": row.launches[1]},
     });
     match &row.figures {
@@ -243,9 +244,8 @@ fn object(row: &Row) -> Value {
 
 fn table(rows: &[Row], sim: bool) -> String {
     let cells = |row: &Row| {
-        let (precision, layouts) = first(row);
-        let mut cells =
-            vec![precision.to_string(), row.problems.len().to_string(), layouts, row.launches[0].to_string()];
+        let (dtype, layouts) = first(row);
+        let mut cells = vec![dtype, row.problems.len().to_string(), layouts, row.launches[0].to_string()];
         let apart = row.launches[1].to_string();
         cells.extend(match &row.figures {
             Figures::Measured { seconds, gain, theirs, .. } => {
