@@ -140,7 +140,7 @@ fn few_tiles_and_a_long_k_are_cut() {
         choose(&p, Target::Sm90a).expect("there is a kernel").name
     };
     // Fewer tiles than multiprocessors; a wave of large tiles and a little more.
-    for (m, n, k) in [(1024, 1024, 32768), (256, 256, 16384), (2304, 2304, 8192)] {
+    for (m, n, k) in [(1024, 1024, 32768), (256, 256, 65536), (2304, 2304, 8192)] {
         let name = of(m, n, k);
         assert!(name.ends_with("_streamk"), "{m}x{n}x{k}: {name}");
     }
