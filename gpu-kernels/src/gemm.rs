@@ -24,6 +24,7 @@
 mod arithmetic;
 pub mod element;
 pub mod epilogue;
+pub mod grouped;
 #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
 pub mod hopper;
 pub mod inline;
@@ -253,15 +254,21 @@ impl Finish for Epilogue {
     }
 }
 
-/// One tile of C: see the module's docs. `AKC` and `BKC` say which operands are K-contiguous (A not transposed,
-/// B transposed); `VA`, `VB` are the quads of each panel a thread moves, `QUADS` those of C it owns.
+/// The row and column of thread `t` in its block: warps of 4 x 8 threads.
+#[inline(always)]
+fn place<const BN: u32, const TN: u32>(t: u32) -> (u32, u32) {
+    let (lane, warp, warps_n) = (t % 32, t / 32, BN / TN / 8);
+    (warp / warps_n * 4 + lane / 8, warp % warps_n * 8 + lane % 8)
+}
+
+/// The sums of a thread of one tile of C: see the module's docs. `AKC` and `BKC` say which operands are K-contiguous (A not
+/// transposed, B transposed); `VA`, `VB` are the quads of each panel a thread moves, `QUADS` those of C it owns.
 ///
 /// # Safety
 /// - All threads of a block of `THREADS` arrive with the same arguments; `shared` is the address of the tile's shared memory.
-/// - The operands cover their matrices, and `out` is [`Finish::store`]'s.
+/// - The operands cover their matrices.
 #[inline(always)]
-pub(crate) unsafe fn tile<
-    E: Finish,
+pub(crate) unsafe fn sums<
     const AKC: bool,
     const BKC: bool,
     const BM: u32,
@@ -276,17 +283,12 @@ pub(crate) unsafe fn tile<
 >(
     a: Operand,
     b: Operand,
-    out: E,
     row0: u32,
     col0: u32,
     shared: u32,
-) {
+) -> [[f32; 4]; QUADS] {
     let t = thread::thread_idx_x();
-    // Warps of 4 x 8 threads tile the block's threads.
-    let (lane, warp) = (t % 32, t / 32);
-    let warps_n = BN / TN / 8;
-    let ty = warp / warps_n * 4 + lane / 8;
-    let tx = warp % warps_n * 8 + lane % 8;
+    let (ty, tx) = place::<BN, TN>(t);
     let (lda, ldb) = (BM + PAD, BN + PAD);
     let (bytes_a, bytes_b) = (4 * BK * lda, 4 * BK * ldb);
     let (panel_a, panel_b) = (shared, shared + 2 * bytes_a);
@@ -345,7 +347,28 @@ pub(crate) unsafe fn tile<
         thread::sync_threads();
         k0 = next;
     }
+    acc
+}
 
+/// Finishes the sums of a thread: those of [`sums`] for the same sizes, row and column.
+///
+/// # Safety
+/// - `out` is [`Finish::store`]'s.
+#[inline(always)]
+pub(crate) unsafe fn finish<
+    E: Finish,
+    const BM: u32,
+    const BN: u32,
+    const TM: u32,
+    const TN: u32,
+    const QUADS: usize,
+>(
+    out: E,
+    mut acc: [[f32; 4]; QUADS],
+    row0: u32,
+    col0: u32,
+) {
+    let (ty, tx) = place::<BN, TN>(thread::thread_idx_x());
     // The quads move through acc[0], so that this loop need not be unrolled: the epilogue is code-heavy, and registers
     // cannot be indexed.
     let per_row = TN / 4;
@@ -362,6 +385,36 @@ pub(crate) unsafe fn tile<
         }
         q += 1;
     }
+}
+
+/// One tile of C: [`sums`], finished.
+///
+/// # Safety
+/// - As for both.
+#[inline(always)]
+pub(crate) unsafe fn tile<
+    E: Finish,
+    const AKC: bool,
+    const BKC: bool,
+    const BM: u32,
+    const BN: u32,
+    const BK: u32,
+    const TM: u32,
+    const TN: u32,
+    const VA: usize,
+    const VB: usize,
+    const QUADS: usize,
+    const THREADS: u32,
+>(
+    a: Operand,
+    b: Operand,
+    out: E,
+    row0: u32,
+    col0: u32,
+    shared: u32,
+) {
+    let acc = sums::<AKC, BKC, BM, BN, BK, TM, TN, VA, VB, QUADS, THREADS>(a, b, row0, col0, shared);
+    finish::<E, BM, BN, TM, TN, QUADS>(out, acc, row0, col0);
 }
 
 /// The kernels of one tile size: the four transpose cases.

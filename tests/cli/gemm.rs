@@ -32,6 +32,31 @@ fn products_are_timed_on_cpu() {
 }
 
 #[test]
+fn groups_stand_beside_their_products_one_by_one() {
+    let dir = temp();
+    let line = "bench gemm --dtype bf16,tf32 --shapes 16x24x32,9x8x7 --grouped 5 --device sim";
+    let json = tuned(dir.path(), &format!("{line} --json")).ok().json();
+    let results = json["results"].as_array().expect("results");
+    let launches: Vec<_> =
+        results.iter().map(|r| (r["launches"].as_u64(), r["one_by_one"]["launches"].as_u64())).collect();
+    // Of 9x8x7 in bf16 A is packed; in tf32 each B is, and A of 9x8x7: one launch for all, or one each.
+    assert_eq!(launches, [(Some(2), Some(7)), (Some(2), Some(12))], "{json}");
+    for result in results {
+        let flop = 2 * (3 * 16 * 24 * 32 + 2 * 9 * 8 * 7);
+        assert_eq!((result["problems"].as_u64(), result["flop"].as_f64()), (Some(5), Some(f64::from(flop))));
+        let counts = [&result["warp_instructions"], &result["one_by_one"]["warp_instructions"]];
+        assert!(counts.iter().all(|n| n.as_u64() > Some(100)), "{result}");
+    }
+    assert!(tuned(dir.path(), line).ok().stdout.contains("one by one"));
+
+    let line = "bench gemm --dtype fp32 --shapes 16x24x32 --grouped 3 --device cpu --json";
+    let json = cli(dir.path(), line).ok().json();
+    let (group, one) = (&json["results"][0], &json["results"][0]["one_by_one"]);
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{json}"));
+    assert!(number(&group["us"]) > 0.0 && number(&one["us"]) > 0.0 && number(&one["times"]) > 0.0, "{json}");
+}
+
+#[test]
 fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
     let dir = temp();
     let line = "bench gemm --dtype fp32 --shapes 40x24x16 --device sim --candidates all";
@@ -72,13 +97,35 @@ fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
 }
 
 #[test]
+fn eight_bit_floats_are_types_of_products() {
+    let dir = temp();
+    let json =
+        cli(dir.path(), "bench gemm --dtype e4m3xe5m2 --shapes 17x9x33 --device cpu --json").ok().json();
+    let result = &json["results"][0];
+    assert_eq!((&result["dtype"], &result["kernel"]), (&json!("fp8"), &json!("native")), "{result}");
+    assert_eq!((&result["a"], &result["b"], &result["c"]), (&json!("e4m3"), &json!("e5m2"), &json!("bf16")));
+    assert!(result["us"].as_f64() > Some(0.0), "{result}");
+    let line = "tune --dtype e4m3-fast --shapes 40x24x48 --device sim --target sm_90a --json";
+    let json = tuned(dir.path(), line).ok().json();
+    let kernels = json["results"][0]["kernels"].as_array().expect("kernels");
+    assert!(kernels.len() >= 2 && kernels.iter().all(|k| k.get("rejected").is_none()), "{json}");
+    // The PTX of Ampere has no such kernel.
+    let line = "bench gemm --dtype e5m2 --shapes 17x9x33 --device sim";
+    tuned(dir.path(), line).fails(1, &["fp8", "e5m2 x e5m2", "not for Sm80"]);
+}
+
+#[test]
 fn what_cannot_be_measured() {
     let dir = temp();
-    let wrong: [(&str, i32, &[&str]); 12] = [
+    let wrong: [(&str, i32, &[&str]); 16] = [
+        ("bench gemm --dtype e4m3xbf16", 2, &["e4m3xbf16", "e4m3xe5m2", "bf16, f16"]),
         ("bench gemm --dtype fp16", 2, &["fp16", "bf16, f16"]),
         ("bench gemm --shapes 12x12", 2, &["12x12", "MxNxK"]),
         ("bench gemm --shapes 12x0x12", 2, &["12x0x12"]),
         ("bench gemm --candidates some", 2, &["some"]),
+        ("bench gemm --grouped 0 --device cpu", 2, &["--grouped", "1..=65536"]),
+        ("bench gemm --grouped 2 --candidates all", 2, &["--grouped", "--candidates"]),
+        ("bench gemm --grouped 65536 --device sim", 2, &["65536 products", "simulator"]),
         ("bench gemm --dtype fp32 --shapes 4096x4096x4096 --device sim", 2, &["4096x4096x4096", "simulator"]),
         (
             "bench gemm --dtype fp32 --shapes 2147483647x2147483647x2147483647 --device cpu",

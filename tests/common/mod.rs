@@ -129,6 +129,7 @@ pub fn draw_data(input: &SampleInput, rng: &mut Rng) -> Data {
             Data::Half((0..n).map(|_| half::bf16::from_f32(rng.range(-8.0, 8.0)).to_bits()).collect())
         }
         (DType::F32, domain) => Data::F32((0..n).map(|_| draw_f32(domain, rng)).collect()),
+        (DType::E4m3 | DType::E5m2, _) => unreachable!("operations of graphs take no 8-bit floats"),
     }
 }
 
@@ -201,6 +202,7 @@ pub fn run_on(
                 DType::F32 => Data::F32(exec.get(&name)?),
                 DType::U32 => Data::U32(exec.get(&name)?),
                 DType::F16 | DType::Bf16 => Data::Half(exec.get(&name)?),
+                DType::E4m3 | DType::E5m2 => unreachable!("operations of graphs give no 8-bit floats"),
             })
         })
         .collect()

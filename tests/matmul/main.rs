@@ -5,13 +5,16 @@
 mod common;
 mod errors;
 mod family;
+mod fp8;
+mod grouped;
 mod hopper;
 mod streamk;
 mod tensor;
 
 use common::Rng;
 use half::{bf16, f16};
-use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
+use ironwarp::device::{Buffer, DType, Device, DeviceError, E4m3, E5m2, SimOptions, Target};
+use ironwarp::ops::matmul::grouped::Operands;
 use ironwarp::ops::matmul::{
     Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, Reduce,
 };
@@ -25,6 +28,8 @@ pub(crate) enum Memory {
     F32(Buffer<f32>),
     Bf16(Buffer<bf16>),
     F16(Buffer<f16>),
+    E4m3(Buffer<E4m3>),
+    E5m2(Buffer<E5m2>),
 }
 
 impl Memory {
@@ -34,6 +39,12 @@ impl Memory {
         Ok(match dtype {
             DType::Bf16 => Memory::Bf16(device.buffer(&all().map(bf16::from_f64).collect::<Vec<_>>())?),
             DType::F16 => Memory::F16(device.buffer(&all().map(f16::from_f64).collect::<Vec<_>>())?),
+            DType::E4m3 => {
+                Memory::E4m3(device.buffer(&all().map(|x| E4m3::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
+            DType::E5m2 => {
+                Memory::E5m2(device.buffer(&all().map(|x| E5m2::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
             _ => Memory::F32(device.buffer(&all().map(|x| x as f32).collect::<Vec<_>>())?),
         })
     }
@@ -42,6 +53,8 @@ impl Memory {
             Memory::F32(b) => Operand::new(b, start),
             Memory::Bf16(b) => Operand::new(b, start),
             Memory::F16(b) => Operand::new(b, start),
+            Memory::E4m3(b) => Operand::new(b, start),
+            Memory::E5m2(b) => Operand::new(b, start),
         }
     }
     fn at_mut(&mut self, start: usize) -> OperandMut<'_> {
@@ -49,6 +62,8 @@ impl Memory {
             Memory::F32(b) => OperandMut::new(b, start),
             Memory::Bf16(b) => OperandMut::new(b, start),
             Memory::F16(b) => OperandMut::new(b, start),
+            Memory::E4m3(b) => OperandMut::new(b, start),
+            Memory::E5m2(b) => OperandMut::new(b, start),
         }
     }
     fn values(&self, start: usize) -> Result<Vec<f64>, DeviceError> {
@@ -56,6 +71,8 @@ impl Memory {
             Memory::F32(b) => b.to_vec()?[start..].iter().map(|&x| f64::from(x)).collect(),
             Memory::Bf16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
             Memory::F16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
+            Memory::E4m3(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
+            Memory::E5m2(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
         })
     }
 }
@@ -65,6 +82,8 @@ pub(crate) fn stored(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::Bf16 => bf16::from_f64(x).to_f64(),
         DType::F16 => f16::from_f64(x).to_f64(),
+        DType::E4m3 => f64::from(E4m3::from_f32(x as f32).to_f32()),
+        DType::E5m2 => f64::from(E5m2::from_f32(x as f32).to_f32()),
         _ => f64::from(x as f32),
     }
 }
@@ -116,40 +135,57 @@ impl Case {
         candidate: Option<&Candidate>,
     ) -> Result<Vec<f64>, MatmulError> {
         let p = &self.problem;
-        let types = [p.a, p.b, p.c, DType::F32, p.c];
-        let mut memory: Vec<Memory> = Vec::new();
-        for ((&dtype, &start), values) in types.iter().zip(&self.starts).zip(&self.data) {
-            memory.push(Memory::new(device, dtype, start, values)?);
-        }
-        let [a, b, c, bias, extra] = &mut memory[..] else { unreachable!("five operands") };
-        let (a, b) = (a.at(self.starts[0]), b.at(self.starts[1]));
-        // Sums begin as far into their buffer as the bias: both are f32.
-        let mut sums = Memory::new(device, DType::F32, self.starts[3], &vec![f64::NAN; p.span(Name::Sums)?])?;
-        let wanted = p.reduce != Reduce::None;
-        let epilogue = Epilogue {
-            bias: p.bias.then(|| bias.at(self.starts[3])),
-            extra: (p.extra != Extra::None).then(|| extra.at(self.starts[4])),
-            sums: wanted.then(|| sums.at_mut(self.starts[3])),
-        };
-        let out = c.at_mut(self.starts[2]);
+        let mut memory = self.memory(device)?;
+        let Operands { a, b, c, epilogue } = self.operands(&mut memory);
         match candidate {
-            Some(candidate) => matmul_by(candidate, device, p, a, b, out, epilogue)?,
-            None => matmul(device, p, a, b, out, epilogue)?,
+            Some(candidate) => matmul_by(candidate, device, p, a, b, c, epilogue)?,
+            None => matmul(device, p, a, b, c, epilogue)?,
         }
-        let (mut c, sums) = (c.values(self.starts[2])?, sums.values(self.starts[3])?);
+        Ok(self.result(&memory)?)
+    }
+
+    /// The data on a device, and room for sums.
+    pub(crate) fn memory(&self, device: &Device) -> Result<Vec<Memory>, DeviceError> {
+        let (p, starts) = (&self.problem, &self.starts);
+        let types = [p.a, p.b, p.c, DType::F32, p.c];
+        let all = types.iter().zip(starts).zip(&self.data);
+        let all = all.map(|((&dtype, &start), values)| Memory::new(device, dtype, start, values));
+        // Sums begin as far into their buffer as the bias: both are f32.
+        let sums = vec![f64::NAN; p.span(Name::Sums).expect("drawn problems are small")];
+        all.chain([Memory::new(device, DType::F32, starts[3], &sums)]).collect()
+    }
+
+    /// The operands in [`memory`](Case::memory).
+    pub(crate) fn operands<'a>(&self, memory: &'a mut [Memory]) -> Operands<'a> {
+        let (p, starts) = (&self.problem, self.starts);
+        let [a, b, c, bias, extra, sums] = memory else { unreachable!("six operands") };
+        let epilogue = Epilogue {
+            bias: p.bias.then(|| bias.at(starts[3])),
+            extra: (p.extra != Extra::None).then(|| extra.at(starts[4])),
+            sums: (p.reduce != Reduce::None).then(|| sums.at_mut(starts[3])),
+        };
+        Operands { a: a.at(starts[0]), b: b.at(starts[1]), c: c.at_mut(starts[2]), epilogue }
+    }
+
+    /// C in [`memory`](Case::memory), then its sums if there are any.
+    pub(crate) fn result(&self, memory: &[Memory]) -> Result<Vec<f64>, DeviceError> {
+        let (mut c, sums) = (memory[2].values(self.starts[2])?, memory[5].values(self.starts[3])?);
         c.extend(sums);
         Ok(c)
+    }
+
+    /// Whether `got` is what the oracle says.
+    pub(crate) fn compare(&self, got: &[f64]) -> Result<(), String> {
+        let (p, oracle) = (&self.problem, self.oracle());
+        let (c, sums) = got.split_at(oracle.want.len());
+        let wrong = reference::mismatch(p, c, &oracle).or_else(|| reference::sums_mismatch(p, sums, &oracle));
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Runs and compares with the oracle.
     pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
         let got = self.run(device, candidate).map_err(|e| e.to_string())?;
-        let (p, oracle) = (&self.problem, self.oracle());
-        let (c, sums) = got.split_at(oracle.want.len());
-        match reference::mismatch(p, c, &oracle).or_else(|| reference::sums_mismatch(p, sums, &oracle)) {
-            None => Ok(got),
-            Some(text) => Err(text),
-        }
+        self.compare(&got).map(|()| got)
     }
 }
 

@@ -122,7 +122,8 @@ fn the_reduction_moves_every_byte_once() {
         let options = SimOptions { profile: true, target: Target::Sm90a, ..SimOptions::default() };
         let device = Device::sim_with(SimOptions { multiprocessors: 6, ..options });
         // One tile, or two one above the other: both blocks of a cluster have one.
-        let p = plain(c, 256, c.tile[1] as usize, 8 * c.tile[2] as usize, c.precision.factor());
+        let out = if c.tile[2] == 128 { DType::Bf16 } else { c.precision.factor() };
+        let p = plain(c, 256, c.tile[1] as usize, 8 * c.tile[2] as usize, out);
         Case::random(p, [0; 5], 1).check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"));
         let profiles = device.take_profiles();
         let kernels: Vec<_> = profiles.iter().map(|profile| &*profile.kernel).collect();

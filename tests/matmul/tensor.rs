@@ -8,9 +8,11 @@ use ironwarp::ops::matmul::{Extra, Precision, Problem, Reduce, choose, reference
 use ptx_sim::Accumulation;
 
 /// The largest error of `candidate` in units of the sum of magnitudes of the products, in log2.
-fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
+pub(crate) fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
     let candidate = candidate(name);
-    let p = Problem::new(24, 16, k).precision(candidate.precision);
+    // Factors that the tensor cores must split come as f32, others as they are.
+    let of = if candidate.precision.is_fp8() { DType::E4m3 } else { DType::F32 };
+    let p = Problem::new(24, 16, k).operands(of, of, DType::F32).precision(candidate.precision);
     let mut rng = Rng(77);
     let case = Case::new(p, [0; 5], || f64::from(rng.range(low, 1.0)) * 2f64.powi(rng.below(12) as i32 - 6));
     let got = case.run(device, Some(candidate)).expect("runs");

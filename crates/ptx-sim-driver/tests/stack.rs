@@ -9,7 +9,7 @@ use ironwarp::device::{DType, Device, DeviceKind, Launch, SimOptions, Target};
 use ironwarp::kernel;
 use ironwarp::nn;
 use ironwarp::ops::activation::Activation;
-use ironwarp::ops::matmul::{Problem, candidates, matmul_by};
+use ironwarp::ops::matmul::{Epilogue, Problem, candidates, matmul_by};
 use ironwarp::train::{Adam, Control, Event, Trainer};
 
 /// The variable that names the driver to ironwarp.
@@ -99,7 +99,7 @@ fn products(device: &Device) -> Vec<Vec<f32>> {
     let b = device.buffer(&half(noise(k * n, 4))).expect("fits");
     let of = |c: &_| {
         let mut out = device.alloc::<f32>(m * n).expect("fits");
-        matmul_by(c, device, &p, &a, &b, &mut out, None, None).expect("runs");
+        matmul_by(c, device, &p, &a, &b, &mut out, Epilogue::default()).expect("runs");
         out.to_vec().expect("runs")
     };
     candidates(device.target()).filter(|c| c.supports(&p, device.target()).is_ok()).map(of).collect()

@@ -88,6 +88,8 @@ pub(crate) struct FuncEntry {
 pub(crate) struct Inner {
     pub id: u64,
     source: String,
+    /// Where each line of the source begins, once a report asked.
+    lines: OnceLock<Vec<usize>>,
     pub kernels: Vec<KernelInfo>,
     pub funcs: Vec<FuncEntry>,
     pub func_names: HashMap<String, u32>,
@@ -198,6 +200,7 @@ impl Module {
         let mut m = Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             source: ptx.to_string(),
+            lines: OnceLock::new(),
             kernels: Vec::new(),
             funcs: Vec::new(),
             func_names: HashMap::new(),
@@ -388,6 +391,9 @@ impl Inner {
 
     /// The text of a PTX line, for reports.
     pub(crate) fn line_text(&self, line: u32) -> String {
-        self.source.lines().nth(line.saturating_sub(1) as usize).unwrap_or("").trim().to_string()
+        let ends = || self.source.match_indices('\n').map(|(end, _)| end + 1);
+        let starts = self.lines.get_or_init(|| std::iter::once(0).chain(ends()).collect());
+        let rest = starts.get(line.saturating_sub(1) as usize).map_or("", |&start| &self.source[start..]);
+        rest.lines().next().unwrap_or("").trim().to_string()
     }
 }

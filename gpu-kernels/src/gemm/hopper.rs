@@ -24,6 +24,13 @@
 //! tile, nothing depends on the grid's size: each sum runs over k in increasing order. Where it does, the sums' order
 //! depends on how many clusters there are, which the host takes from the device's multiprocessors, and on nothing else.
 //!
+//! # Sums of 8-bit floats
+//!
+//! The tensor cores keep about 14 bits of such a sum (`Accumulation::Truncating` of the simulator models it), so that long
+//! sums lose their small terms. The 128-column kernels take the remedy of DeepSeek-V3's report (arXiv:2412.19437, 3.3.2): each
+//! panel of 128 elements of K starts from zero, and its sums are [promoted](promote) to f32 registers when it is done. While
+//! one consumer adds, the other multiplies. The 256-column kernels leave sums in the tensor cores, which is faster.
+//!
 //! # The epilogue
 //!
 //! Every warp passes its 16 rows through shared memory of its own, 64 columns at a time, in one of two ways: rounded to 16
@@ -434,6 +441,37 @@ unsafe fn product<
     }
 }
 
+/// Multiplies a panel into accumulators of its own and adds these to `acc` in f32.
+#[inline(always)]
+unsafe fn promote<const R: usize>(
+    acc: &mut Accumulators<R>,
+    accumulate: bool,
+    multiply: impl FnOnce(&mut Accumulators<R>),
+) {
+    let mut panel: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
+    let mut i = 0;
+    // Before the product, or the sums of the two ways would have to be moved to the same registers.
+    while i < R && !accumulate {
+        acc[i] = MaybeUninit::new(0.0);
+        i += 1;
+    }
+    multiply(&mut panel);
+    i = 0;
+    while i < R {
+        acc[i] = MaybeUninit::new(acc[i].assume_init() + panel[i].assume_init());
+        i += 1;
+    }
+}
+
+/// The `multiply` of a kernel that promotes the sums of each panel.
+macro_rules! promoted {
+    ($multiply:ident) => {
+        |acc: &mut Accumulators<64>, a: u64, b: u64, accumulate: bool| {
+            promote(acc, accumulate, |panel| $multiply(panel, a, b, false))
+        }
+    };
+}
+
 /// A kernel.
 macro_rules! kernels {
     ($($name:ident = $tile:ident, $multiply:expr, depth $depth:literal, half $half:expr, $ta:literal $tb:literal, $what:literal;)*) => {$(
@@ -465,9 +503,10 @@ macro_rules! kernels {
             const T: Tile = $tile;
             let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out, whole, share, partial };
+            let multiply = $multiply;
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(
                 work,
-                |acc, a, b, accumulate| $multiply(acc, a, b, accumulate),
+                |acc, a, b, accumulate| multiply(acc, a, b, accumulate),
             );
         }
     )*};
@@ -496,4 +535,8 @@ kernels! {
     hopper_e4m3_e5m2_256 = LARGE, wgmma_e4m3_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2";
     hopper_e5m2_e4m3_256 = LARGE, wgmma_e5m2_e4m3_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3";
     hopper_e5m2_e5m2_256 = LARGE, wgmma_e5m2_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2";
+    hopper_e4m3_e4m3_128 = SMALL, promoted!(wgmma_e4m3_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e4m3, promoted";
+    hopper_e4m3_e5m2_128 = SMALL, promoted!(wgmma_e4m3_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2, promoted";
+    hopper_e5m2_e4m3_128 = SMALL, promoted!(wgmma_e5m2_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3, promoted";
+    hopper_e5m2_e5m2_128 = SMALL, promoted!(wgmma_e5m2_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2, promoted";
 }

@@ -210,12 +210,12 @@ unsafe fn fragment<const KC: bool, const ROWS: u32>(at: u32, i: u32, step: u32) 
 
 /// An operand of a product.
 #[derive(Clone, Copy)]
-struct Operand {
-    data: *const u8,
+pub(super) struct Operand {
+    pub data: *const u8,
     /// Elements from one stored row to the next.
-    ld: u32,
+    pub ld: u32,
     /// M for A, N for B.
-    rows: u32,
+    pub rows: u32,
 }
 
 /// One tile of C, sums over elements `k0 .. k1` of K; `shared` is the address of [`Tile::shared`] bytes. The epilogue is asked
@@ -225,7 +225,7 @@ struct Operand {
 /// - All threads of a block of `THREADS` arrive with the same arguments, after a barrier if they used `shared` before.
 /// - Operands cover their matrices and are aligned as the module says; the epilogue is [`Epilogue::store`]'s.
 #[inline(always)]
-unsafe fn tile<
+pub(super) unsafe fn tile<
     X: Arithmetic,
     const AKC: bool,
     const BKC: bool,
@@ -324,7 +324,7 @@ unsafe fn tile<
 }
 
 /// Rows of tiles in a group: see [`place`].
-const GROUP: u32 = 8;
+pub(super) const GROUP: u32 = 8;
 
 /// The row and column of tile `i` of `rows` by `columns`: groups of `GROUP` rows, column by column in each. Tiles that are
 /// computed together share panels in the L2 cache.

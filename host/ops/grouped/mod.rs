@@ -189,15 +189,16 @@ impl Recorder {
 
 /// Problems and tasks on a device.
 #[derive(Debug)]
-struct Table {
-    problems: Buffer<u64>,
-    tasks: Buffer<u64>,
-    blocks: u32,
+pub(in crate::ops) struct Table {
+    pub problems: Buffer<u64>,
+    pub tasks: Buffer<u64>,
+    /// As many as there are tasks.
+    pub blocks: u32,
 }
 
 impl Table {
     /// `None` without tasks.
-    fn new(
+    pub fn new(
         device: &Device,
         kernel: &str,
         problems: &[u64],
@@ -210,16 +211,18 @@ impl Table {
         Ok(Some(Table { problems: device.buffer(problems)?, tasks: device.buffer(tasks)?, blocks }))
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of both.
+    pub fn bytes(&self) -> usize {
         8 * (self.problems.len() + self.tasks.len())
     }
 }
 
 /// A number of blocks that a grid has.
 fn blocks(kernel: &str, count: usize) -> Result<u32, DeviceError> {
-    u32::try_from(count).ok().filter(|&n| n < 1 << 31).ok_or_else(|| {
-        invalid(kernel, format!("{count} blocks are more than a grid has; train fewer at once"))
-    })
+    u32::try_from(count)
+        .ok()
+        .filter(|&n| n < 1 << 31)
+        .ok_or_else(|| invalid(kernel, format!("{count} blocks are more than a grid has; do fewer at once")))
 }
 
 fn invalid(kernel: &str, reason: impl Into<String>) -> DeviceError {
@@ -227,7 +230,7 @@ fn invalid(kernel: &str, reason: impl Into<String>) -> DeviceError {
 }
 
 /// Two halves as a word of a table.
-fn word(low: u32, high: u32) -> u64 {
+pub(in crate::ops) fn word(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 

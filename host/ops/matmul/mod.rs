@@ -7,8 +7,9 @@
 //! ```
 //!
 //! op(A) is M x K, op(B) K x N, C and E are M x N, all row-major with leading dimensions and strides of their own; the
-//! bias has N elements of f32, the sums N or M. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32" never becomes
-//! anything less. f32 operands of a narrower precision are converted on the way.
+//! bias has N elements of f32, the sums N or M. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32"
+//! never becomes anything less. f32 operands of a narrower precision are converted on the way, to 8-bit floats those of 16
+//! bits too.
 //!
 //! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
 //! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
@@ -18,10 +19,10 @@
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
-//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
 //!
-//! `cpu` has no candidates: [`cpu`] computes natively.
+//! `cpu` has no candidates: [`cpu`] computes natively. [`grouped`] does many problems in one launch.
 
 /// The kernel for (A, B) stored transposed or not, of a module that has one for each layout.
 macro_rules! by_layout {
@@ -36,6 +37,7 @@ macro_rules! by_layout {
 }
 
 pub mod cpu;
+pub mod grouped;
 pub mod hopper;
 mod operand;
 mod problem;
@@ -54,7 +56,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    tensor::KERNELS.to_vec()
+    [tensor::KERNELS, grouped::KERNELS].concat()
 }
 
 /// One way to compute a product.
@@ -167,13 +169,14 @@ const REDUCTION: u64 = 15_000_000;
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
+/// Every candidate, the preferred families first.
+fn all() -> impl Iterator<Item = &'static Candidate> {
+    hopper::CANDIDATES.iter().chain(tensor::CANDIDATES).chain(simt::CANDIDATES)
+}
+
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES
-        .iter()
-        .chain(tensor::CANDIDATES)
-        .chain(simt::CANDIDATES)
-        .filter(move |c| c.family.targets.contains(&target))
+    all().filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -181,7 +184,7 @@ pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
 pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
     let mut reasons = Vec::new();
     let mut best: Option<(&'static Candidate, u64)> = None;
-    for candidate in candidates(target).filter(|c| c.precision == problem.precision) {
+    for candidate in all().filter(|c| c.precision == problem.precision) {
         match candidate.supports(problem, target) {
             Ok(()) => {
                 let time = candidate.estimate(problem);

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::problem::{Extra, MatmulError, Name, Problem, Reduce};
-use crate::device::{Buffer, DType, Element};
+use crate::device::{Buffer, DType, E4m3, E5m2, Element};
 
 /// A type that matrices are made of.
 pub trait MatrixElement: Element {
@@ -18,6 +18,12 @@ impl MatrixElement for half::bf16 {
 }
 impl MatrixElement for half::f16 {
     const DTYPE: DType = DType::F16;
+}
+impl MatrixElement for E4m3 {
+    const DTYPE: DType = DType::E4m3;
+}
+impl MatrixElement for E5m2 {
+    const DTYPE: DType = DType::E5m2;
 }
 
 /// Device memory that a product reads.
@@ -43,12 +49,30 @@ impl<'a> Operand<'a> {
         let address = buffer.address() + (start * size_of::<T>()) as u64;
         Operand { address, len: buffer.len() - start, dtype: T::DTYPE, memory: PhantomData }
     }
+
+    /// `len` elements at an address: the caller sees to it that they live.
+    pub(super) fn at(address: u64, len: usize, dtype: DType) -> Operand<'a> {
+        Operand { address, len, dtype, memory: PhantomData }
+    }
 }
 
 impl<'a> OperandMut<'a> {
     /// The elements of `buffer` from `start` on; none where `start` is past its end.
     pub fn new<T: MatrixElement>(buffer: &'a mut Buffer<T>, start: usize) -> OperandMut<'a> {
         OperandMut { at: Operand::new(buffer, start), memory: PhantomData }
+    }
+
+    /// As [`Operand::at`]; and nothing else may name them.
+    pub(super) fn at(address: u64, len: usize, dtype: DType) -> OperandMut<'a> {
+        OperandMut { at: Operand::at(address, len, dtype), memory: PhantomData }
+    }
+
+    /// The first `elements` of it (or all, where it has fewer), and the rest.
+    pub fn split_at(self, elements: usize) -> (OperandMut<'a>, OperandMut<'a>) {
+        let at = self.at;
+        let first = elements.min(at.len);
+        let rest = at.address + (first * at.dtype.bytes()) as u64;
+        (OperandMut::at(at.address, first, at.dtype), OperandMut::at(rest, at.len - first, at.dtype))
     }
 }
 

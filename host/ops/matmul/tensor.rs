@@ -99,6 +99,12 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
 ];
 
+/// The candidate of a precision and tile, the first of these.
+pub(super) fn of(precision: Precision, tile: Tile) -> &'static Candidate {
+    let fits = |c: &&Candidate| c.precision == precision && c.tile[0] == tile.bm;
+    CANDIDATES.iter().find(fits).unwrap_or(&CANDIDATES[0])
+}
+
 /// The tile of a candidate.
 fn tile(c: &Candidate) -> Tile {
     if c.tile[0] == LARGE.bm { LARGE } else { SMALL }
@@ -134,14 +140,16 @@ pub(super) fn element_code(dtype: DType) -> u32 {
         DType::F32 | DType::U32 => element::F32,
         DType::F16 => element::F16,
         DType::Bf16 => element::BF16,
+        DType::E4m3 => element::E4M3,
+        DType::E5m2 => element::E5M2,
     }
 }
 
-/// Whether A and B are of the factors' type, or f32, which packing converts.
+/// Whether A and B are of the factors' type, or one that packing converts: f32, and for 8-bit floats bf16 and f16 too.
 pub(super) fn supports_types(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let factor = p.precision.factor();
     for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
-        if t != factor && t != DType::F32 {
+        let factor = p.factor(name);
+        if t != factor && t != DType::F32 && factor.bytes() > 1 {
             let reason = format!("multiplies {factor}; {name} of {t} would have to be cast first");
             return Err(Unsupported::new(c.name, reason));
         }
@@ -166,12 +174,14 @@ pub(super) struct Plan {
     /// Leading dimension as the kernel sees it.
     pub ld: usize,
     pub stride: usize,
+    /// Type of an element as the kernel sees it.
+    pub factor: DType,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
     pub rows: usize,
-    dtype: DType,
-    ld_from: usize,
-    stride_from: usize,
-    transposed: bool,
+    pub dtype: DType,
+    pub ld_from: usize,
+    pub stride_from: usize,
+    pub transposed: bool,
 }
 
 /// Where the workspace's parts begin, and its size.
@@ -192,20 +202,21 @@ fn padded(k: usize, bytes: usize) -> usize {
 }
 
 pub(super) fn plan(p: &Problem, name: Name) -> Plan {
-    let factor = p.precision.factor();
+    let factor = p.factor(name);
     let (rows, ld, stride, dtype, transposed) = match name {
         Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
         _ => (p.n, p.ldb, p.stride_b, p.b, !p.tb),
     };
     let unit = 16 / factor.bytes();
     let aligned = p.align >= 16 && ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
-    let packed = dtype != factor || !aligned || (transposed && factor.bytes() == 4);
+    let packed = dtype != factor || !aligned || (transposed && factor.bytes() != 2);
     let row = padded(p.k, factor.bytes());
     Plan {
         packed,
         k_major: packed || !transposed,
         ld: if packed { row } else { ld },
         stride: if packed { rows * row } else { stride },
+        factor,
         rows,
         dtype,
         ld_from: ld,
@@ -253,7 +264,7 @@ fn layout(c: &Candidate, p: &Problem) -> Layout {
 
 /// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
 pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
-    let all = p.batch.saturating_mul(x.stride).saturating_mul(p.precision.factor().bytes());
+    let all = p.batch.saturating_mul(x.stride).saturating_mul(x.factor.bytes());
     if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
@@ -278,7 +289,7 @@ pub(super) fn packed(device: &Device, p: &Problem, x: Plan, from: u64, to: u64) 
         x.ld_from as u32,
         x.stride_from as u64,
         DevicePtrMut::<u8>::new(to),
-        element_code(p.precision.factor()),
+        element_code(x.factor),
         x.ld as u32,
     );
     device.launch(kernel!(gemm::pack::gemm_pack), shape, args)?;

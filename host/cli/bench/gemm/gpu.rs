@@ -1,13 +1,12 @@
 //! The measurement on a GPU.
 //!
-//! For each kernel, [`ROUNDS`] rounds of a block of ours and a block of cuBLASLt's, in turn first and second, each about
-//! [`BLOCK`] long and between two events on the one stream that both use. The median block counts; the ratio is the median of
-//! the rounds' ratios. Both sides rotate through the same copies of random operands, which together are several times
-//! the second-level cache. Before the rounds both run for [`WARM`] seconds, so that the clocks have settled; what
-//! `nvidia-smi` says of them during the rounds is kept.
+//! For each kernel, blocks of ours and of cuBLASLt's in turn ([`rounds`](super::rounds)), between two events on the one stream
+//! that both use. Both sides rotate through the same copies of random operands, which together are several times the
+//! second-level cache. What `nvidia-smi` says of the clocks during the rounds is kept.
 //!
 //! cuBLASLt runs the fastest, by a block each, of the algorithms that its heuristics name, with a workspace of 32 MiB. Its
-//! product must pass the gate too. The yardstick of fp32's accuracy from tensor cores is its fp32.
+//! product must pass the gate too. The yardstick of fp32's accuracy from tensor cores is its fp32. Of 8-bit floats it multiplies
+//! operands whose K is contiguous alone, and not e5m2 by e5m2; there is no comparison elsewhere.
 
 use std::time::Instant;
 
@@ -20,17 +19,9 @@ use ironwarp::ops::matmul::{Candidate, Precision, Problem};
 use serde_json::{Value, json};
 
 use super::clocks::Clocks;
-use super::{Measured, Outcome, Row, SEED, Theirs, Which, kernels, spread};
+use super::rounds::{alternate, runs};
+use super::{Measured, Outcome, Row, SEED, Theirs, Which, grouped, kernels};
 use crate::cli::fail::line;
-
-/// Rounds.
-const ROUNDS: usize = 15;
-/// Seconds of a block, about.
-const BLOCK: f64 = 10e-3;
-/// Runs of a block: at least, at most.
-const RUNS: (usize, usize) = (2, 2000);
-/// Seconds of work before the rounds.
-const WARM: f64 = 0.2;
 
 /// What the products of one run of the command share.
 pub struct Bench {
@@ -52,20 +43,19 @@ enum Side {
     Theirs,
 }
 
-fn runs(once: f64) -> usize {
-    ((BLOCK / once.max(1e-9)).ceil() as usize).clamp(RUNS.0, RUNS.1)
-}
-
 /// The product as cuBLASLt is asked for it.
 fn asked(p: &Problem) -> CublasProblem {
     let ty = |t: DType| match t {
         DType::Bf16 => Type::Bf16,
         DType::F16 => Type::F16,
+        DType::E4m3 => Type::E4m3,
+        DType::E5m2 => Type::E5m2,
         DType::F32 | DType::U32 => Type::F32,
     };
     let compute = if p.precision == Precision::Tf32 { Compute::Tf32 } else { Compute::F32 };
     let (a, b, c) = (ty(p.a), ty(p.b), ty(p.c));
-    CublasProblem { m: p.m, n: p.n, k: p.k, batch: p.batch, ta: p.ta, tb: p.tb, a, b, c, compute }
+    let fast = p.precision == Precision::Fp8Fast;
+    CublasProblem { m: p.m, n: p.n, k: p.k, batch: p.batch, ta: p.ta, tb: p.tb, a, b, c, compute, fast }
 }
 
 impl Bench {
@@ -124,56 +114,57 @@ impl Bench {
         candidate: &Candidate,
         plan: Option<&Plan<'_>>,
     ) -> Result<Measured> {
-        let (mut turn, copies) = (0, operands.copies());
-        let mut block = |side: Side, n: usize| -> Result<f64> {
+        // Whatever is made once for an operand (a tensor map) is made in the first runs.
+        let mut sides = vec![(Side::Ours, operands.copies())];
+        sides.extend(plan.map(|_| (Side::Theirs, 2)));
+        let mut turn = 0;
+        let rounds = alternate(&sides, |side, n| {
             turn += n;
             match (side, plan) {
                 (Side::Theirs, Some(plan)) => plan.block(operands, plan.algorithm, n, turn),
                 _ => Ok(tune::block(operands, Some(candidate), n, turn)?),
             }
-        };
-        // Whatever is made once for an operand (a tensor map) is made here.
-        block(Side::Ours, copies)?;
-        let ours = runs(block(Side::Ours, 3)?);
-        let theirs = match plan {
-            Some(_) => {
-                block(Side::Theirs, 2)?;
-                runs(block(Side::Theirs, 3)?)
-            }
-            None => 0,
-        };
-        let sides = if plan.is_some() {
-            &[(Side::Ours, ours), (Side::Theirs, theirs)][..]
-        } else {
-            &[(Side::Ours, ours)]
-        };
-        let began = Instant::now();
-        while began.elapsed().as_secs_f64() < WARM {
-            sides.iter().try_for_each(|(side, n)| block(*side, *n).map(drop))?;
-        }
-        let began = Instant::now();
-        let (mut our_times, mut their_times) = (vec![], vec![]);
-        for round in 0..ROUNDS {
-            let mut order = sides.to_vec();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for (side, n) in order {
-                let times = match side {
-                    Side::Ours => &mut our_times,
-                    Side::Theirs => &mut their_times,
-                };
-                times.push(block(side, n)?);
-            }
-        }
-        let ratios: Vec<f64> = their_times.iter().zip(&our_times).map(|(t, o)| t / o).collect();
+        })?;
         let theirs = plan.map(|plan| Theirs {
-            seconds: spread(their_times)[1],
+            seconds: rounds.seconds(1)[1],
             algorithm: (plan.algorithm, plan.gemm.algorithms()),
-            ratio: spread(ratios),
+            ratio: rounds.ratio(1),
         });
-        let clocks = self.clocks.as_ref().and_then(|clocks| clocks.since(began));
-        Ok(Measured { seconds: spread(our_times), theirs, clocks })
+        Ok(Measured { seconds: rounds.seconds(0), theirs, clocks: self.clocks(rounds.began) })
+    }
+
+    /// The clocks since then, where they are logged.
+    pub fn clocks(&self, began: Instant) -> Option<Value> {
+        self.clocks.as_ref().and_then(|clocks| clocks.since(began))
+    }
+
+    /// Each of these products by cuBLASLt; `None` where it is not there, or, as is then said, does not do one of them.
+    pub fn one_by_one<'a>(
+        &'a self,
+        problems: &[Problem],
+        operands: &mut [Operands],
+        gates: &[Gate],
+    ) -> Option<grouped::Theirs<'a>> {
+        let lt = self.lt.as_ref().ok()?;
+        let mut plans: Vec<(Problem, Plan<'a>)> = vec![];
+        let mut which = vec![];
+        for ((problem, operands), gate) in problems.iter().zip(operands).zip(gates) {
+            let known = plans.iter().position(|(p, _)| p == problem);
+            which.push(known.unwrap_or(plans.len()));
+            if known.is_none() {
+                match plan(lt, operands, gate) {
+                    Ok(plan) => plans.push((*problem, plan)),
+                    Err(error) => {
+                        line(&format!("{problem}: no comparison: {error}"));
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(Box::new(move |operands, copy| {
+            let mut each = operands.iter().zip(&which);
+            each.try_for_each(|(operands, &i)| plans[i].1.run(operands, plans[i].1.algorithm, copy))
+        }))
     }
 }
 
@@ -201,17 +192,17 @@ fn plan<'a>(lt: &'a CublasLt, operands: &mut Operands, gate: &Gate) -> Result<Pl
 impl Plan<'_> {
     /// Seconds of a run in a block of `n`, the operands rotating from copy `from` on.
     fn block(&self, operands: &Operands, algorithm: usize, n: usize, from: usize) -> Result<f64> {
-        let p = *operands.problem();
-        let seconds = operands.device().seconds(|| -> Result<()> {
-            for i in 0..n {
-                let at = operands.addresses(from + i);
-                // SAFETY: the operands are memory of this device of the problem's sizes, dense, apart, and aligned to 256
-                // bytes; whoever frees them does so behind this work on the same stream.
-                unsafe { self.gemm.run(algorithm, p.alpha, [at.a, at.b], p.beta, at.c)? };
-            }
-            Ok(())
-        })?;
-        Ok(seconds / n as f64)
+        let each = || (from..from + n).try_for_each(|copy| self.run(operands, algorithm, copy));
+        Ok(operands.device().seconds(each)? / n as f64)
+    }
+
+    /// The product of a copy.
+    fn run(&self, operands: &Operands, algorithm: usize, copy: usize) -> Result<()> {
+        let (p, at) = (operands.problem(), operands.addresses(copy));
+        // SAFETY: the operands are memory of this device of the problem's sizes, dense, apart, and aligned to 256 bytes;
+        // whoever frees them does so behind this work on the same stream.
+        unsafe { self.gemm.run(algorithm, p.alpha, [at.a, at.b], p.beta, at.c)? };
+        Ok(())
     }
 }
 
@@ -227,10 +218,8 @@ mod tests {
         assert_eq!((bf16.m, bf16.n, bf16.k, bf16.ta, bf16.tb), (3, 4, 5, false, true));
         assert_eq!(asked(&p.precision(Precision::Tf32)).compute, Compute::Tf32);
         assert_eq!(asked(&p.precision(Precision::Fp32Fast)).compute, Compute::F32);
-    }
-
-    #[test]
-    fn blocks_have_about_the_same_length() {
-        assert_eq!((runs(1e-3), runs(1.0), runs(0.0)), (10, RUNS.0, RUNS.1));
+        let fp8 = asked(&p.operands(DType::E4m3, DType::E5m2, DType::Bf16));
+        assert_eq!((fp8.a, fp8.b, fp8.c, fp8.fast), (Type::E4m3, Type::E5m2, Type::Bf16, false));
+        assert!(asked(&p.precision(Precision::Fp8Fast)).fast);
     }
 }

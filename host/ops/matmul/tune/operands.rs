@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 
 use super::super::cpu::{self, decode, encode};
-use super::super::{Addresses, Candidate, Extra, MatmulError, Name, Problem};
-use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind};
+use super::super::{
+    Addresses, Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, grouped,
+};
+use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind, E4m3, E5m2};
 
 /// Bytes that all copies have together, where there are copies: more than twice any known second-level cache.
 const COLD: usize = 256 << 20;
@@ -87,16 +89,53 @@ fn random(dtype: DType, len: usize, seed: u64) -> Result<Vec<f32>, DeviceError> 
             DType::F32 | DType::U32 => x,
             DType::Bf16 => half::bf16::from_f32(x).to_f32(),
             DType::F16 => half::f16::from_f32(x).to_f32(),
+            DType::E4m3 => E4m3::from_f32(x).to_f32(),
+            DType::E5m2 => E5m2::from_f32(x).to_f32(),
         }
     };
     filled(len, one)
+}
+
+/// Bytes of the operands of a problem. Error: it breaks a rule.
+fn set(p: &Problem) -> Result<usize, MatmulError> {
+    p.check()?;
+    let all = [
+        (Name::A, p.a, true),
+        (Name::B, p.b, true),
+        (Name::C, p.c, true),
+        (Name::Bias, DType::F32, p.bias),
+        (Name::Extra, p.c, p.extra != Extra::None),
+        (Name::Sums, DType::F32, true),
+    ];
+    let used = all.iter().filter(|(.., used)| *used);
+    used.map(|(name, dtype, _)| Ok((p.span(*name)? * dtype.bytes()).next_multiple_of(ALIGN))).sum()
+}
+
+/// Copies of operands that have `set` bytes together.
+fn copies(device: &Device, set: usize) -> usize {
+    match device.kind() {
+        DeviceKind::Cuda(_) if set < LARGE => COLD.div_ceil(set).clamp(2, COPIES),
+        _ => 1,
+    }
 }
 
 impl Operands {
     /// Operands of `problem` on `device`; on `cuda` in several copies, for [`run`](Operands::run) to go through. Errors:
     /// the problem breaks a rule, or the host's memory or the device's is short.
     pub fn new(device: &Device, problem: &Problem, seed: u64) -> Result<Operands, MatmulError> {
-        problem.check()?;
+        Operands::with(device, problem, seed, copies(device, set(problem)?))
+    }
+
+    /// Those of problems that run together: each as [`new`](Operands::new), and together in as many copies as one problem
+    /// of their size.
+    pub fn group(device: &Device, problems: &[Problem], seed: u64) -> Result<Vec<Operands>, MatmulError> {
+        let sets: Result<Vec<usize>, MatmulError> = problems.iter().map(set).collect();
+        let copies = copies(device, sets?.iter().fold(1, |all, set| all.saturating_add(*set)));
+        let one = |(i, p)| Operands::with(device, p, bits(seed, i), copies);
+        (0..).zip(problems).map(one).collect()
+    }
+
+    fn with(device: &Device, problem: &Problem, seed: u64, copies: usize) -> Result<Operands, MatmulError> {
         let p = problem;
         let span = |name| p.span(name);
         let of = |dtype, len, stream: u64| random(dtype, len, bits(seed, stream));
@@ -111,11 +150,6 @@ impl Operands {
         let sums = filled(span(Name::Sums)?, |_| f32::NAN)?;
         let f32 = DType::F32;
         let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (f32, &bias), (p.c, &extra), (f32, &sums)];
-        let set: usize = operands.iter().map(|(t, v)| (v.len() * t.bytes()).next_multiple_of(ALIGN)).sum();
-        let copies = match device.kind() {
-            DeviceKind::Cuda(_) if set < LARGE => COLD.div_ceil(set).clamp(2, COPIES),
-            _ => 1,
-        };
         let [ma, mb, mc, mbias, mextra, msums] = operands.map(|(t, v)| Memory::new(device, t, v, copies));
         let memory = [ma?, mb?, mc?, mbias?, mextra?, msums?];
         let (device, problem) = (device.clone(), *problem);
@@ -142,6 +176,23 @@ impl Operands {
         let [a, b, c, bias, extra, sums] =
             [0, 1, 2, 3, 4, 5].map(|i: usize| self.memory[i].address(copy % self.copies));
         Addresses { a, b, c, bias, extra, sums }
+    }
+
+    /// Copy `copy` (modulo their number) as operands in a group.
+    pub fn member(&mut self, copy: usize) -> grouped::Operands<'_> {
+        let (p, at) = (&self.problem, self.addresses(copy));
+        let f32 = DType::F32;
+        let sums = p.sums() * p.batch;
+        grouped::Operands {
+            a: Operand::at(at.a, self.a.len(), p.a),
+            b: Operand::at(at.b, self.b.len(), p.b),
+            c: OperandMut::at(at.c, self.c.len(), p.c),
+            epilogue: Epilogue {
+                bias: p.bias.then(|| Operand::at(at.bias, self.bias.len(), f32)),
+                extra: (p.extra != Extra::None).then(|| Operand::at(at.extra, self.extra.len(), p.c)),
+                sums: (sums > 0).then(|| OperandMut::at(at.sums, sums, f32)),
+            },
+        }
     }
 
     /// Computes the product of copy `copy` by this candidate; without one, natively (`cpu`).
