@@ -39,7 +39,8 @@ fn a_persistent_grid_changes_nothing() {
 #[test]
 fn traffic_is_the_least_and_banks_do_not_conflict() {
     let device = device(SimOptions { profile: true, ..SimOptions::default() });
-    for c in hopper::CANDIDATES {
+    // What cuts tiles runs the same kernels.
+    for c in hopper::CANDIDATES.iter().filter(|c| !c.name.ends_with("_streamk")) {
         let of = c.precision.factor();
         let depth = c.tile[2] as usize;
         // Both operands in lines, C of f32 by quads; and (once for the types that have it) in squares, C by tensor copies.
