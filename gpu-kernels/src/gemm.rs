@@ -28,6 +28,8 @@ pub mod epilogue;
 pub mod hopper;
 pub mod inline;
 pub mod pack;
+#[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+pub mod schedule;
 pub mod split;
 mod sums;
 pub mod tensor;

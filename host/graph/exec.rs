@@ -220,7 +220,7 @@ impl Executor {
         let none = Slot { address: ALIGNED_NOWHERE, len: 0, dtype: DType::F32 };
         // One scratch for all operations, which follow one another; where an access past its end would go unseen, each its own.
         let scratch = |step: &Step| match &step.op {
-            Some(op) if device.runs_kernels() => op.scratch(device.target()),
+            Some(op) if device.runs_kernels() => op.scratch(&device),
             _ => 0,
         };
         let scratch: Vec<usize> = plan.steps.iter().map(scratch).collect();

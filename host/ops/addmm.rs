@@ -20,7 +20,7 @@ use super::matmul::Precision;
 use super::{
     Cost, CpuCtx, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, generic_cpu,
 };
-use crate::device::{DType, DeviceError, Launch, Target};
+use crate::device::{DType, Device, DeviceError, Launch};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 use crate::real::Real;
@@ -84,8 +84,8 @@ impl Op for Addmm {
     fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
         workspace(self.dims, self.precision)
     }
-    fn scratch(&self, target: Target) -> usize {
-        scratch(&problem(self.dims, &self.extras::<f32>(), false), target)
+    fn scratch(&self, device: &Device) -> usize {
+        scratch(&problem(self.dims, &self.extras::<f32>(), false), device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         product_f32(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());

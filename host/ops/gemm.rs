@@ -33,7 +33,7 @@ use super::matmul_grad::MatMulGrad;
 use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
-use crate::device::{DType, DeviceError, Target};
+use crate::device::{DType, Device, DeviceError};
 use crate::graph::{Graph, Value, Vjp};
 pub(super) use sample::{draw_dims, draw_precision, entries, gradient_bound, operands, tolerance};
 
@@ -147,13 +147,13 @@ pub(super) fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
     }
 }
 
-/// Bytes that the kernels of `target` want beyond operands; `Fp32`'s want none.
-pub(super) fn scratch(p: &Problem, target: Target) -> usize {
+/// Bytes that the kernels of `device` want beyond operands; `Fp32`'s want none.
+pub(super) fn scratch(p: &Problem, device: &Device) -> usize {
     if p.precision == Precision::Fp32 {
         return 0;
     }
     // A product that no kernel does is refused when it runs, with the reason.
-    choose(p, target).map_or(0, |candidate| candidate.workspace(p))
+    choose(p, device.target()).map_or(0, |candidate| candidate.workspace(p, device))
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
@@ -186,7 +186,8 @@ pub(super) fn product_f32(
 /// The same in f64, term by term: the oracle.
 pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
     let Dims { m, n, k, .. } = d;
-    let rounded = |v: &[f64]| v.iter().map(|&v| reference::rounded(x.precision, v)).collect::<Vec<_>>();
+    let rounded =
+        |v: &[f64]| v.iter().map(|&v| reference::rounded(x.precision, DType::F32, v)).collect::<Vec<_>>();
     let (a, b) = (rounded(a), rounded(b));
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         for (i, row) in c.chunks_exact_mut(n).enumerate() {
@@ -215,7 +216,7 @@ pub(super) fn launch(ctx: &KernelCtx<'_>, p: &Problem, at: Addresses, t: Tile) -
     let launched = p.check().and_then(|()| {
         let fp32 = p.precision == Precision::Fp32;
         let candidate = if fp32 { simt::of(t) } else { choose(p, ctx.device.target())? };
-        let needed = candidate.workspace(p);
+        let needed = candidate.workspace(p, ctx.device);
         if needed > bytes {
             // The choice changed since the plan was bound.
             let reason =
@@ -313,8 +314,8 @@ impl Op for MatMul {
     fn workspace(&self, _: &[TensorType], _: &[TensorType]) -> usize {
         workspace(self.dims, self.precision)
     }
-    fn scratch(&self, target: Target) -> usize {
-        scratch(&problem(self.dims, &self.extras::<f32>(None), self.bias), target)
+    fn scratch(&self, device: &Device) -> usize {
+        scratch(&problem(self.dims, &self.extras::<f32>(None), self.bias), device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let x = self.extras(self.bias.then(|| ctx.input(2)));

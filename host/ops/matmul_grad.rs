@@ -23,7 +23,7 @@ use super::reduce::{View, is_sum_over_rows};
 use super::{
     Cost, CpuCtx, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, reduce_cpu,
 };
-use crate::device::{DeviceError, Target};
+use crate::device::{Device, DeviceError};
 
 /// `dz = (op(a) op(b)) * act'(s)` and, where asked for, the sum of its rows. Inputs: a, b, s of dz's shape; outputs: dz, db.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,8 +93,8 @@ impl Op for MatMulGrad {
         // The product, and what it takes.
         self.len() + gemm::workspace(self.product.dims, self.product.precision)
     }
-    fn scratch(&self, target: Target) -> usize {
-        gemm::scratch(&self.problem(), target)
+    fn scratch(&self, device: &Device) -> usize {
+        gemm::scratch(&self.problem(), device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let (product, space) = ctx.workspace().split_at_mut(self.len());

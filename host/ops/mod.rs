@@ -26,6 +26,7 @@ mod loss_cpu;
 pub mod matmul;
 pub mod matmul_grad;
 pub mod metrics;
+pub mod minibatch;
 pub mod optim;
 pub mod population;
 mod precision;
@@ -45,7 +46,7 @@ use std::sync::Arc;
 pub use context::{CpuCtx, KernelCtx, Slot};
 pub use sample::{Domain, Draw, Sample, SampleInput, Tolerance};
 
-use crate::device::{DType, DeviceError, Target};
+use crate::device::{DType, Device, DeviceError};
 use crate::graph::Vjp;
 
 /// Element type and shape of a tensor; row-major and contiguous. A scalar has shape `[1]`.
@@ -182,9 +183,9 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         0
     }
 
-    /// More scratch memory for kernels on `target`, in bytes, aligned to 256: what only the kernels chosen there know. Reserved
+    /// More scratch memory for kernels on `device`, in bytes, aligned to 256: what only the kernels chosen there know. Reserved
     /// when a plan is bound; `cpu` never asks for it.
-    fn scratch(&self, _target: Target) -> usize {
+    fn scratch(&self, _device: &Device) -> usize {
         0
     }
 
@@ -275,6 +276,7 @@ pub fn registry() -> Vec<OpEntry> {
         matmul_grad::entries,
         layout::entries,
         gather::entries,
+        minibatch::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }

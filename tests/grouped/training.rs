@@ -172,7 +172,8 @@ fn a_network_has_the_same_bits_in_any_company_and_any_pieces() {
 #[test]
 fn a_step_is_as_many_launches_for_many_networks_as_for_one_and_dropped_networks_leave_nothing() {
     let parts = parts("wine", 48);
-    let device = kernel_device();
+    // A device of its own: a GPU's counts are those of all tests of the process.
+    let device = Device::sim();
     let net = |seed: u64| {
         let net = nn::mlp(13, [8 + seed as usize, 6], Activation::Relu, 3);
         Candidate { net, options: Options { batch: Some(16), epochs: 9, seed: seed % 3, ..options(0) } }

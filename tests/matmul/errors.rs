@@ -46,6 +46,16 @@ fn mixes_without_a_kernel_name_themselves() {
     let halves =
         Problem::new(8, 8, 8).operands(DType::Bf16, DType::Bf16, DType::F32).precision(Precision::Fp32);
     assert!(choose(&halves, Target::Sm80).is_err(), "fp32 of bf16 operands must not become something else");
+    // 8-bit floats are for Hopper, are no result, and are not widened on the way.
+    let eight = |c| Problem::new(8, 8, 8).operands(DType::E4m3, DType::E5m2, c);
+    let error = choose(&eight(DType::F32), Target::Sm80).expect_err("no such kernel").to_string();
+    assert!(error.contains("in fp8") && error.contains("hopper_fp8_128x128: not for Sm80"), "{error}");
+    assert!(choose(&eight(DType::F32), Target::Sm90a).is_ok());
+    let error = refused(&eight(DType::E4m3));
+    assert!(matches!(error, MatmulError::Type { name: Name::C, got: DType::E4m3, .. }), "{error}");
+    let wide = eight(DType::F32).precision(Precision::Bf16);
+    let error = choose(&wide, Target::Sm90a).expect_err("no such kernel").to_string();
+    assert!(error.contains("A of e4m3 would have to be cast first"), "{error}");
     let labels = Problem::new(8, 8, 8).operands(DType::U32, DType::F32, DType::F32);
     assert!(matches!(refused(&labels), MatmulError::Type { name: Name::A, got: DType::U32, .. }));
 }

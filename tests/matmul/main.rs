@@ -5,12 +5,14 @@
 mod common;
 mod errors;
 mod family;
+mod fp8;
 mod hopper;
+mod streamk;
 mod tensor;
 
 use common::Rng;
 use half::{bf16, f16};
-use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
+use ironwarp::device::{Buffer, DType, Device, DeviceError, E4m3, E5m2, SimOptions, Target};
 use ironwarp::ops::matmul::{
     Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, Reduce,
 };
@@ -24,6 +26,8 @@ pub(crate) enum Memory {
     F32(Buffer<f32>),
     Bf16(Buffer<bf16>),
     F16(Buffer<f16>),
+    E4m3(Buffer<E4m3>),
+    E5m2(Buffer<E5m2>),
 }
 
 impl Memory {
@@ -33,6 +37,12 @@ impl Memory {
         Ok(match dtype {
             DType::Bf16 => Memory::Bf16(device.buffer(&all().map(bf16::from_f64).collect::<Vec<_>>())?),
             DType::F16 => Memory::F16(device.buffer(&all().map(f16::from_f64).collect::<Vec<_>>())?),
+            DType::E4m3 => {
+                Memory::E4m3(device.buffer(&all().map(|x| E4m3::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
+            DType::E5m2 => {
+                Memory::E5m2(device.buffer(&all().map(|x| E5m2::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
             _ => Memory::F32(device.buffer(&all().map(|x| x as f32).collect::<Vec<_>>())?),
         })
     }
@@ -41,6 +51,8 @@ impl Memory {
             Memory::F32(b) => Operand::new(b, start),
             Memory::Bf16(b) => Operand::new(b, start),
             Memory::F16(b) => Operand::new(b, start),
+            Memory::E4m3(b) => Operand::new(b, start),
+            Memory::E5m2(b) => Operand::new(b, start),
         }
     }
     fn at_mut(&mut self, start: usize) -> OperandMut<'_> {
@@ -48,6 +60,8 @@ impl Memory {
             Memory::F32(b) => OperandMut::new(b, start),
             Memory::Bf16(b) => OperandMut::new(b, start),
             Memory::F16(b) => OperandMut::new(b, start),
+            Memory::E4m3(b) => OperandMut::new(b, start),
+            Memory::E5m2(b) => OperandMut::new(b, start),
         }
     }
     fn values(&self, start: usize) -> Result<Vec<f64>, DeviceError> {
@@ -55,6 +69,8 @@ impl Memory {
             Memory::F32(b) => b.to_vec()?[start..].iter().map(|&x| f64::from(x)).collect(),
             Memory::Bf16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
             Memory::F16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
+            Memory::E4m3(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
+            Memory::E5m2(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
         })
     }
 }
@@ -64,6 +80,8 @@ pub(crate) fn stored(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::Bf16 => bf16::from_f64(x).to_f64(),
         DType::F16 => f16::from_f64(x).to_f64(),
+        DType::E4m3 => f64::from(E4m3::from_f32(x as f32).to_f32()),
+        DType::E5m2 => f64::from(E5m2::from_f32(x as f32).to_f32()),
         _ => f64::from(x as f32),
     }
 }

@@ -19,15 +19,23 @@
 //! Two blocks of a cluster work on tiles one above the other, of the same columns: each loads half of the panel of B and
 //! multicasts it to both. So a stage is free only when the consumers of both blocks are through with it.
 //!
-//! The grid is persistent: blocks stride over the tiles, and the producer runs ahead into the next tile while the consumers
-//! finish the last. Tiles are taken in groups of 16 rows of tiles, column by column, so that blocks that run together share
-//! panels in the L2 cache. Nothing depends on the grid's size: each sum runs over k in increasing order.
+//! The grid is persistent: clusters work through their units of a [schedule](super::schedule), whole tiles and parts of cut
+//! ones, and the producer runs ahead into the next unit while the consumers finish the last. Where the schedule cuts no
+//! tile, nothing depends on the grid's size: each sum runs over k in increasing order. Where it does, the sums' order
+//! depends on how many clusters there are, which the host takes from the device's multiprocessors, and on nothing else.
+//!
+//! # Sums of 8-bit floats
+//!
+//! The tensor cores keep about 14 bits of such a sum (`Accumulation::Truncating` of the simulator models it), so that long
+//! sums lose their small terms. The 128-column kernels take the remedy of DeepSeek-V3's report (arXiv:2412.19437, 3.3.2): each
+//! panel of 128 elements of K starts from zero, and its sums are [promoted](promote) to f32 registers when it is done. While
+//! one consumer adds, the other multiplies. The 256-column kernels leave sums in the tensor cores, which is faster.
 //!
 //! # The epilogue
 //!
 //! Every warp passes its 16 rows through shared memory of its own, 64 columns at a time, in one of two ways: rounded to 16
 //! bits and stored by tensor copies, where C allows it and there is nothing to do but to scale; or as f32, which quads of
-//! lanes then [finish](Epilogue) and store by whole sectors.
+//! lanes then [finish](Epilogue) and store by whole sectors. The sums of a part are f32, stored as they are.
 //!
 //! The layouts are stated in [`ptx::wgmma`](crate::ptx::wgmma); no bank conflict is met. Of these kernels, the simulator has
 //! executed all; no GPU has.
@@ -36,10 +44,10 @@
 use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
+use super::schedule::{Schedule, Tiles};
 use super::sums::Gather;
-use super::tensor::place;
 use crate::ptx::*;
-use crate::vector::F32x4;
+use crate::vector::{store_quad, F32x4};
 use core::mem::MaybeUninit;
 use cuda_std::prelude::*;
 use cuda_std::warp::sync_warp;
@@ -59,8 +67,6 @@ pub const MN_BOX: [u32; 2] = [64, 64];
 const REGISTERS: u32 = 168;
 const PRODUCER_REGISTERS: u32 = 40;
 const CONSUMER_REGISTERS: u32 = 232;
-/// Rows of tiles in a group: see [`place`].
-const GROUP: u32 = 16;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
 const STAGING: u32 = 8 * WARP_STAGING;
@@ -79,6 +85,10 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// Rows of C a cluster computes.
+    pub const fn rows(self) -> u32 {
+        self.cluster * BM
+    }
     /// Bytes of a stage.
     pub const fn stage(self) -> u32 {
         (BM + self.bn) * PANEL_BYTES
@@ -117,6 +127,9 @@ struct Work {
     stride_c: u64,
     stride_extra: u64,
     out: Epilogue,
+    whole: u32,
+    share: u32,
+    partial: *mut f32,
 }
 
 /// A place in the ring.
@@ -134,39 +147,6 @@ impl Slot {
         } else {
             Slot { index: self.index + 1, ..self }
         }
-    }
-}
-
-/// The tiles of a cluster: number `first`, and every `step`-th from there.
-#[derive(Clone, Copy)]
-struct Tiles {
-    rows: u32,
-    columns: u32,
-    count: u32,
-    first: u32,
-    step: u32,
-}
-
-impl Tiles {
-    #[inline(always)]
-    fn new<const BN: u32, const CLUSTER: u32>(work: &Work) -> Tiles {
-        let rows = work.out.m.div_ceil(BM * CLUSTER);
-        let columns = work.out.n.div_ceil(BN);
-        Tiles {
-            rows,
-            columns,
-            count: rows * columns * work.batch,
-            first: thread::block_idx_x() / CLUSTER,
-            step: thread::grid_dim_x() / CLUSTER,
-        }
-    }
-
-    /// Row, column (in tiles) and matrix of tile `i`.
-    #[inline(always)]
-    fn at(&self, i: u32) -> [u32; 3] {
-        let each = (self.rows * self.columns).max(1);
-        let (row, column) = place::<GROUP>(i % each, self.rows, self.columns);
-        [row, column, i / each]
     }
 }
 
@@ -260,6 +240,28 @@ unsafe fn store_boxes<const R: usize, const HALF: u32>(
     }
 }
 
+/// Chunk `chunk` of a warp's sums to its staging memory.
+#[inline(always)]
+unsafe fn stage<const R: usize>(acc: &Accumulators<R>, chunk: u32, staging: u32, lane: u32) {
+    sync_warp(u32::MAX);
+    // The epilogue is code-heavy, and registers cannot be indexed: the loop around this stays, and here it chooses.
+    match chunk {
+        0 => stage_f32(acc, 0, staging, lane),
+        1 => stage_f32(acc, 1, staging, lane),
+        2 if R > 64 => stage_f32(acc, 2, staging, lane),
+        _ if R > 64 => stage_f32(acc, 3, staging, lane),
+        _ => {}
+    }
+    sync_warp(u32::MAX);
+}
+
+/// Quad `quad` of row `row` of what was [staged](stage).
+#[inline(always)]
+unsafe fn staged(staging: u32, row: u32, quad: u32) -> F32x4 {
+    let [a, b, c, d] = ld_shared_f32x4(staging + row * 256 + ((quad / 2) ^ (row % 8)) * 32 + quad % 2 * 16);
+    F32x4 { a, b, c, d }
+}
+
 /// Finishes and stores a warp's 16 x BN sums.
 #[inline(always)]
 unsafe fn store_quads<const R: usize>(
@@ -274,30 +276,36 @@ unsafe fn store_quads<const R: usize>(
     let mut gather = Gather::<16>::new();
     let mut chunk = 0;
     while chunk < opaque(R as u32 / 32) {
-        sync_warp(u32::MAX);
-        // The epilogue is code-heavy, and registers cannot be indexed: the loop stays, and chooses.
-        match chunk {
-            0 => stage_f32(acc, 0, staging, lane),
-            1 => stage_f32(acc, 1, staging, lane),
-            2 if R > 64 => stage_f32(acc, 2, staging, lane),
-            _ if R > 64 => stage_f32(acc, 3, staging, lane),
-            _ => {}
-        }
-        sync_warp(u32::MAX);
+        stage(acc, chunk, staging, lane);
         let quad = lane % 16;
         let col = column + 64 * chunk + 4 * quad;
         let mut step = 0;
         while step < opaque(8) {
             let i = 2 * step + lane / 16;
-            let [a, b, c, d] =
-                ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            gather.store::<Inline>(&out, row + i, col, F32x4 { a, b, c, d }, step);
+            gather.store::<Inline>(&out, row + i, col, staged(staging, i, quad), step);
             step += 1;
         }
         gather.end_rows(&out, row / WARP_ROWS, col, row < out.m);
         chunk += 1;
     }
     gather.end_columns(&out, column / bn, row, 8, column < out.n);
+}
+
+/// Stores a warp's 16 x BN sums as they are, its rows of a slot at `part`.
+#[inline(always)]
+unsafe fn store_part<const R: usize>(acc: &Accumulators<R>, part: *mut f32, staging: u32, lane: u32) {
+    let mut chunk = 0;
+    while chunk < opaque(R as u32 / 32) {
+        stage(acc, chunk, staging, lane);
+        let quad = lane % 16;
+        let mut row = lane / 16;
+        while row < opaque(16) {
+            let at = row * (2 * R as u32) + 64 * chunk + 4 * quad;
+            store_quad(part.add(at as usize), staged(staging, row, quad));
+            row += 2;
+        }
+        chunk += 1;
+    }
 }
 
 /// The kernel: see the module's docs. `HALF` is the type of C that tensor copies store ([`F16`], [`BF16`]), 0 for none;
@@ -346,20 +354,25 @@ unsafe fn product<
         thread::sync_threads();
     }
 
-    let tiles = Tiles::new::<BN, CLUSTER>(&work);
+    let tiles = Tiles::new(work.out.m, work.out.n, CLUSTER * BM, BN);
+    let cut = tiles.rows * tiles.columns * work.batch - work.whole;
+    let schedule = Schedule { panels: work.k.div_ceil(DEPTH), whole: work.whole, cut, share: work.share };
+    let cluster = thread::block_idx_x() / CLUSTER;
+    let mut units = schedule.units(cluster, thread::grid_dim_x() / CLUSTER);
     // The same in all lanes, and known to be.
     let warp = shfl_idx(t / 32, 0);
-    let mut tile = tiles.first;
     if warp < 4 {
         release_registers::<PRODUCER_REGISTERS>();
         if t == 0 {
             let mut slot = Slot { index: 0, parity: 1 };
-            while tile < tiles.count {
-                let [row, column, z] = tiles.at(tile);
+            let mut unit = units.next();
+            while unit.panels > 0 {
+                let [row, column, z] = tiles.at(unit.tile);
                 let row = (row * CLUSTER + rank) * BM;
                 let column = column * BN + rank * (BN / CLUSTER);
-                let mut k = 0;
-                while k < work.k {
+                let mut k = unit.first * DEPTH;
+                let end = k + unit.panels * DEPTH;
+                while k < end {
                     let (at, barrier) = (ring + slot.index * stage, full + 8 * slot.index);
                     mbarrier_wait(empty + 8 * slot.index, slot.parity);
                     mbarrier_expect(barrier, stage);
@@ -373,7 +386,7 @@ unsafe fn product<
                     slot = slot.next::<STAGES>();
                     k += DEPTH;
                 }
-                tile += tiles.step;
+                unit = units.next();
             }
         }
     } else {
@@ -383,9 +396,11 @@ unsafe fn product<
         let staging = staging + warp * WARP_STAGING;
         let mut acc: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
         let mut slot = Slot { index: 0, parity: 0 };
-        while tile < tiles.count {
-            let mut k = 0;
-            while k < work.k {
+        let mut unit = units.next();
+        while unit.panels > 0 {
+            // As above: loops that depend on a number keep their state in each lane's registers unless that is known of it.
+            let (mut k, end) = (0, shfl_idx(unit.panels * DEPTH, 0));
+            while k < end {
                 mbarrier_wait(full + 8 * slot.index, slot.parity);
                 let a = ring + slot.index * stage + rows * PANEL_BYTES;
                 let b = ring + slot.index * stage + BM * PANEL_BYTES;
@@ -398,14 +413,23 @@ unsafe fn product<
                 slot = slot.next::<STAGES>();
                 k += DEPTH;
             }
-            let [row, column, z] = tiles.at(tile);
-            let at = [(row * CLUSTER + rank) * BM + rows + warp % 4 * 16, column * BN, z];
-            if HALF != 0 && !work.map_c.is_null() {
-                store_boxes::<R, HALF>(&acc, &work, at, staging, lane);
+            // The warp's rows, first in the cluster's tile, then in C.
+            let own = rank * BM + rows + warp % 4 * 16;
+            let [row, column, z] = tiles.at(unit.tile);
+            let (row, column) = (row * CLUSTER * BM + own, column * BN);
+            if let Some(slot) = schedule.slot(cluster, unit.tile) {
+                if HALF != 0 && lane == 0 {
+                    // Tensor copies of a whole tile may still read the staging memory.
+                    tma_store_wait::<0>();
+                }
+                let row = slot as usize * (CLUSTER * BM) as usize + own as usize;
+                store_part(&acc, work.partial.add(row * BN as usize), staging, lane);
+            } else if HALF != 0 && !work.map_c.is_null() {
+                store_boxes::<R, HALF>(&acc, &work, [row, column, z], staging, lane);
             } else {
-                store_quads(&acc, &work, at, staging, lane);
+                store_quads(&acc, &work, [row, column, z], staging, lane);
             }
-            tile += tiles.step;
+            unit = units.next();
         }
         if HALF != 0 && lane == 0 {
             tma_store_wait::<0>();
@@ -415,6 +439,37 @@ unsafe fn product<
         // The other block's copies and arrivals come here until it, too, is done.
         cluster_sync();
     }
+}
+
+/// Multiplies a panel into accumulators of its own and adds these to `acc` in f32.
+#[inline(always)]
+unsafe fn promote<const R: usize>(
+    acc: &mut Accumulators<R>,
+    accumulate: bool,
+    multiply: impl FnOnce(&mut Accumulators<R>),
+) {
+    let mut panel: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
+    let mut i = 0;
+    // Before the product, or the sums of the two ways would have to be moved to the same registers.
+    while i < R && !accumulate {
+        acc[i] = MaybeUninit::new(0.0);
+        i += 1;
+    }
+    multiply(&mut panel);
+    i = 0;
+    while i < R {
+        acc[i] = MaybeUninit::new(acc[i].assume_init() + panel[i].assume_init());
+        i += 1;
+    }
+}
+
+/// The `multiply` of a kernel that promotes the sums of each panel.
+macro_rules! promoted {
+    ($multiply:ident) => {
+        |acc: &mut Accumulators<64>, a: u64, b: u64, accumulate: bool| {
+            promote(acc, accumulate, |panel| $multiply(panel, a, b, false))
+        }
+    };
 }
 
 /// A kernel.
@@ -432,6 +487,8 @@ macro_rules! kernels {
         ///   that A has (bf16 for fp8), and the epilogue nothing but `alpha`.
         /// - The epilogue's operands cover C: see [`Epilogue`]. C overlaps no other operand, nor do its matrices each other.
         /// - Extents are at least 1 and below 2^31, as is the number of tiles, each cluster's and the grid's together.
+        /// - `whole` and `share` are those of a [`Schedule`] for this tile ([`rows`](Tile::rows) by BN) and grid; `partial` has its
+        ///   [`slots`](Schedule::slots), each a tile of f32, and is a multiple of 16 (any address where it has none).
         #[kernel]
         #[cfg_attr(
             target_arch = "nvptx64",
@@ -441,14 +498,15 @@ macro_rules! kernels {
             map_a: *const TensorMap, map_b: *const TensorMap, map_c: *const TensorMap,
             m: u32, n: u32, k: u32, batch: u32, alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
             bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
-            sums: *mut f32, activation: u32, parameter: f32, kind: u32,
+            sums: *mut f32, activation: u32, parameter: f32, kind: u32, whole: u32, share: u32, partial: *mut f32,
         ) {
             const T: Tile = $tile;
             let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
-            let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out };
+            let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out, whole, share, partial };
+            let multiply = $multiply;
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(
                 work,
-                |acc, a, b, accumulate| $multiply(acc, a, b, accumulate),
+                |acc, a, b, accumulate| multiply(acc, a, b, accumulate),
             );
         }
     )*};
@@ -477,4 +535,8 @@ kernels! {
     hopper_e4m3_e5m2_256 = LARGE, wgmma_e4m3_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2";
     hopper_e5m2_e4m3_256 = LARGE, wgmma_e5m2_e4m3_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3";
     hopper_e5m2_e5m2_256 = LARGE, wgmma_e5m2_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2";
+    hopper_e4m3_e4m3_128 = SMALL, promoted!(wgmma_e4m3_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e4m3, promoted";
+    hopper_e4m3_e5m2_128 = SMALL, promoted!(wgmma_e4m3_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2, promoted";
+    hopper_e5m2_e4m3_128 = SMALL, promoted!(wgmma_e5m2_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3, promoted";
+    hopper_e5m2_e5m2_128 = SMALL, promoted!(wgmma_e5m2_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2, promoted";
 }

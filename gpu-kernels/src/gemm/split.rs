@@ -1,11 +1,13 @@
-//! The second half of a product whose K was split: partial products are added in their order, so that the result is the
-//! same from run to run, and finished.
+//! The second half of a product whose K was split: partial sums are added in the order of k, so that the result is the
+//! same from run to run, and finished. [`gemm_reduce()`] adds matrices, [`gemm_reduce_tiles()`] the parts of a schedule's cut tiles.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
 use super::epilogue::{Calls, Epilogue, REDUCE_COLUMNS, REDUCE_NONE, REDUCE_ROWS};
+#[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+use super::schedule::{Schedule, Tiles};
 use super::sums::{over_columns, over_rows};
 use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32x4};
-use crate::vector::{load4, F32x4};
+use crate::vector::{load4, load_quad, zip4, F32x4};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
 
@@ -15,6 +17,25 @@ pub const BLOCK: u32 = 256;
 pub const PART: [u32; 2] = [32, 32];
 /// Lanes of a row of such a part.
 const LANES: u32 = PART[1] / 4;
+
+/// `load(0) + load(1) + ...`, `parts` of them from left to right; four are on their way at a time.
+#[inline(always)]
+unsafe fn sum(parts: u32, load: impl Fn(usize) -> F32x4) -> F32x4 {
+    let add = |x: F32x4, y: F32x4| zip4!(x, y, |x, y| x + y);
+    let mut sum = load(0);
+    let mut part = 1;
+    while part + 3 < parts {
+        let i = part as usize;
+        let (a, b, c, d) = (load(i), load(i + 1), load(i + 2), load(i + 3));
+        sum = add(add(add(add(sum, a), b), c), d);
+        part += 4;
+    }
+    while part < parts {
+        sum = add(sum, load(part as usize));
+        part += 1;
+    }
+    sum
+}
 
 /// `C[z] <- epilogue(partial[0][z] + partial[1][z] + ...)`, `parts` of them, each `batch` contiguous M x N matrices.
 ///
@@ -63,16 +84,8 @@ pub unsafe fn gemm_reduce(
         let out = out.of_batch(z as usize, stride_c, stride_extra, PART);
         let mut v = F32x4 { a: 0.0, b: 0.0, c: 0.0, d: 0.0 };
         if row < m && col < n {
-            let mut at = partial.add(z as usize * matrix + row as usize * n as usize);
-            let mut sum = load4(at, col, n);
-            let mut part = 1;
-            while part < parts {
-                at = at.add(batch as usize * matrix);
-                let next = load4(at, col, n);
-                (sum.a, sum.b, sum.c, sum.d) =
-                    (sum.a + next.a, sum.b + next.b, sum.c + next.c, sum.d + next.d);
-                part += 1;
-            }
+            let at = partial.add(z as usize * matrix + row as usize * n as usize);
+            let sum = sum(parts, |part| load4(at.add(part * batch as usize * matrix), col, n));
             v = out.store_for_sums::<Calls>(row, col, sum);
         }
         if out.reduce() == REDUCE_COLUMNS {
@@ -112,4 +125,56 @@ unsafe fn sum_rows(out: &Epilogue, of_warp: F32x4, part: u32, col: u32) {
     }
     // The next matrix's sums come to the same place.
     thread::sync_threads();
+}
+
+/// Finishes the cut tiles of a [`Schedule`], each from its parts.
+///
+/// Grid: x covers the quads of a tile exactly, y = cut tiles.
+///
+/// # Safety
+/// - `panels`, `whole`, `share` are those of the schedule of the product of tiles of `tile_rows` by `tile_columns`, which
+///   wrote `partial`, a multiple of 16; `tile_columns` is a multiple of 4.
+/// - `c`, `bias`, `extra` are as for the product's kernel, and `kind`, which wants no sums; `m`, `n` are at least 1.
+#[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+#[kernel]
+#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, 4))]
+pub unsafe fn gemm_reduce_tiles(
+    m: u32,
+    n: u32,
+    tile_rows: u32,
+    tile_columns: u32,
+    panels: u32,
+    whole: u32,
+    share: u32,
+    partial: *const f32,
+    alpha: f32,
+    beta: f32,
+    c: *mut u8,
+    ldc: u32,
+    stride_c: u64,
+    bias: *const f32,
+    extra: *const u8,
+    ld_extra: u32,
+    stride_extra: u64,
+    activation: u32,
+    parameter: f32,
+    kind: u32,
+) {
+    let cut = thread::grid_dim_y();
+    let (slot, parts) = Schedule { panels, whole, cut, share }.parts(thread::block_idx_y());
+    let tiles = Tiles::new(m, n, tile_rows.max(1), tile_columns.max(1));
+    let [row, column, z] = tiles.at(whole + thread::block_idx_y());
+    let at = 4 * thread::index_1d();
+    let (i, j) = (at / tile_columns.max(1), at % tile_columns.max(1));
+    let (row, column) = (row * tile_rows + i, column * tile_columns + j);
+    if row >= m || column >= n {
+        return;
+    }
+    let tile = tile_rows as usize * tile_columns as usize;
+    let at = partial.add(slot as usize * tile + at as usize);
+    let sum = sum(parts, |part| load_quad(at.add(part * tile)));
+    let sums = core::ptr::null_mut();
+    let out =
+        Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
+    out.of_batch(z as usize, stride_c, stride_extra, PART).store::<Calls>(row, column, sum);
 }

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::problem::Name;
 use super::{Addresses, Extra, MatmulError, Problem, Reduce};
-use crate::device::{DType, Device};
+use crate::device::{DType, Device, E4m3, E5m2};
 use crate::ops::activation::Activation;
 use crate::ops::precision::round;
 use crate::ops::sgemm::{self, Product};
@@ -23,6 +23,8 @@ pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     match dtype {
         DType::F16 => halves.map(|b| f16::from_bits(b).to_f32()).collect(),
         DType::Bf16 => halves.map(|b| bf16::from_bits(b).to_f32()).collect(),
+        DType::E4m3 => bytes.iter().map(|&b| E4m3::from_bits(b).to_f32()).collect(),
+        DType::E5m2 => bytes.iter().map(|&b| E5m2::from_bits(b).to_f32()).collect(),
         DType::F32 | DType::U32 => {
             bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
         }
@@ -34,22 +36,24 @@ pub(super) fn encode(dtype: DType, values: &[f32]) -> Vec<u8> {
     match dtype {
         DType::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_ne_bytes()).collect(),
         DType::Bf16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_ne_bytes()).collect(),
+        DType::E4m3 => values.iter().map(|&x| E4m3::from_f32(x).to_bits()).collect(),
+        DType::E5m2 => values.iter().map(|&x| E5m2::from_f32(x).to_bits()).collect(),
         DType::F32 | DType::U32 => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
     }
 }
 
 /// Computes the product. The addresses are those of [`Problem::addresses`].
 pub(super) fn run(device: &Device, p: &Problem, at: Addresses) -> Result<(), MatmulError> {
-    let factor = |v: Vec<f32>| -> Vec<f32> {
-        if !p.precision.rounds() {
+    let factor = |v: Vec<f32>, stored: DType| -> Vec<f32> {
+        if !p.precision.rounds() || (p.precision.is_fp8() && stored.bytes() == 1) {
             return v;
         }
         let mut rounded = vec![0.0; v.len()];
         round(p.precision, &v, &mut rounded);
         rounded
     };
-    let a = factor(read(device, p, Name::A, p.a, at.a)?);
-    let b = factor(read(device, p, Name::B, p.b, at.b)?);
+    let a = factor(read(device, p, Name::A, p.a, at.a)?, p.a);
+    let b = factor(read(device, p, Name::B, p.b, at.b)?, p.b);
     let mut c = read(device, p, Name::C, p.c, at.c)?;
     let bias = if p.bias { Some(read(device, p, Name::Bias, DType::F32, at.bias)?) } else { None };
     let extra = match p.extra {

@@ -1,17 +1,27 @@
 //! Launches of `gpu_kernels::gemm::hopper`: tensor copies and `wgmma`, on Hopper alone.
 //!
 //! Operands are read through [tensor maps](TensorMap), which want every row, every matrix of a batch and the operand itself
-//! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 only operands whose K is contiguous. Others
-//! are packed first, as for [`tensor`](super::tensor).
+//! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 and 8-bit floats only operands whose K is
+//! contiguous. Others are packed first, as for [`tensor`](super::tensor).
+//!
+//! 8-bit floats have kernels for each pair of types. The small tile promotes sums ([`Precision::Fp8`]); the large one leaves them
+//! in the tensor cores ([`Precision::Fp8Fast`]), where the small one is welcome too.
+//!
+//! Every tile has two candidates: one computes tiles whole, the other (`_streamk`) cuts those that would not fill the device
+//! along K ([`schedule`](gpu_kernels::gemm::schedule)), and is for few tiles and a long K. What it adds in which order depends on
+//! the device's number of multiprocessors, and on nothing else.
+//!
 //! The simulator has executed every kernel; no GPU has.
 
-use gpu_kernels::gemm::{epilogue, hopper as kernels};
+use gpu_kernels::gemm::schedule::Schedule;
+use gpu_kernels::gemm::{epilogue, hopper as kernels, split};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
 use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
 use super::{
-    Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+    Addresses, Candidate, Extra, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
+    Unsupported, Walk,
 };
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
@@ -19,26 +29,43 @@ use crate::device::{
 use crate::kernel;
 use crate::ops::activation::Activation;
 
-const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, walk, run };
+
+/// What [`Candidate::variant`] means here: whether tiles may be cut.
+const WHOLE: u32 = 0;
+const STREAM_K: u32 = 1;
 
 const fn candidate(
     name: &'static str,
     precision: Precision,
     t: kernels::Tile,
-    depth: u32,
+    variant: u32,
     rate: u32,
 ) -> Candidate {
-    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant: 0, family: FAMILY }
+    let depth = PANEL_BYTES / precision.factor_bytes();
+    Candidate { name, precision, tile: [kernels::BM, t.bn, depth], rate, variant, family: FAMILY }
 }
 
-/// The tiles, for every type.
+/// The tiles, for every type. Those that are cut rate a little less, for where it gains no more than that, it is not done.
 pub static CANDIDATES: &[Candidate] = &[
-    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, 64, 88),
-    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, 64, 70),
-    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, 64, 88),
-    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, 64, 70),
-    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, 32, 88),
-    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, 32, 70),
+    candidate("hopper_bf16_128x256", Precision::Bf16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_bf16_128x128", Precision::Bf16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_bf16_128x256_streamk", Precision::Bf16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_bf16_128x128_streamk", Precision::Bf16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_f16_128x256", Precision::F16, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_f16_128x256_streamk", Precision::F16, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_f16_128x128_streamk", Precision::F16, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, WHOLE, 70),
+    candidate("hopper_tf32_128x256_streamk", Precision::Tf32, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_tf32_128x128_streamk", Precision::Tf32, kernels::SMALL, STREAM_K, 68),
+    candidate("hopper_fp8_128x128", Precision::Fp8, kernels::SMALL, WHOLE, 60),
+    candidate("hopper_fp8_128x128_streamk", Precision::Fp8, kernels::SMALL, STREAM_K, 58),
+    candidate("hopper_fp8_fast_128x256", Precision::Fp8Fast, kernels::LARGE, WHOLE, 88),
+    candidate("hopper_fp8_fast_128x128", Precision::Fp8Fast, kernels::SMALL, WHOLE, 60),
+    candidate("hopper_fp8_fast_128x256_streamk", Precision::Fp8Fast, kernels::LARGE, STREAM_K, 85),
+    candidate("hopper_fp8_fast_128x128_streamk", Precision::Fp8Fast, kernels::SMALL, STREAM_K, 58),
 ];
 
 /// The kernels' names.
@@ -65,6 +92,11 @@ pub const KERNELS: &[&str] = &[
     "hopper_e4m3_e5m2_256",
     "hopper_e5m2_e4m3_256",
     "hopper_e5m2_e5m2_256",
+    "hopper_e4m3_e4m3_128",
+    "hopper_e4m3_e5m2_128",
+    "hopper_e5m2_e4m3_128",
+    "hopper_e5m2_e5m2_128",
+    "gemm_reduce_tiles",
 ];
 
 /// The tile of a candidate.
@@ -85,7 +117,7 @@ impl Stored {
     /// An operand as the kernel reads it, packed or not.
     fn factor(p: &Problem, x: &Plan) -> Stored {
         let (rows, columns) = if x.k_major { (x.rows, p.k) } else { (p.k, x.rows) };
-        Stored { element: element(p.precision.factor()), rows, columns, ld: x.ld, stride: x.stride }
+        Stored { element: element(x.factor), rows, columns, ld: x.ld, stride: x.stride }
     }
 
     /// Whether tensor maps can describe it: rows and matrices begin at multiples of 16 bytes, and matrices lie apart.
@@ -115,6 +147,7 @@ fn element(dtype: DType) -> MapElement {
     match dtype {
         DType::Bf16 => MapElement::Bf16,
         DType::F16 => MapElement::F16,
+        DType::E4m3 | DType::E5m2 => MapElement::U8,
         DType::F32 | DType::U32 => MapElement::Tf32,
     }
 }
@@ -126,6 +159,9 @@ fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
             return Err(Unsupported::new(c.name, format!("the matrices of {name}'s batch overlap")));
         }
     }
+    if c.variant == STREAM_K && p.reduce != Reduce::None {
+        return Err(Unsupported::new(c.name, "cut tiles have no sums of rows or columns"));
+    }
     Ok(())
 }
 
@@ -134,18 +170,58 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-/// Where the workspace of the sums begins: behind the packed operands.
-fn sums_at(p: &Problem) -> usize {
+/// Bytes of both.
+fn packed_all(p: &Problem) -> usize {
     packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
 }
 
-fn workspace(c: &Candidate, p: &Problem) -> usize {
-    sums_at(p).saturating_add(PartialSums::new(p, tile(c).part()).bytes())
+/// Tiles of the launch: a cluster's each.
+fn tiles(t: kernels::Tile, p: &Problem) -> u64 {
+    (p.m as u64).div_ceil(t.rows().into()) * (p.n as u64).div_ceil(t.bn.into()) * p.batch as u64
 }
 
-/// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
-/// f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
-fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
+/// Which clusters multiply what, on so many multiprocessors, in panels of `depth` elements of K.
+fn schedule(t: kernels::Tile, p: &Problem, variant: u32, depth: u32, multiprocessors: u32) -> Schedule {
+    // More tiles than a launch has are refused when it comes to one.
+    let tiles = tiles(t, p).min(TILES) as u32;
+    let panels = (p.k as u32).div_ceil(depth);
+    match variant {
+        STREAM_K => Schedule::stream_k(tiles, panels, clusters(t, multiprocessors)),
+        _ => Schedule::whole(tiles, panels),
+    }
+}
+
+/// More tiles than this are no launch.
+const TILES: u64 = 1 << 30;
+
+/// The clusters that so many multiprocessors run at a time.
+fn clusters(t: kernels::Tile, multiprocessors: u32) -> u32 {
+    (multiprocessors / t.cluster).max(1)
+}
+
+/// Elements of a slot of partial sums.
+fn slot(t: kernels::Tile) -> usize {
+    t.rows() as usize * t.bn as usize
+}
+
+fn workspace(c: &Candidate, p: &Problem, device: &Device) -> usize {
+    let t = tile(c);
+    let slots = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors).slots();
+    let partial = 4 * slots as usize * slot(t);
+    packed_all(p).saturating_add(PartialSums::new(p, t.part()).bytes()).saturating_add(partial)
+}
+
+fn walk(c: &Candidate, p: &Problem) -> Walk {
+    let t = tile(c);
+    let schedule = schedule(t, p, c.variant, c.tile[2], MULTIPROCESSORS as u32);
+    let panels = schedule.longest(clusters(t, MULTIPROCESSORS as u32));
+    Walk { k: panels * u64::from(c.tile[2]), partial: u64::from(schedule.slots()) * slot(t) as u64 }
+}
+
+/// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (the factors' own, bf16 for
+/// 8-bit floats; kernels for f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
+fn map_c(p: &Problem, at: Addresses) -> Option<TensorMap> {
+    let half = if p.precision.is_fp8() { DType::Bf16 } else { p.precision.factor() };
     let linear = p.activation == Activation::Identity && p.extra == Extra::None;
     let plain = linear && p.beta == 0.0 && !p.bias && p.reduce == Reduce::None;
     let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
@@ -175,11 +251,29 @@ type Product = unsafe fn(
     u32,
     f32,
     u32,
+    u32,
+    u32,
+    *mut f32,
 );
 
-/// The kernel, by candidate and by whether A and B are transposed as it sees them.
-fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
+/// The kernel for 8-bit floats of these types.
+fn fp8_kernel(large: bool, types: (DType, DType)) -> Kernel<Product> {
+    match (large, types) {
+        (true, (DType::E5m2, DType::E5m2)) => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
+        (true, (DType::E5m2, _)) => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
+        (true, (_, DType::E5m2)) => kernel!(gemm::hopper::hopper_e4m3_e5m2_256),
+        (true, _) => kernel!(gemm::hopper::hopper_e4m3_e4m3_256),
+        (false, (DType::E5m2, DType::E5m2)) => kernel!(gemm::hopper::hopper_e5m2_e5m2_128),
+        (false, (DType::E5m2, _)) => kernel!(gemm::hopper::hopper_e5m2_e4m3_128),
+        (false, (_, DType::E5m2)) => kernel!(gemm::hopper::hopper_e4m3_e5m2_128),
+        (false, _) => kernel!(gemm::hopper::hopper_e4m3_e4m3_128),
+    }
+}
+
+/// The kernel, by candidate, the factors' types and whether A and B are transposed as it sees them.
+fn kernel_of(c: &Candidate, types: (DType, DType), layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, tile(c) == kernels::LARGE) {
+        (Precision::Fp8 | Precision::Fp8Fast, large) => fp8_kernel(large, types),
         (Precision::Bf16, true) => {
             by_layout!(layout, gemm::hopper: hopper_bf16_nn_256 hopper_bf16_nt_256 hopper_bf16_tn_256 hopper_bf16_tt_256)
         }
@@ -207,47 +301,31 @@ fn run(
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let at_a = packed(device, p, a, at.a, workspace)?;
     let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
-    let factors = [Stored::factor(p, &a), Stored::factor(p, &b)];
-    let at = Addresses { a: at_a, b: at_b, ..at };
-    let map_c = map_c(p, p.precision.factor(), at);
-    let kernel = kernel_of(c, (!a.k_major, b.k_major));
-    let (sums, sums_at) = (PartialSums::new(p, tile(c).part()), workspace + sums_at(p) as u64);
-    let written = sums.written(at, sums_at);
-    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c, written)?;
-    sums.finish(device, at, sums_at)
-}
-
-/// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
-#[allow(clippy::too_many_arguments)] // What a launch depends on.
-fn launch(
-    kernel: Kernel<Product>,
-    t: kernels::Tile,
-    device: &Device,
-    p: &Problem,
-    [a, b]: [Stored; 2],
-    major: [bool; 2],
-    at: Addresses,
-    map_c: Option<TensorMap>,
-    sums: DevicePtrMut<f32>,
-) -> Result<(), MatmulError> {
-    let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
-    let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
-    if tiles >= 1 << 30 {
+    let t = tile(c);
+    let schedule = schedule(t, p, c.variant, c.tile[2], device.model().multiprocessors);
+    let sums = PartialSums::new(p, t.part());
+    // Cut tiles have no sums, and whole ones no partial tiles: both begin behind the packed operands.
+    let rest = workspace + packed_all(p) as u64;
+    let tiles = tiles(t, p);
+    if tiles >= TILES {
         let reason = format!("{tiles} tiles are more than a launch has; split the product");
-        return Err(DeviceError::InvalidLaunch { kernel: kernel.name.into(), reason }.into());
+        return Err(DeviceError::InvalidLaunch { kernel: c.name.into(), reason }.into());
     }
     let map = |map: &TensorMap| device.tensor_map(map).map(DevicePtr::new);
     // K-major operands come in lines along K, MN-major ones in squares.
-    let factor = |x: &Stored, major: bool, address: u64, rows: u32| {
-        let line = PANEL_BYTES / x.element.bytes() as u32;
-        map(&x.map(address, p.batch, if major { [line, rows] } else { kernels::MN_BOX }))
+    let factor = |x: &Plan, address: u64, rows: u32| {
+        let line = PANEL_BYTES / x.factor.bytes() as u32;
+        let boxes = if x.k_major { [line, rows] } else { kernels::MN_BOX };
+        map(&Stored::factor(p, x).map(address, p.batch, boxes))
     };
-    let clusters = (device.model().multiprocessors / t.cluster).clamp(1, tiles as u32);
+    let clusters = schedule.clusters(clusters(t, device.model().multiprocessors));
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
+    let (activation, parameter) = (p.activation.kind(), p.activation.param());
+    let kind = epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code());
     let args = (
-        factor(&a, major[0], at.a, t.box_a())?,
-        factor(&b, major[1], at.b, t.box_b())?,
-        map_c.map_or(Ok(DevicePtr::new(0)), |m| map(&m))?,
+        factor(&a, at_a, t.box_a())?,
+        factor(&b, at_b, t.box_b())?,
+        map_c(p, at).map_or(Ok(DevicePtr::new(0)), |m| map(&m))?,
         p.m as u32,
         p.n as u32,
         p.k as u32,
@@ -261,60 +339,41 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        sums,
-        p.activation.kind(),
-        p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
+        sums.written(at, rest),
+        activation,
+        parameter,
+        kind,
+        schedule.whole,
+        schedule.share,
+        DevicePtrMut::<f32>::new(rest),
     );
-    Ok(device.launch(kernel, shape, args)?)
-}
-
-/// The two 8-bit floating-point types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fp8 {
-    /// 4 bits of exponent, 3 of mantissa; no infinities, the largest is 448.
-    E4m3,
-    /// 5 bits of exponent, 2 of mantissa.
-    E5m2,
-}
-
-/// `C <- epilogue(A Bᵀ)` of 8-bit floats with sums in f32, on Hopper. `p` says all but the types of A and B, which are `types`
-/// (its own are ignored): layouts in elements, A as it is, B transposed. Addresses are those of operands that cover it.
-///
-/// Sums of one instruction's products keep about 14 bits on the hardware: an fp8 product is for training and inference
-/// that know of it, not a rounding of the f32 one.
-///
-/// # Errors
-/// Another device; operands whose K is not contiguous, or whose rows, matrices or address are no multiples of 16 bytes.
-pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Result<(), MatmulError> {
-    p.check()?;
-    let no = |reason: &str| {
-        let reasons = vec![Unsupported::new("hopper_fp8_128x256", reason)];
-        Err(MatmulError::Unsupported { problem: p.to_string(), reasons })
-    };
-    if device.target() != Target::Sm90a {
-        return no("fp8 is multiplied on Hopper alone");
+    device.launch(kernel_of(c, (a.factor, b.factor), (!a.k_major, b.k_major)), shape, args)?;
+    if schedule.cut == 0 {
+        return sums.finish(device, at, rest);
     }
-    if p.ta || !p.tb {
-        return no("fp8 needs operands whose K is contiguous: A as it is, B transposed");
-    }
-    if p.reduce != Reduce::None {
-        return no("fp8 sums neither rows nor columns of C; do that apart");
-    }
-    let stored = |rows, ld, stride| Stored { element: MapElement::U8, rows, columns: p.k, ld, stride };
-    let (a, b) = (stored(p.m, p.lda, p.stride_a), stored(p.n, p.ldb, p.stride_b));
-    let aligned = at.a.is_multiple_of(16) && at.b.is_multiple_of(16);
-    if !aligned || !a.fits(p.batch) || !b.fits(p.batch) {
-        return no(
-            "fp8 needs rows, matrices and addresses at multiples of 16 bytes, and matrices that lie apart",
-        );
-    }
-    let kernel = match types {
-        [Fp8::E4m3, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e4m3_e4m3_256),
-        [Fp8::E4m3, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e4m3_e5m2_256),
-        [Fp8::E5m2, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
-        [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
-    };
-    let (map_c, sums) = (map_c(p, DType::Bf16, at), DevicePtrMut::new(0));
-    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c, sums)
+    let blocks = slot(t) as u32 / 4 / split::BLOCK;
+    let args = (
+        p.m as u32,
+        p.n as u32,
+        t.rows(),
+        t.bn,
+        schedule.panels,
+        schedule.whole,
+        schedule.share,
+        DevicePtr::<f32>::new(rest),
+        p.alpha,
+        p.beta,
+        DevicePtrMut::<u8>::new(at.c),
+        p.ldc as u32,
+        p.stride_c as u64,
+        DevicePtr::<f32>::new(at.bias),
+        DevicePtr::<u8>::new(at.extra),
+        p.ld_extra as u32,
+        p.stride_extra as u64,
+        activation,
+        parameter,
+        kind,
+    );
+    let shape = Launch::new((blocks, schedule.cut), split::BLOCK);
+    Ok(device.launch(kernel!(gemm::split::gemm_reduce_tiles), shape, args)?)
 }

@@ -7,18 +7,20 @@
 //! ```
 //!
 //! op(A) is M x K, op(B) K x N, C and E are M x N, all row-major with leading dimensions and strides of their own; the
-//! bias has N elements of f32, the sums N or M. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32" never becomes
-//! anything less. f32 operands of a narrower precision are converted on the way.
+//! bias has N elements of f32, the sums N or M. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32"
+//! never becomes anything less. f32 operands of a narrower precision are converted on the way, to 8-bit floats those of 16
+//! bits too.
 //!
 //! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
 //! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
-//! operands, chooses ([`tune::choose`]) and runs. Every candidate gives the same bits from run to run.
+//! operands, chooses ([`tune::choose`]) and runs. Every candidate gives the same bits from run to run; only stream-K's depend
+//! on how many multiprocessors the device has.
 //!
 //! | family | kernels | for |
 //! |---|---|---|
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
-//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
@@ -82,9 +84,30 @@ pub(crate) struct Family {
     /// Whether the candidate does the problem.
     pub supports: fn(&Candidate, &Problem) -> Result<(), Unsupported>,
     /// Bytes of device memory that `run` wants, aligned to 256.
-    pub workspace: fn(&Candidate, &Problem) -> usize,
+    pub workspace: fn(&Candidate, &Problem, &Device) -> usize,
+    /// What the heuristic goes by.
+    pub walk: fn(&Candidate, &Problem) -> Walk,
     /// Launches. The last argument is the workspace's address.
     pub run: fn(&Candidate, &Device, &Problem, Addresses, u64) -> Result<(), MatmulError>,
+}
+
+/// A product's course on a device of [`MULTIPROCESSORS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Elements of K that the busiest multiprocessor walks, tile after tile.
+    pub k: u64,
+    /// Partial sums that are written, and read by a second kernel; 0: there is none.
+    pub partial: u64,
+}
+
+impl Walk {
+    /// Of a product that computes tiles whole.
+    fn of_tiles(c: &Candidate, p: &Problem) -> Walk {
+        let [tm, tn, depth] = c.tile.map(u64::from);
+        let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
+        let k = (p.k as u64).next_multiple_of(depth);
+        Walk { k: tiles.div_ceil(MULTIPROCESSORS as u64).saturating_mul(k), partial: 0 }
+    }
 }
 
 impl Candidate {
@@ -100,9 +123,9 @@ impl Candidate {
         (self.family.supports)(self, problem)
     }
 
-    /// Bytes of device memory that the product needs beside its operands.
-    pub fn workspace(&self, problem: &Problem) -> usize {
-        (self.family.workspace)(self, problem)
+    /// Bytes of memory of `device` that the product needs beside its operands.
+    pub fn workspace(&self, problem: &Problem, device: &Device) -> usize {
+        (self.family.workspace)(self, problem, device)
     }
 
     /// Launches the product; `workspace` is the address of as many bytes as [`workspace`](Candidate::workspace) says, aligned
@@ -122,28 +145,37 @@ impl Candidate {
         (self.family.run)(self, device, problem, at, workspace)
     }
 
-    /// Estimated time of the product in arbitrary units: waves of blocks over a device, times a tile's work, in which an
-    /// element loaded weighs as much as [`LOAD`] multiplications.
+    /// Estimated time of the product, in multiplications of a multiprocessor: what the busiest walks of K, times the
+    /// tile's work for an element of K, in which an element loaded weighs as much as [`LOAD`] multiplications; and the
+    /// reduction of partial sums.
     fn estimate(&self, p: &Problem) -> u64 {
         let [tm, tn, _] = self.tile.map(u64::from);
-        let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
-        let work = tm * tn + LOAD * (tm + tn);
-        tiles.div_ceil(MULTIPROCESSORS as u64).saturating_mul(work).saturating_mul(100) / u64::from(self.rate)
+        let Walk { k, partial } = (self.family.walk)(self, p);
+        let time = k.saturating_mul(tm * tn + LOAD * (tm + tn)).saturating_mul(100) / u64::from(self.rate);
+        let all = partial.saturating_mul(PARTIAL) / MULTIPROCESSORS as u64;
+        let reduction = if partial > 0 { REDUCTION.saturating_add(all) } else { 0 };
+        time.saturating_add(reduction / u64::from(self.precision.factor_bytes()))
     }
 }
 
 /// See [`Candidate::estimate`].
 const LOAD: u64 = 32;
+/// Multiplications of factors of one byte in the time in which a partial sum is written and read: on an H100, 989e12 of
+/// them a second against memory's 3.35e12 bytes, of which most stay in the second-level cache, taken for twice as fast.
+const PARTIAL: u64 = 1200;
+/// The same in the time of a launch: 2 microseconds of one multiprocessor.
+const REDUCTION: u64 = 15_000_000;
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
+/// Every candidate, the preferred families first.
+fn all() -> impl Iterator<Item = &'static Candidate> {
+    hopper::CANDIDATES.iter().chain(tensor::CANDIDATES).chain(simt::CANDIDATES)
+}
+
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES
-        .iter()
-        .chain(tensor::CANDIDATES)
-        .chain(simt::CANDIDATES)
-        .filter(move |c| c.family.targets.contains(&target))
+    all().filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -151,7 +183,7 @@ pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
 pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
     let mut reasons = Vec::new();
     let mut best: Option<(&'static Candidate, u64)> = None;
-    for candidate in candidates(target).filter(|c| c.precision == problem.precision) {
+    for candidate in all().filter(|c| c.precision == problem.precision) {
         match candidate.supports(problem, target) {
             Ok(()) => {
                 let time = candidate.estimate(problem);
@@ -218,7 +250,7 @@ pub fn matmul_by<'a>(
     let (a, b, c) = (a.into(), b.into(), c.into());
     let problem = &problem.aligned_as(a, b);
     let at = problem.addresses(a, b, &c, &epilogue)?;
-    let bytes = candidate.workspace(problem);
+    let bytes = candidate.workspace(problem, device);
     // Freed in stream order: after the kernels.
     let workspace: Option<Buffer<u8>> = if bytes > 0 { Some(device.alloc(bytes)?) } else { None };
     candidate.run(device, problem, at, workspace.as_ref().map_or(0, Buffer::address))

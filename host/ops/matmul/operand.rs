@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::problem::{Extra, MatmulError, Name, Problem, Reduce};
-use crate::device::{Buffer, DType, Element};
+use crate::device::{Buffer, DType, E4m3, E5m2, Element};
 
 /// A type that matrices are made of.
 pub trait MatrixElement: Element {
@@ -18,6 +18,12 @@ impl MatrixElement for half::bf16 {
 }
 impl MatrixElement for half::f16 {
     const DTYPE: DType = DType::F16;
+}
+impl MatrixElement for E4m3 {
+    const DTYPE: DType = DType::E4m3;
+}
+impl MatrixElement for E5m2 {
+    const DTYPE: DType = DType::E5m2;
 }
 
 /// Device memory that a product reads.

@@ -22,12 +22,26 @@ pub enum Precision {
     /// [`reference::sum_error`](super::reference::sum_error) for the bound. A factor that is infinite, or rounds to
     /// infinity as tf32 or bf16, gives NaN.
     Fp32Fast,
+    /// 8-bit floats, as they are stored (e4m3, e5m2, or one of each); factors of another type become e4m3, the largest 448, and
+    /// `alpha` undoes a scale that the caller gave them. The sums of each 128 elements of K, of which tensor cores keep about
+    /// 14 bits, are added in f32. Hopper alone, and cpu.
+    Fp8,
+    /// As `Fp8`, but all of a sum may stay in the tensor cores: what cuBLASLt calls `FAST_ACCUM`. Long sums whose terms have one
+    /// sign lose their small ones; see [`reference::sum_error`](super::reference::sum_error).
+    Fp8Fast,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 5] =
-        [Precision::Fp32, Precision::Tf32, Precision::Bf16, Precision::F16, Precision::Fp32Fast];
+    pub const ALL: [Precision; 7] = [
+        Precision::Fp32,
+        Precision::Tf32,
+        Precision::Bf16,
+        Precision::F16,
+        Precision::Fp32Fast,
+        Precision::Fp8,
+        Precision::Fp8Fast,
+    ];
 
     /// As `--precision` and caches write it.
     pub fn name(self) -> &'static str {
@@ -37,6 +51,8 @@ impl Precision {
             Precision::Bf16 => "bf16",
             Precision::F16 => "f16",
             Precision::Fp32Fast => "fp32-fast",
+            Precision::Fp8 => "fp8",
+            Precision::Fp8Fast => "fp8-fast",
         }
     }
 
@@ -45,16 +61,32 @@ impl Precision {
         match self {
             Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => 4,
             Precision::Bf16 | Precision::F16 => 2,
+            Precision::Fp8 | Precision::Fp8Fast => 1,
         }
     }
 
-    /// The type of a factor in memory where the kernel reads it.
+    /// Whether factors are 8-bit floats.
+    pub fn is_fp8(self) -> bool {
+        matches!(self, Precision::Fp8 | Precision::Fp8Fast)
+    }
+
+    /// The type of a factor in memory where the kernel reads it; of 8-bit floats the one that other types become.
     pub fn factor(self) -> DType {
         match self {
             Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => DType::F32,
             Precision::Bf16 => DType::Bf16,
             Precision::F16 => DType::F16,
+            Precision::Fp8 | Precision::Fp8Fast => DType::E4m3,
         }
+    }
+
+    /// The one of `known` with this name.
+    pub(crate) fn named(name: &str, known: &[Precision]) -> Result<Precision, String> {
+        known.iter().copied().find(|p| p.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|p| p.name()).collect();
+            let (last, others) = names.split_last().unwrap_or((&"nothing", &[]));
+            format!("unknown precision '{name}': use {} or {last}", others.join(", "))
+        })
     }
 }
 
@@ -67,8 +99,7 @@ impl fmt::Display for Precision {
 impl std::str::FromStr for Precision {
     type Err = String;
     fn from_str(s: &str) -> Result<Precision, String> {
-        let known = Precision::ALL.into_iter().find(|p| p.name() == s);
-        known.ok_or_else(|| format!("unknown precision '{s}': use fp32, tf32, bf16, f16 or fp32-fast"))
+        Precision::named(s, &Precision::ALL)
     }
 }
 
@@ -141,11 +172,11 @@ pub struct Problem {
     pub ta: bool,
     /// Whether B is stored transposed: N rows of K.
     pub tb: bool,
-    /// Element type of A: f32, bf16 or f16.
+    /// Element type of A: f32, bf16, f16 or an 8-bit float.
     pub a: DType,
     /// Element type of B.
     pub b: DType,
-    /// Element type of C and of the extra operand.
+    /// Element type of C and of the extra operand: f32, bf16 or f16.
     pub c: DType,
     /// Elements from one stored row of A to the next.
     pub lda: usize,
@@ -368,14 +399,21 @@ impl Problem {
         Problem { batch, ..self }
     }
 
-    /// With these element types; the precision becomes that of A, `Fp32` for f32.
+    /// With these element types; the precision becomes that of A, `Fp32` for f32, `Fp8` for 8-bit floats.
     pub fn operands(self, a: DType, b: DType, c: DType) -> Problem {
         let precision = match a {
             DType::Bf16 => Precision::Bf16,
             DType::F16 => Precision::F16,
+            DType::E4m3 | DType::E5m2 => Precision::Fp8,
             DType::F32 | DType::U32 => Precision::Fp32,
         };
         Problem { a, b, c, precision, ..self }
+    }
+
+    /// The type in which the kernel reads A (B): the precision's, but 8-bit floats stay what they are.
+    pub(super) fn factor(&self, name: Name) -> DType {
+        let stored = self.matrix(name).4;
+        if self.precision.is_fp8() && stored.bytes() == 1 { stored } else { self.precision.factor() }
     }
 
     /// With another precision.
@@ -447,9 +485,13 @@ impl Problem {
                 continue;
             }
             let (_, cols, ld, _, dtype) = self.matrix(name);
-            if dtype == DType::U32 {
-                let expected = "f32, bf16 and f16 are multiplied".into();
-                return Err(MatmulError::Type { name, got: dtype, expected });
+            let expected = match (dtype, name) {
+                (DType::U32, _) => Some("f32, bf16, f16, e4m3 and e5m2 are multiplied"),
+                (DType::E4m3 | DType::E5m2, Name::C | Name::Extra) => Some("results are f32, bf16 or f16"),
+                _ => None,
+            };
+            if let Some(expected) = expected {
+                return Err(MatmulError::Type { name, got: dtype, expected: expected.into() });
             }
             if ld < cols || ld >= 1 << 31 {
                 let (what, value) = ("the leading dimension", ld);

@@ -3,10 +3,18 @@
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::problem::mix;
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Reduce, Unsupported};
+use super::{
+    Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Reduce, Unsupported, Walk,
+};
 use crate::device::{DType, Device, DeviceError, DevicePtr, DevicePtrMut, Launch, Target};
 
-const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace: |_, _| 0, run };
+const FAMILY: Family = Family {
+    targets: &[Target::Sm80, Target::Sm90a],
+    supports,
+    workspace: |_, _, _| 0,
+    walk: Walk::of_tiles,
+    run,
+};
 
 const fn candidate(name: &'static str, t: Tile) -> Candidate {
     Candidate {

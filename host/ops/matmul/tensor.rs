@@ -11,7 +11,8 @@ use gpu_kernels::gemm::{element, epilogue, pack, split};
 use super::simt::grid;
 use super::sums::PartialSums;
 use super::{
-    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
+    Unsupported, Walk,
 };
 use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
 use crate::kernel;
@@ -72,7 +73,7 @@ type Product = unsafe fn(
     u32,
 );
 
-const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, walk, run };
 
 /// What [`Candidate::variant`] means here: which arithmetic of `Fp32Fast`.
 const TF32X3: u32 = 1;
@@ -133,14 +134,16 @@ pub(super) fn element_code(dtype: DType) -> u32 {
         DType::F32 | DType::U32 => element::F32,
         DType::F16 => element::F16,
         DType::Bf16 => element::BF16,
+        DType::E4m3 => element::E4M3,
+        DType::E5m2 => element::E5M2,
     }
 }
 
-/// Whether A and B are of the factors' type, or f32, which packing converts.
+/// Whether A and B are of the factors' type, or one that packing converts: f32, and for 8-bit floats bf16 and f16 too.
 pub(super) fn supports_types(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let factor = p.precision.factor();
     for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
-        if t != factor && t != DType::F32 {
+        let factor = p.factor(name);
+        if t != factor && t != DType::F32 && factor.bytes() > 1 {
             let reason = format!("multiplies {factor}; {name} of {t} would have to be cast first");
             return Err(Unsupported::new(c.name, reason));
         }
@@ -165,6 +168,8 @@ pub(super) struct Plan {
     /// Leading dimension as the kernel sees it.
     pub ld: usize,
     pub stride: usize,
+    /// Type of an element as the kernel sees it.
+    pub factor: DType,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
     pub rows: usize,
     dtype: DType,
@@ -191,20 +196,21 @@ fn padded(k: usize, bytes: usize) -> usize {
 }
 
 pub(super) fn plan(p: &Problem, name: Name) -> Plan {
-    let factor = p.precision.factor();
+    let factor = p.factor(name);
     let (rows, ld, stride, dtype, transposed) = match name {
         Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
         _ => (p.n, p.ldb, p.stride_b, p.b, !p.tb),
     };
     let unit = 16 / factor.bytes();
     let aligned = p.align >= 16 && ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
-    let packed = dtype != factor || !aligned || (transposed && factor.bytes() == 4);
+    let packed = dtype != factor || !aligned || (transposed && factor.bytes() != 2);
     let row = padded(p.k, factor.bytes());
     Plan {
         packed,
         k_major: packed || !transposed,
         ld: if packed { row } else { ld },
         stride: if packed { rows * row } else { stride },
+        factor,
         rows,
         dtype,
         ld_from: ld,
@@ -222,6 +228,22 @@ fn parts(c: &Candidate, p: &Problem) -> usize {
     wanted.min(most).clamp(1, 64)
 }
 
+/// Elements of K a part, so that the last of so many at most has at least one panel.
+fn k_split(c: &Candidate, p: &Problem, parts: usize) -> usize {
+    let depth = c.tile[2] as usize;
+    p.k.div_ceil(depth).div_ceil(parts) * depth
+}
+
+fn walk(c: &Candidate, p: &Problem) -> Walk {
+    let parts = parts(c, p);
+    if parts == 1 {
+        return Walk::of_tiles(c, p);
+    }
+    // All parts of all tiles are one wave.
+    let partial = [parts, p.batch, p.m, p.n].iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64));
+    Walk { k: k_split(c, p, parts) as u64, partial }
+}
+
 fn layout(c: &Candidate, p: &Problem) -> Layout {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let bytes = |x: Plan| packed_bytes(p, x);
@@ -236,11 +258,11 @@ fn layout(c: &Candidate, p: &Problem) -> Layout {
 
 /// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
 pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
-    let all = p.batch.saturating_mul(x.stride).saturating_mul(p.precision.factor().bytes());
+    let all = p.batch.saturating_mul(x.stride).saturating_mul(x.factor.bytes());
     if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
-fn workspace(c: &Candidate, p: &Problem) -> usize {
+fn workspace(c: &Candidate, p: &Problem, _: &Device) -> usize {
     layout(c, p).bytes
 }
 
@@ -261,7 +283,7 @@ pub(super) fn packed(device: &Device, p: &Problem, x: Plan, from: u64, to: u64) 
         x.ld_from as u32,
         x.stride_from as u64,
         DevicePtrMut::<u8>::new(to),
-        element_code(p.precision.factor()),
+        element_code(x.factor),
         x.ld as u32,
     );
     device.launch(kernel!(gemm::pack::gemm_pack), shape, args)?;
@@ -282,9 +304,7 @@ fn run(
     let t = tile(c);
     let tiles = p.m.div_ceil(t.bm as usize) as u64 * p.n.div_ceil(t.bn as usize) as u64;
     let (x, y) = grid(c.name, tiles, p.batch)?;
-    // Panels a part, so that the last part has at least one.
-    let panels = p.k.div_ceil(c.tile[2] as usize);
-    let k_split = panels.div_ceil(l.parts) * c.tile[2] as usize;
+    let k_split = k_split(c, p, l.parts);
     let parts = p.k.div_ceil(k_split);
     let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
     let (activation, parameter) = (p.activation.kind(), p.activation.param());

@@ -28,6 +28,7 @@ use rayon::prelude::*;
 use super::super::reference::{self, Oracle, Values, rounded, spacing, sum_error, unit_roundoff};
 use super::super::{Extra, Name, Precision, Problem, Reduce};
 use super::operands::{Operands, bits};
+use crate::device::DType;
 use crate::ops::activation::Activation;
 
 /// Multiplications up to which every element is compared with the oracle.
@@ -256,8 +257,8 @@ fn sums(o: &Operands, z: usize) -> Sums {
     let p = *o.problem();
     let sign = |j: usize, v: u64| if bits(17 + v, (z * p.n + j) as u64) & 1 == 0 { 1.0 } else { -1.0 };
     let signs: Rows = (0..p.n).map(|j| std::array::from_fn(|v| sign(j, v as u64))).collect();
-    let b = Matrix { values: &o.b[z * p.stride_b..], ld: p.ldb, transposed: p.tb };
-    let a = Matrix { values: &o.a[z * p.stride_a..], ld: p.lda, transposed: p.ta };
+    let b = Matrix { values: &o.b[z * p.stride_b..], stored: p.b, ld: p.ldb, transposed: p.tb };
+    let a = Matrix { values: &o.a[z * p.stride_a..], stored: p.a, ld: p.lda, transposed: p.ta };
     let (middle, squares_b) = b.times(p.precision, p.k, p.n, &signs);
     let (mut want, squares_a) = a.times(p.precision, p.m, p.k, &middle);
     let norm_b = squares_b.iter().sum::<f64>().sqrt();
@@ -295,6 +296,7 @@ fn sums(o: &Operands, z: usize) -> Sums {
 /// A stored matrix.
 struct Matrix<'a> {
     values: &'a [f32],
+    stored: DType,
     ld: usize,
     transposed: bool,
 }
@@ -307,7 +309,7 @@ impl Matrix<'_> {
     /// each row.
     fn times(&self, precision: Precision, rows: usize, cols: usize, vectors: &Rows) -> (Rows, Vec<f64>) {
         let add = |sum: &mut ([f64; VECTORS], f64), x: f32, vector: &[f64; VECTORS]| {
-            let x = rounded(precision, f64::from(x));
+            let x = rounded(precision, self.stored, f64::from(x));
             sum.0.iter_mut().zip(vector).for_each(|(s, v)| *s += x * v);
             sum.1 += x * x;
         };

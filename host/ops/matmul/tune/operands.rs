@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::super::cpu::{self, decode, encode};
 use super::super::{Addresses, Candidate, Extra, MatmulError, Name, Problem};
-use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind};
+use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind, E4m3, E5m2};
 
 /// Bytes that all copies have together, where there are copies: more than twice any known second-level cache.
 const COLD: usize = 256 << 20;
@@ -87,6 +87,8 @@ fn random(dtype: DType, len: usize, seed: u64) -> Result<Vec<f32>, DeviceError> 
             DType::F32 | DType::U32 => x,
             DType::Bf16 => half::bf16::from_f32(x).to_f32(),
             DType::F16 => half::f16::from_f32(x).to_f32(),
+            DType::E4m3 => E4m3::from_f32(x).to_f32(),
+            DType::E5m2 => E5m2::from_f32(x).to_f32(),
         }
     };
     filled(len, one)
@@ -148,7 +150,7 @@ impl Operands {
     pub fn run(&mut self, candidate: Option<&Candidate>, copy: usize) -> Result<(), MatmulError> {
         let at = self.addresses(copy);
         let Some(candidate) = candidate else { return cpu::run(&self.device, &self.problem, at) };
-        let bytes = candidate.workspace(&self.problem);
+        let bytes = candidate.workspace(&self.problem, &self.device);
         let workspace = match &self.workspace {
             _ if bytes == 0 => 0,
             Some(there) if there.len() >= bytes => there.address(),

@@ -9,7 +9,9 @@ fn large() -> Vec<Problem> {
     let half = |t| Problem::new(203, 181, 149).operands(t, t, t);
     let tf32 = Problem::new(203, 181, 149).precision(Precision::Tf32);
     let epilogue = Problem { alpha: -0.75, beta: 0.5, bias: true, extra: Extra::Residual, ..tf32 };
-    let mut out = vec![half(DType::Bf16), half(DType::F16), epilogue, Problem::new(101, 173, 83).batched(3)];
+    let fp8 = Problem::new(203, 181, 149).operands(DType::E4m3, DType::E5m2, DType::F32);
+    let mut out =
+        vec![half(DType::Bf16), half(DType::F16), fp8, epilogue, Problem::new(101, 173, 83).batched(3)];
     for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
         out.push(Problem::new(203, 181, 149).transposed(ta, tb));
     }
