@@ -288,6 +288,49 @@ fn a_layer_and_both_its_gradients_round_alike_and_nothing_else_does() {
     assert!(!g.to_string().contains("precision"), "f32 unless asked: {g}");
 }
 
+/// The gradient before a hidden layer's activation, and that of its bias, come from the epilogue of the product before them:
+/// nothing else reads or writes those matrices.
+#[test]
+fn a_hidden_layers_backward_pass_is_fused_into_the_product() {
+    let net = nn::mlp(5, [40, 36], Activation::Tanh, 3);
+    let (rows, batch) = (80, 70);
+    let loss = Loss::CrossEntropy { smoothing: 0.0 };
+    for precision in NARROW {
+        let options = Options { precision, ..Options::default() };
+        let whole = step::training_step(&net, &options, loss, rows, batch, false).expect("builds");
+        let text = whole.fuse().to_string();
+        let count = |what: &str| text.lines().filter(|l| l.contains(what)).count();
+        assert_eq!((count("matmul_grad"), count(" sums"), count("activation_grad")), (2, 2, 0), "{text}");
+        // The bias of the last layer: its gradient is no product's.
+        assert_eq!(count("= sum"), 1, "{text}");
+    }
+    let step = |device: &Device, precision: Precision| {
+        let options = Options { precision, ..Options::default() };
+        let states = States::new(device);
+        let mut rng = Rng(9);
+        let x: Vec<f32> = (0..rows * 5).map(|_| rng.range(-1.0, 1.0)).collect();
+        let y: Vec<u32> = (0..rows).map(|_| rng.below(3) as u32).collect();
+        let order: Vec<u32> = (0..rows as u32).collect();
+        states.write("train.x", &TensorType::f32([rows, 5]), &x).expect("fits");
+        states.write("train.y", &TensorType::u32([rows]), &y).expect("fits");
+        states.write("train.order", &TensorType::u32([rows]), &order).expect("fits");
+        let init = Plan::new(&net.init_graph(1).expect("builds")).expect("plans");
+        Executor::new(&init, &states).expect("binds").run().expect("initialises");
+        let graph = step::training_step(&net, &options, loss, rows, batch, false).expect("builds");
+        let mut exec = Executor::new(&Plan::new(&graph.fuse()).expect("plans"), &states).expect("binds");
+        exec.set("hyper", &options.optimizer.hyper(1, 1e-2)).expect("fits");
+        exec.set("step", &[1, 0, 0, 0]).expect("fits");
+        exec.run().expect("runs");
+        states.read::<f32>("layers.0.bias").expect("there")
+    };
+    let device = common::kernel_device();
+    let (want, got) = (step(&Device::cpu(), Precision::Tf32), step(&device, Precision::Tf32));
+    // One step of Adam moves by the learning rate, in the gradient's direction.
+    for (want, got) in want.iter().zip(&got) {
+        assert!((want - got).abs() < 1e-4, "{want} {got}");
+    }
+}
+
 #[test]
 fn populations_say_that_they_train_in_f32() {
     let iris = split("iris");

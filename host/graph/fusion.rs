@@ -2,7 +2,9 @@
 //!
 //! A node whose only output is used exactly once may be merged into that consumer, when its operation says so
 //! ([`Op::absorb`](crate::ops::Op::absorb)): a matrix product takes a bias and an activation into its epilogue, chains of
-//! elementwise operations become one pass. The pass repeats until nothing fuses; it never changes what a graph computes.
+//! elementwise operations become one pass. The pass repeats until nothing fuses. Then what an operation can compute from its
+//! output on the way ([`Op::absorb_reader`](crate::ops::Op::absorb_reader)), such as the sum of its rows, becomes another output
+//! of it. Neither ever changes what a graph computes.
 
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ impl Graph {
         graph.drop_dead();
         while let Some((producer, consumer, op)) = graph.find_fusion() {
             graph.merge(producer, consumer, op);
+        }
+        while let Some((producer, reader, op)) = graph.find_reader() {
+            graph.merge_reader(producer, reader, op);
         }
         graph
     }
@@ -86,6 +91,31 @@ impl Graph {
         let outputs = self.nodes[c].outputs.clone();
         self.nodes[c] = Node { op, inputs, outputs };
         self.nodes.remove(p);
+        self.renumber();
+    }
+
+    /// A node, one that reads its first output, and the operation that does both.
+    fn find_reader(&self) -> Option<(usize, usize, Arc<dyn Op>)> {
+        for (r, reader) in self.nodes.iter().enumerate() {
+            let [v] = reader.inputs[..] else { continue };
+            let Source::Node { node: p } = self.values[v.index()].source else { continue };
+            let producer = &self.nodes[p];
+            if producer.outputs[0] != v {
+                continue;
+            }
+            let Some(op) = producer.op.absorb_reader(reader.op.as_ref()) else { continue };
+            let outputs = self.types(&[&producer.outputs[..], &reader.outputs].concat());
+            if op.infer(&self.types(&producer.inputs)).is_ok_and(|out| out == outputs) {
+                return Some((p, r, op));
+            }
+        }
+        None
+    }
+
+    fn merge_reader(&mut self, p: usize, r: usize, op: Arc<dyn Op>) {
+        let reader = self.nodes.remove(r);
+        self.nodes[p].op = op;
+        self.nodes[p].outputs.extend(reader.outputs);
         self.renumber();
     }
 

@@ -268,7 +268,7 @@ impl Activation {
     }
 
     /// The parameter must be finite.
-    fn check(self) -> Result<(), OpError> {
+    pub(super) fn check(self) -> Result<(), OpError> {
         if self.param().is_finite() {
             return Ok(());
         }

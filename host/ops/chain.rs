@@ -262,6 +262,13 @@ pub(super) fn run_f32(steps: &[Step], ctx: &CpuCtx<'_, f32>) {
     for_chunks(ctx.output(0), |start, y| run_range_f32(steps, &inputs, start, y));
 }
 
+/// Runs `steps` on `inputs`, the first of them what they begin with, into `y`.
+pub(super) fn apply_f32(steps: &[Step], inputs: &[&[f32]], y: &mut [f32]) {
+    let mut all: [&[f32]; MAX_STEPS + 1] = [&[]; MAX_STEPS + 1];
+    all.iter_mut().zip(inputs).for_each(|(slot, input)| *slot = input);
+    for_chunks(y, |start, y| run_range_f32(steps, &all, start, y));
+}
+
 /// The oracle: the same steps in `f64`.
 pub(super) fn run_f64(steps: &[Step], ctx: &CpuCtx<'_, f64>) {
     let mut inputs: [&[f64]; MAX_STEPS + 1] = [&[]; MAX_STEPS + 1];

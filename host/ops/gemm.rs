@@ -11,7 +11,8 @@
 //!
 //! Gradients, for `y = op(a) op(b)` and `dy`: `d op(a) = dy op(b)ᵀ` and `d op(b) = op(a)ᵀ dy`, transposed where the operand
 //! was: products again, by `grad_a` and `grad_b`; nothing is transposed in memory. The bias gets the column sums of dy.
-//! Activations are merged by [`Graph::fuse`] after differentiation, so a `MatMul` with one has no gradient of its own.
+//! Activations are merged by [`Graph::fuse`] after differentiation, so a `MatMul` with one has no gradient of its own; an
+//! activation's gradient after a product becomes [`MatMulGrad`](super::matmul_grad).
 //!
 //! A [`Precision`] other than `Fp32` rounds both factors of every product, gradients' too, on their way in
 //! ([`Graph::autocast`]); tensors and sums stay f32. `Fp32Fast` rounds nothing, and is `Fp32` on `cpu`.
@@ -26,8 +27,9 @@ use std::sync::Arc;
 
 use gpu_kernels::gemm::{self as kernels, Tile};
 
-use super::activation::{Activate, Activation};
+use super::activation::{Activate, ActivateGrad, Activation};
 use super::matmul::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem, choose, reference, simt};
+use super::matmul_grad::MatMulGrad;
 use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
@@ -134,7 +136,7 @@ pub(super) fn workspace(d: Dims, precision: Precision) -> usize {
 }
 
 /// The product as the library of kernels sees it.
-fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
+pub(super) fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
     Problem {
         precision: x.precision,
         alpha: x.alpha,
@@ -146,13 +148,12 @@ fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
 }
 
 /// Bytes that the kernels of `device` want beyond operands; `Fp32`'s want none.
-pub(super) fn scratch(d: Dims, x: Extras<'_, f32>, bias: bool, device: &Device) -> usize {
-    if x.precision == Precision::Fp32 {
+pub(super) fn scratch(p: &Problem, device: &Device) -> usize {
+    if p.precision == Precision::Fp32 {
         return 0;
     }
-    let p = problem(d, &x, bias);
     // A product that no kernel does is refused when it runs, with the reason.
-    choose(&p, device.target()).map_or(0, |candidate| candidate.workspace(&p, device))
+    choose(p, device.target()).map_or(0, |candidate| candidate.workspace(p, device))
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
@@ -203,24 +204,14 @@ pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: 
     }
 }
 
-/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0; `t` is the tile of f32's
-/// kernels.
-pub(super) fn launch(
-    ctx: &KernelCtx<'_>,
-    d: Dims,
-    x: Extras<'_, f32>,
-    t: Tile,
-    bias: Option<usize>,
-) -> Result<(), DeviceError> {
-    let p = &problem(d, &x, bias.is_some());
-    let at = Addresses {
-        a: ctx.inputs[0].address,
-        b: ctx.inputs[1].address,
-        c: ctx.outputs[0].address,
-        bias: bias.map_or(0, |i| ctx.inputs[i].address),
-        extra: 0,
-        sums: 0,
-    };
+/// Of inputs 0 and 1, and output 0.
+pub(super) fn addresses(ctx: &KernelCtx<'_>) -> Addresses {
+    let (a, b, c) = (ctx.inputs[0].address, ctx.inputs[1].address, ctx.outputs[0].address);
+    Addresses { a, b, c, ..Addresses::default() }
+}
+
+/// Launches the product of operands at these addresses; `t` is the tile of f32's kernels.
+pub(super) fn launch(ctx: &KernelCtx<'_>, p: &Problem, at: Addresses, t: Tile) -> Result<(), DeviceError> {
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {
         let fp32 = p.precision == Precision::Fp32;
@@ -287,7 +278,7 @@ pub struct MatMul {
 }
 
 impl MatMul {
-    fn extras<'a, T>(&self, bias: Option<&'a [T]>) -> Extras<'a, T> {
+    pub(super) fn extras<'a, T>(&self, bias: Option<&'a [T]>) -> Extras<'a, T> {
         let MatMul { ta, tb, activation, precision, .. } = *self;
         Extras { ta, tb, alpha: 1.0, beta: 0.0, bias, activation, precision }
     }
@@ -324,7 +315,7 @@ impl Op for MatMul {
         workspace(self.dims, self.precision)
     }
     fn scratch(&self, device: &Device) -> usize {
-        scratch(self.dims, self.extras(None), self.bias, device)
+        scratch(&problem(self.dims, &self.extras::<f32>(None), self.bias), device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let x = self.extras(self.bias.then(|| ctx.input(2)));
@@ -335,7 +326,9 @@ impl Op for MatMul {
         product_f64(self.dims, x, ctx.input(0), ctx.input(1), ctx.output(0));
     }
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch(ctx, self.dims, self.extras(None), tile(self.dims), self.bias.then_some(2))
+        let bias = if self.bias { ctx.inputs[2].address } else { 0 };
+        let p = problem(self.dims, &self.extras::<f32>(None), self.bias);
+        launch(ctx, &p, Addresses { bias, ..addresses(ctx) }, tile(self.dims))
     }
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
         let Some(dy) = vjp.grad(0) else { return Ok(()) };
@@ -367,6 +360,9 @@ impl Op for MatMul {
         let consumer = consumer.as_any();
         if let Some(next) = consumer.downcast_ref::<Activate>() {
             return Some(Arc::new(MatMul { activation: next.activation, ..*self }));
+        }
+        if let Some(next) = consumer.downcast_ref::<ActivateGrad>() {
+            return Some(Arc::new(MatMulGrad::of(self, next.activation)?));
         }
         if !self.bias && consumer.is::<super::addmm::AddBias>() {
             return Some(Arc::new(MatMul { bias: true, ..*self }));

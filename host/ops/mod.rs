@@ -24,6 +24,7 @@ pub mod layout;
 pub mod loss;
 mod loss_cpu;
 pub mod matmul;
+pub mod matmul_grad;
 pub mod metrics;
 pub mod minibatch;
 pub mod optim;
@@ -215,7 +216,13 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// For [`absorb`](Op::absorb): lets a producer look at a consumer's attributes.
+    /// Fusion: `reader`, whose only input is this operation's first output, is one of its readers. Returns the operation
+    /// with the same inputs, this one's outputs and then `reader`'s; or `None`.
+    fn absorb_reader(&self, _reader: &dyn Op) -> Option<Arc<dyn Op>> {
+        None
+    }
+
+    /// For [`absorb`](Op::absorb) and [`absorb_reader`](Op::absorb_reader): lets a producer look at the other's attributes.
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
@@ -266,6 +273,7 @@ pub fn registry() -> Vec<OpEntry> {
         scaler::entries,
         gemm::entries,
         addmm::entries,
+        matmul_grad::entries,
         layout::entries,
         gather::entries,
         minibatch::entries,

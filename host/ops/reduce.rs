@@ -243,6 +243,12 @@ impl Reduce {
     }
 }
 
+/// Whether `op` sums the rows of one matrix.
+pub(super) fn is_sum_over_rows(op: &dyn Op) -> bool {
+    let reduce = op.as_any().downcast_ref::<Reduce>();
+    reduce.is_some_and(|r| r.kind == Kind::Sum && r.axis == Some(0))
+}
+
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Sum => "sum",

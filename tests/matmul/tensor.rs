@@ -108,7 +108,7 @@ fn a_split_k_adds_in_a_fixed_order() {
 fn many_rows_are_summed_before_they_are_rounded() {
     let device = Device::sim();
     let c = candidate("mma_bf16_64x64");
-    let long = Problem::new(16_500, 3, 8).operands(DType::Bf16, DType::Bf16, DType::Bf16);
+    let long = Problem::new(16_500, 33, 8).operands(DType::Bf16, DType::Bf16, DType::Bf16);
     let p = Problem { reduce: Reduce::Rows, extra: Extra::Gradient, activation: Activation::Gelu, ..long };
     let case = Case::random(p, [0; 5], 2);
     let got = case.check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"));
