@@ -14,7 +14,7 @@ use gpu_kernels::gemm::{self as kernels, Tile};
 use super::activation::Activation;
 use super::gemm::{
     Dims, Extras, KERNELS, check, dims, draw_dims, draw_precision, grad_a, grad_b, gradient_bound, launch,
-    operands, product_f32, product_f64, scratch, tile, tolerance, workspace,
+    operands, product_f32, product_f64, scratch, tolerance, workspace,
 };
 use super::matmul::Precision;
 use super::{
@@ -85,7 +85,7 @@ impl Op for Addmm {
         workspace(self.dims, self.precision)
     }
     fn scratch(&self, target: Target) -> usize {
-        scratch(self.dims, self.extras::<f32>(), false, target)
+        scratch(self.dims, self.extras::<f32>(), self.tile, false, target)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         product_f32(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());
@@ -94,7 +94,7 @@ impl Op for Addmm {
         product_f64(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0));
     }
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch(ctx, self.dims, self.extras(), self.tile.unwrap_or_else(|| tile(self.dims)), None)
+        launch(ctx, self.dims, self.extras(), self.tile, None)
     }
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
         let Some(dy) = vjp.grad(0) else { return Ok(()) };

@@ -16,18 +16,18 @@
 //! A [`Precision`] other than `Fp32` rounds both factors of every product, gradients' too, on their way in
 //! ([`Graph::autocast`]); tensors and sums stay f32. `Fp32Fast` rounds nothing, and is `Fp32` on `cpu`.
 //!
-//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape, and kernels for narrower factors are those of
-//! [`matmul`](super::matmul); on `cpu` see `ops/sgemm.rs`.
+//! Cost: `2 B M N K` FLOP. On a GPU the kernel is picked by shape from those of [`matmul`](super::matmul); on `cpu` see
+//! `ops/sgemm.rs`.
 
 mod sample;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use gpu_kernels::gemm::{self as kernels, Tile};
+use gpu_kernels::gemm::Tile;
 
 use super::activation::{Activate, Activation};
-use super::matmul::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem, choose, reference, simt};
+use super::matmul::{Addresses, Candidate, MatmulError, Precision, Problem, choose, reference, simt};
 use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
@@ -103,18 +103,6 @@ pub(super) fn check(
     Err(OpError::shape(op, format!("made for {want:?}"), inputs))
 }
 
-/// The largest tile whose blocks still fill a GPU, else the smallest.
-pub(super) fn tile(d: Dims) -> Tile {
-    let blocks = |t: Tile| d.count() * d.m.div_ceil(t.bm as usize) * d.n.div_ceil(t.bn as usize);
-    if blocks(kernels::LARGE) >= MULTIPROCESSORS {
-        kernels::LARGE
-    } else if blocks(kernels::MEDIUM) >= MULTIPROCESSORS {
-        kernels::MEDIUM
-    } else {
-        kernels::SMALL
-    }
-}
-
 /// What a product does beyond multiplying.
 #[derive(Clone, Copy)]
 pub(super) struct Extras<'a, T> {
@@ -145,14 +133,19 @@ fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
     }
 }
 
-/// Bytes that the kernels of `target` want beyond operands; `Fp32`'s want none.
-pub(super) fn scratch(d: Dims, x: Extras<'_, f32>, bias: bool, target: Target) -> usize {
-    if x.precision == Precision::Fp32 {
-        return 0;
+/// The kernel: by `tile` if there is one and it is f32's, else by what is known of the shape.
+fn candidate(p: &Problem, tile: Option<Tile>, target: Target) -> Result<&'static Candidate, MatmulError> {
+    match tile {
+        Some(tile) if p.precision == Precision::Fp32 => Ok(simt::of(tile)),
+        _ => choose(p, target),
     }
+}
+
+/// Bytes that the kernel wants beyond operands.
+pub(super) fn scratch(d: Dims, x: Extras<'_, f32>, tile: Option<Tile>, bias: bool, target: Target) -> usize {
     let p = problem(d, &x, bias);
     // A product that no kernel does is refused when it runs, with the reason.
-    choose(&p, target).map_or(0, |candidate| candidate.workspace(&p))
+    candidate(&p, tile, target).map_or(0, |candidate| candidate.workspace(&p))
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
@@ -202,13 +195,13 @@ pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: 
     }
 }
 
-/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0; `t` is the tile of f32's
-/// kernels.
+/// The launch for inputs 0 and 1 (and the bias, if there is one, as input `bias`) into output 0; `tile` as for
+/// [`scratch`].
 pub(super) fn launch(
     ctx: &KernelCtx<'_>,
     d: Dims,
     x: Extras<'_, f32>,
-    t: Tile,
+    tile: Option<Tile>,
     bias: Option<usize>,
 ) -> Result<(), DeviceError> {
     let p = &problem(d, &x, bias.is_some());
@@ -221,8 +214,7 @@ pub(super) fn launch(
     };
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {
-        let fp32 = p.precision == Precision::Fp32;
-        let candidate = if fp32 { simt::of(t) } else { choose(p, ctx.device.target())? };
+        let candidate = candidate(p, tile, ctx.device.target())?;
         let needed = candidate.workspace(p);
         if needed > bytes {
             // The choice changed since the plan was bound.
@@ -322,7 +314,7 @@ impl Op for MatMul {
         workspace(self.dims, self.precision)
     }
     fn scratch(&self, target: Target) -> usize {
-        scratch(self.dims, self.extras(None), self.bias, target)
+        scratch(self.dims, self.extras(None), None, self.bias, target)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let x = self.extras(self.bias.then(|| ctx.input(2)));
@@ -333,7 +325,7 @@ impl Op for MatMul {
         product_f64(self.dims, x, ctx.input(0), ctx.input(1), ctx.output(0));
     }
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch(ctx, self.dims, self.extras(None), tile(self.dims), self.bias.then_some(2))
+        launch(ctx, self.dims, self.extras(None), None, self.bias.then_some(2))
     }
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
         let Some(dy) = vjp.grad(0) else { return Ok(()) };
@@ -476,15 +468,5 @@ mod tests {
         let w = g.input("w", TensorType::f32([4, 3])).expect("an input");
         let error = g.linear(a, w, Some(bias)).expect_err("a bias of 3 for 4 columns").to_string();
         assert!(error.contains("[4]"), "{error}");
-    }
-
-    #[test]
-    fn tiles_grow_with_the_product() {
-        let dims = |m, n| Dims { batch: None, m, n, k: 64 };
-        assert_eq!(tile(dims(64, 64)), kernels::SMALL);
-        assert_eq!(tile(dims(1024, 1024)), kernels::MEDIUM);
-        assert_eq!(tile(dims(4096, 4096)), kernels::LARGE);
-        // Many small products fill the device as one large one does.
-        assert_eq!(tile(Dims { batch: Some(200), ..dims(128, 128) }), kernels::LARGE);
     }
 }

@@ -11,12 +11,23 @@ use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, candidates};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// A problem of this precision, and where its operands begin.
-fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
-    let (m, n, k) = (d.dim(), d.dim(), d.dim());
+/// A problem of the candidate's precision, and where its operands begin; of its shape too, if it does but matrices by
+/// vectors.
+fn draw_problem(d: &mut Draw, candidate: &Candidate) -> (Problem, [usize; 5]) {
+    let precision = candidate.precision;
+    let (mut m, mut n, mut k) = (d.dim(), d.dim(), d.dim());
+    let vector = candidate.name.starts_with("gemv");
+    if vector {
+        *(if d.coin() { &mut m } else { &mut n }) = 1;
+        k *= d.pick(&[1, 1, 13]);
+    }
     let mut p = Problem::new(m, n, k).transposed(d.coin(), d.coin());
     let factor = precision.factor();
-    let operand = |d: &mut Draw| if d.below(4) == 3 { DType::F32 } else { factor };
+    // f32 holds every type.
+    let any = precision == Precision::Fp32 || (vector && factor == DType::F32);
+    let types =
+        if any { [factor, factor, DType::Bf16, DType::F16] } else { [factor, factor, factor, DType::F32] };
+    let operand = |d: &mut Draw| d.pick(&types);
     (p.a, p.b) = (operand(d), operand(d));
     p.c = d.pick(&[DType::F32, factor, DType::Bf16, DType::F16]);
     p.precision = precision;
@@ -39,9 +50,6 @@ fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
         other => other,
     };
     p.extra = d.pick(&[Extra::None, Extra::Residual, Extra::Gradient]);
-    if precision == Precision::Fp32 {
-        (p.c, p.extra) = (DType::F32, Extra::None);
-    }
     let mut start = || d.pick(&[0, 0, 8, 1, 5]);
     let starts = [start(), start(), start(), start(), start()];
     (p, starts)
@@ -63,7 +71,7 @@ pub(crate) fn for_problems(
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let strategy = (proptest::collection::vec(any::<u32>(), 40), any::<u64>());
     let result = runner.run(&strategy, |(choices, seed)| {
-        let (p, starts) = draw_problem(&mut Draw::new(choices, 170), candidate.precision);
+        let (p, starts) = draw_problem(&mut Draw::new(choices, 170), candidate);
         p.check().map_err(|e| TestCaseError::fail(format!("{p:?}: {e}")))?;
         if candidate.supports(&p, Target::Sm90a).is_err() && candidate.supports(&p, Target::Sm80).is_err() {
             return Ok(());

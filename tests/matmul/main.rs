@@ -5,7 +5,9 @@
 mod common;
 mod errors;
 mod family;
+mod gemv;
 mod hopper;
+mod simt;
 mod tensor;
 
 use common::Rng;

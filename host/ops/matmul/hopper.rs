@@ -8,6 +8,7 @@
 use gpu_kernels::gemm::{epilogue, hopper as kernels};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
+use super::split::Split;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
 use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
 use crate::device::{
@@ -16,7 +17,13 @@ use crate::device::{
 use crate::kernel;
 use crate::ops::activation::Activation;
 
-const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, run };
+const FAMILY: Family = Family {
+    targets: &[Target::Sm90a],
+    supports,
+    workspace,
+    estimate: |c, p| c.tiles_time(p, Split::none(p)),
+    run,
+};
 
 const fn candidate(
     name: &'static str,

@@ -15,6 +15,7 @@
 //!
 //! | family | kernels | for |
 //! |---|---|---|
+//! | [`gemv`] | `gpu_kernels::gemm::gemv` | M = 1 or N = 1, every precision and GPU |
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
 //! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
@@ -34,10 +35,12 @@ macro_rules! by_layout {
 }
 
 pub mod cpu;
+pub mod gemv;
 pub mod hopper;
 mod problem;
 pub mod reference;
 pub mod simt;
+mod split;
 pub mod tensor;
 pub mod tune;
 
@@ -46,12 +49,13 @@ pub use problem::{
 };
 
 use ptx_sim::profile::Gpu;
+use split::Split;
 
 use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    tensor::KERNELS.to_vec()
+    [tensor::KERNELS, gemv::KERNELS].concat()
 }
 
 /// One way to compute a product.
@@ -81,6 +85,9 @@ pub(crate) struct Family {
     pub supports: fn(&Candidate, &Problem) -> Result<(), Unsupported>,
     /// Bytes of device memory that `run` wants, aligned to 256.
     pub workspace: fn(&Candidate, &Problem) -> usize,
+    /// Estimated time of the product in arbitrary units, to compare candidates of one precision by; see
+    /// [`Candidate::tiles_time`].
+    pub estimate: fn(&Candidate, &Problem) -> u64,
     /// Launches. The last argument is the workspace's address.
     pub run: fn(&Candidate, &Device, &Problem, Addresses, u64) -> Result<(), MatmulError>,
 }
@@ -120,27 +127,33 @@ impl Candidate {
         (self.family.run)(self, device, problem, at, workspace)
     }
 
-    /// Estimated time of the product in arbitrary units: waves of blocks over a device, times a tile's work, in which an
-    /// element loaded weighs as much as [`LOAD`] multiplications.
+    /// Estimated time of the product.
     fn estimate(&self, p: &Problem) -> u64 {
+        (self.family.estimate)(self, p)
+    }
+
+    /// The estimate for kernels whose blocks compute a tile each: waves of blocks over a device, times the work of one, a
+    /// tile's multiplications, in which an element loaded weighs as much as [`LOAD`].
+    fn tiles_time(&self, p: &Problem, split: Split) -> u64 {
         let [tm, tn, _] = self.tile.map(u64::from);
         let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
-        let work = tm * tn + LOAD * (tm + tn);
-        tiles.div_ceil(MULTIPROCESSORS as u64).saturating_mul(work).saturating_mul(100) / u64::from(self.rate)
+        let waves = tiles.saturating_mul(split.parts as u64).div_ceil(MULTIPROCESSORS as u64);
+        let work = (tm * tn + LOAD * (tm + tn)) * split.k_split.min(p.k) as u64;
+        let time = waves.saturating_mul(work).saturating_mul(100) / u64::from(self.rate);
+        time.saturating_add(split.time(p))
     }
 }
 
-/// See [`Candidate::estimate`].
+/// See [`Candidate::tiles_time`].
 const LOAD: u64 = 32;
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES
-        .iter()
-        .chain(tensor::CANDIDATES)
-        .chain(simt::CANDIDATES)
+    [gemv::CANDIDATES, hopper::CANDIDATES, tensor::CANDIDATES, simt::CANDIDATES]
+        .into_iter()
+        .flatten()
         .filter(move |c| c.family.targets.contains(&target))
 }
 
