@@ -31,6 +31,7 @@ pub mod hopper;
 pub mod inline;
 pub mod pack;
 pub mod split;
+mod sums;
 pub mod tensor;
 
 use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};
@@ -192,7 +193,7 @@ pub(crate) trait Finish: Copy {
 impl Finish for Epilogue {
     #[inline(always)]
     unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]) {
-        self.store::<Inline>(row, col, sum.into());
+        let _ = self.store::<Inline>(row, col, sum.into());
     }
 }
 
@@ -319,7 +320,7 @@ macro_rules! kernels {
         /// # Safety
         /// - Each batch of `a`, `b` (f32), `c` and `extra` covers its matrix at the given leading dimension and stride; `c`
         ///   overlaps no other, nor its batches each other.
-        /// - `bias` is null or has `n` elements; `kind` is of [`epilogue::kind`].
+        /// - `bias` is null or has `n` elements; `kind` is of [`epilogue::kind`], without sums of C.
         /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n`, `k` below 2^31; `k_split` is a multiple of 4 or at least
         ///   `k`, and the last part has an element.
         #[kernel]
@@ -349,7 +350,7 @@ macro_rules! kernels {
                 let a = Operand::new(at(a, stride_a, $akc, lda), lda, m, depth);
                 let b = Operand::new(at(b, stride_b, $bkc, ldb), ldb, n, depth);
                 let part = thread::block_idx_z() as usize * batch as usize + z as usize;
-                let out = out.of_batch(part, stride_c, stride_extra);
+                let out = out.of_batch(part, stride_c, stride_extra, split::PART);
                 tile::<_, $akc, $bkc, { T.bm }, { T.bn }, { T.bk }, { T.tm }, { T.tn },
                     { (T.bm * T.bk / 4 / T.threads()) as usize },
                     { (T.bn * T.bk / 4 / T.threads()) as usize },

@@ -3,7 +3,7 @@
 //! Elementwise kernels stride over the data with the whole grid, so that any grid is correct; they move 128 bits at a
 //! time where pointers are aligned and treat the rest one by one. Element counts are below 2^32.
 //!
-//! Indices read from memory (`gather_*`, `batch_rows`) are clamped, so that no value in an index tensor leads outside a
+//! Indices read from memory (`gather_rows`, `minibatch`) are clamped, so that no value in an index tensor leads outside a
 //! buffer; that they are in range is checked on the host where they enter.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
@@ -285,32 +285,52 @@ pub unsafe fn gather_rows(rows: u32, d: u32, b: u32, x: *const f32, idx: *const 
     }
 }
 
-/// `y[i] <- x[min(idx[i], n - 1)]`, for `i < b`.
+/// `xs[i, :] <- x[r_i, :]` and `ys[i, :] <- y[r_i, :]`, where `r_i = min(perm[(step[2] + i) mod n], n - 1)`, for `i < b`: the
+/// minibatch of a step out of an epoch's permutation. Rows of x and y have `dx` and `dy` words of 32 bits.
 ///
 /// # Safety
-/// - `x` has `n >= 1` elements, `idx` and `y` have `b`; `y` overlaps neither.
+/// - `x` is `n x dx`, `y` `n x dy`, `perm` has `n` elements, `step` 4, `xs` is `b x dx`, `ys` `b x dy`; the outputs overlap
+///   nothing else; `n`, `dx` and `dy` are at least 1.
 #[kernel]
 #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn gather_u32(n: u32, b: u32, x: *const u32, idx: *const u32, y: *mut u32) {
-    let (mut i, step) = stride();
-    while i < b as usize {
-        *y.add(i) = *x.add((*idx.add(i)).min(n.wrapping_sub(1)) as usize);
-        i += step;
-    }
-}
-
-/// `idx[i] <- perm[(step[2] + i) mod n]`, for `i < b`: the rows of one minibatch out of an epoch's permutation.
-///
-/// # Safety
-/// - `perm` has `n >= 1` elements, `step` 4, `idx` `b`; `idx` overlaps neither.
-#[kernel]
-#[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK))]
-pub unsafe fn batch_rows(n: u32, b: u32, perm: *const u32, step: *const u32, idx: *mut u32) {
+pub unsafe fn minibatch(
+    n: u32,
+    b: u32,
+    dx: u32,
+    dy: u32,
+    x: *const f32,
+    y: *const u32,
+    perm: *const u32,
+    step: *const u32,
+    xs: *mut f32,
+    ys: *mut u32,
+) {
     let n = n.max(1);
     let offset = *step.add(2) % n;
+    let row_of = |i: u32| {
+        // offset + i may not fit 32 bits.
+        let (i, left) = (i % n, n - offset);
+        let at = if i < left { offset + i } else { i - left };
+        (*perm.add(at as usize)).min(n - 1) as usize
+    };
+    let quads = dx.is_multiple_of(4) && is_aligned4(x) && is_aligned4(xs);
+    let (wide, high) = (if quads { dx / 4 } else { dx }.max(1), dy.max(1));
+    let all = b as usize * wide as usize;
     let (mut i, stride) = stride();
-    while i < b as usize {
-        *idx.add(i) = *perm.add(((offset as u64 + i as u64) % n as u64) as usize);
+    while i < all + b as usize * high as usize {
+        if i < all {
+            let (row, col) = (i as u32 / wide, i as u32 % wide);
+            let from = row_of(row) * wide as usize + col as usize;
+            if quads {
+                store_quad(xs.add(4 * i), load_quad(x.add(4 * from)));
+            } else {
+                *xs.add(i) = *x.add(from);
+            }
+        } else {
+            let i = i - all;
+            let (row, col) = (i as u32 / high, i as u32 % high);
+            *ys.add(i) = *y.add(row_of(row) * high as usize + col as usize);
+        }
         i += stride;
     }
 }

@@ -1,11 +1,11 @@
-//! Matrix products as `tune` and `bench gemm` are asked for them: shapes, precisions, peaks.
+//! Matrix products as `tune` and `bench gemm` are asked for them: shapes, precisions and types, peaks.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Result;
-use ironwarp::device::{Device, DeviceKind};
+use ironwarp::device::{DType, Device, DeviceKind};
 use ironwarp::ops::matmul::{Precision, Problem, tune::SIM_FLOP};
 use ptx_sim::profile::Gpu;
 use serde_json::{Value, json};
@@ -38,6 +38,58 @@ impl fmt::Display for Shape {
     }
 }
 
+/// How factors are multiplied, and the types that they are stored in: the name of a precision, or for 8-bit floats those of the
+/// types, as in `e4m3`, `e4m3xe5m2` (A by B) and `e4m3-fast`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factors {
+    pub precision: Precision,
+    pub a: DType,
+    pub b: DType,
+}
+
+impl Factors {
+    /// Factors stored as the precision's kernels read them.
+    pub fn of(precision: Precision) -> Factors {
+        Factors { precision, a: precision.factor(), b: precision.factor() }
+    }
+
+    /// Those of a problem.
+    pub fn in_problem(p: &Problem) -> Factors {
+        Factors { precision: p.precision, a: p.a, b: p.b }
+    }
+}
+
+impl FromStr for Factors {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Factors, String> {
+        let (types, precision) = match text.strip_suffix("-fast") {
+            Some(types) => (types, Precision::Fp8Fast),
+            None => (text, Precision::Fp8),
+        };
+        let of = |name: &str| [DType::E4m3, DType::E5m2].into_iter().find(|t| t.to_string() == name);
+        let (a, b) = types.split_once('x').unwrap_or((types, types));
+        match (of(a), of(b)) {
+            (Some(a), Some(b)) => Ok(Factors { precision, a, b }),
+            _ => text.parse().map(Factors::of).map_err(|e: String| {
+                format!("{e}, or types of 8-bit floats: e4m3, e5m2, e4m3xe5m2, each with -fast or without")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Factors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.precision.is_fp8() {
+            return self.precision.fmt(f);
+        }
+        self.a.fmt(f)?;
+        if self.b != self.a {
+            write!(f, "x{}", self.b)?;
+        }
+        f.write_str(if self.precision == Precision::Fp8Fast { "-fast" } else { "" })
+    }
+}
+
 /// Which products.
 #[derive(clap::Args)]
 pub struct Products {
@@ -53,23 +105,19 @@ pub struct Products {
 }
 
 impl Products {
-    /// The problems, by precision and then by shape (`usual` where none was given). Errors: more bytes than memory; too
-    /// much work for the simulator.
-    pub fn problems(
-        &self,
-        device: &Device,
-        precisions: &[Precision],
-        usual: &[&str],
-    ) -> Result<Vec<Problem>> {
+    /// The problems, by factors and then by shape (`usual` where none was given); C is of the factors' type, bf16 for 8-bit
+    /// floats. Errors: more bytes than memory; too much work for the simulator.
+    pub fn problems(&self, device: &Device, factors: &[Factors], usual: &[&str]) -> Result<Vec<Problem>> {
         let mut shapes = self.shapes.clone();
         if shapes.is_empty() {
             shapes = usual.iter().filter_map(|text| text.parse().ok()).collect();
         }
         let mut problems = vec![];
-        for (precision, shape) in precisions.iter().flat_map(|p| shapes.iter().map(move |s| (*p, s))) {
-            let dtype = precision.factor();
+        for (factors, shape) in factors.iter().flat_map(|f| shapes.iter().map(move |s| (*f, s))) {
+            let Factors { precision, a, b } = factors;
+            let c = if precision.is_fp8() { DType::Bf16 } else { a };
             let problem = Problem::new(shape.m, shape.n, shape.k).transposed(self.ta, self.tb);
-            let problem = problem.operands(dtype, dtype, dtype).precision(precision);
+            let problem = problem.operands(a, b, c).precision(precision);
             problem.check().map_err(|e| usage_error(e.to_string()))?;
             if device.kind() == DeviceKind::Sim && problem.flop() > SIM_FLOP {
                 return Err(usage_error(format!(
@@ -104,6 +152,7 @@ pub fn peak(gpu: &Gpu, precision: Precision) -> Option<f64> {
         Precision::Fp32 => Some(gpu.peak_single() * 1e12),
         Precision::Fp32Fast => tensor("tf32").map(|t| t / 3.0),
         Precision::Tf32 | Precision::Bf16 | Precision::F16 => tensor(precision.name()),
+        Precision::Fp8 | Precision::Fp8Fast => tensor("fp8"),
     }
 }
 
@@ -129,9 +178,32 @@ mod tests {
     }
 
     #[test]
+    fn factors_are_a_precision_or_types() {
+        let factors = |text: &str| text.parse::<Factors>();
+        assert_eq!(factors("fp32-fast"), Ok(Factors::of(Precision::Fp32Fast)));
+        for (text, precision, a, b) in [
+            ("e4m3", Precision::Fp8, DType::E4m3, DType::E4m3),
+            ("e5m2-fast", Precision::Fp8Fast, DType::E5m2, DType::E5m2),
+            ("e4m3xe5m2", Precision::Fp8, DType::E4m3, DType::E5m2),
+        ] {
+            let read = factors(text).expect("known");
+            assert_eq!((read, read.to_string()), (Factors { precision, a, b }, text.to_owned()));
+        }
+        assert_eq!(factors("fp8-fast"), factors("e4m3-fast"));
+        for bad in ["e4m3xbf16", "e4m3xe4m3xe4m3", "e4m3-slow", "bf16-fast", "-fast", ""] {
+            let error = factors(bad).expect_err("unknown");
+            assert!(error.contains("fp32-fast") && error.contains("e4m3"), "{error}");
+        }
+    }
+
+    #[test]
     fn peaks_of_precisions() {
         assert_eq!(peak(&Gpu::H200, Precision::Bf16), Some(989.4e12));
         assert_eq!(peak(&Gpu::H200, Precision::Fp32Fast), Some(494.7e12 / 3.0));
+        assert_eq!(
+            (peak(&Gpu::H200, Precision::Fp8), peak(&Gpu::A100, Precision::Fp8)),
+            (Some(1978.9e12), None)
+        );
         assert_eq!(bytes(&Problem::new(2, 3, 5)), 4 * (10 + 15 + 6));
     }
 }

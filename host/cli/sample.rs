@@ -109,6 +109,11 @@ fn fill(states: &States, name: &str, input: &SampleInput, random: &mut Random) -
             let data: Vec<u16> = (0..n).map(|_| 0x3c00 ^ (random.bits() as u16 & 0x807f)).collect();
             states.write(name, &input.ty, &data)?;
         }
+        DType::E4m3 | DType::E5m2 => {
+            // As above.
+            let data: Vec<u8> = (0..n).map(|_| 0x38 ^ (random.bits() as u8 & 0x83)).collect();
+            states.write(name, &input.ty, &data)?;
+        }
         DType::F32 => {
             let mut element = || match input.domain {
                 Domain::Uniform(lo, hi) => random.range(lo, hi),

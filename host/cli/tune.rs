@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use ironwarp::device::{DeviceKind, Target};
-use ironwarp::ops::matmul::Precision;
 use ironwarp::ops::matmul::tune::{Basis, Cache, CacheError, Tuned, Verdict, cache, tune};
+use ironwarp::ops::matmul::{Precision, candidates};
 use serde_json::{Value, json};
 
 use super::args::{DeviceArg, target};
 use super::fail::{line, usage_error};
 use super::out;
-use super::products::{Products, layouts};
+use super::products::{Factors, Products, layouts};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,9 +39,10 @@ const USUAL_SIM: [&str; 1] = ["128x128x128"];
 pub struct Args {
     #[command(flatten)]
     products: Products,
-    /// How factors are multiplied: fp32, tf32, bf16, f16, fp32-fast [default: all].
+    /// How factors are multiplied: fp32, tf32, bf16, f16, fp32-fast, fp8, fp8-fast, or types of 8-bit floats, as in e4m3xe5m2
+    /// [default: all that the device has kernels for].
     #[arg(long, visible_alias = "dtype", value_name = "NAME,..", value_delimiter = ',')]
-    precision: Vec<Precision>,
+    precision: Vec<Factors>,
     #[command(flatten)]
     device: DeviceArg,
     /// With --device sim, the PTX: sm_80 or sm_90a.
@@ -61,8 +62,12 @@ pub fn run(args: &Args) -> Result<()> {
         DeviceKind::Sim => &USUAL_SIM[..],
         DeviceKind::Cuda(_) => &USUAL[..],
     };
-    let precisions = if args.precision.is_empty() { &Precision::ALL[..] } else { &args.precision };
-    let problems = args.products.problems(&device, precisions, usual)?;
+    let mut factors = args.precision.clone();
+    if factors.is_empty() {
+        let has = |p: &Precision| candidates(device.target()).any(|c| c.precision == *p);
+        factors = Precision::ALL.into_iter().filter(has).map(Factors::of).collect();
+    }
+    let problems = args.products.problems(&device, &factors, usual)?;
     let path = cache::path().ok_or(CacheError::NoPlace)?;
     // Nobody wants to measure for minutes, and then hear that there is no place for it.
     Cache::load(&path)?;

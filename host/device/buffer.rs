@@ -14,6 +14,10 @@ pub enum DType {
     F16,
     /// bfloat16, as bits.
     Bf16,
+    /// [`E4m3`](super::E4m3), an 8-bit float of matrix products (`float8_e4m3fn`).
+    E4m3,
+    /// [`E5m2`](super::E5m2), an 8-bit float of matrix products (`float8_e5m2`).
+    E5m2,
     /// 32-bit unsigned: class labels, row indices, counters.
     U32,
 }
@@ -24,6 +28,7 @@ impl DType {
         match self {
             DType::F32 | DType::U32 => 4,
             DType::F16 | DType::Bf16 => 2,
+            DType::E4m3 | DType::E5m2 => 1,
         }
     }
 }
@@ -34,6 +39,8 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::F16 => "f16",
             DType::Bf16 => "bf16",
+            DType::E4m3 => "e4m3",
+            DType::E5m2 => "e5m2",
             DType::U32 => "u32",
         })
     }
@@ -50,6 +57,8 @@ impl Element for i32 {}
 impl Element for u64 {}
 impl Element for half::f16 {}
 impl Element for half::bf16 {}
+impl Element for super::E4m3 {}
+impl Element for super::E5m2 {}
 
 /// `len` elements of `T` on a device; freed when dropped. New memory is uninitialised: reading it before writing is
 /// reported by `sim`, and gives arbitrary values elsewhere.

@@ -162,7 +162,7 @@ impl Backend for CudaBackend {
         DeviceStats {
             launches: self.launches.load(Ordering::Relaxed),
             allocations: allocator.driver_allocations,
-            bytes_in_use: allocator.in_use_bytes,
+            bytes_in_use: allocator.requested_bytes,
         }
     }
 

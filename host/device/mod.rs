@@ -12,6 +12,7 @@ mod cpu;
 pub mod cuda;
 #[cfg(any(feature = "cuda", ironwarp_cuda))]
 mod cuda_backend;
+pub mod float8;
 mod launch;
 mod model;
 mod sim;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 pub(crate) use backend::{Backend, Replay};
 pub use buffer::{Buffer, DType, Element};
+pub use float8::{E4m3, E5m2};
 pub use launch::{
     ArgValue, DevicePtr, DevicePtrMut, Dim, Kernel, KernelArg, Launch, LaunchArgs, MAX_ARGS, PtxModule,
 };
@@ -113,7 +115,7 @@ pub struct DeviceStats {
     pub launches: u64,
     /// Allocations that reached the underlying allocator.
     pub allocations: u64,
-    /// Bytes in use now.
+    /// Bytes in use now, as they were asked for.
     pub bytes_in_use: usize,
 }
 

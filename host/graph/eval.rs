@@ -15,6 +15,8 @@ pub enum HostTensor {
     U32(Vec<u32>),
     /// A half-precision tensor, as bits.
     Half(Vec<u16>),
+    /// A tensor of 8-bit floats, as codes.
+    Float8(Vec<u8>),
 }
 
 impl HostTensor {
@@ -24,6 +26,7 @@ impl HostTensor {
             DType::F32 => HostTensor::Real(vec![0.0; len]),
             DType::U32 => HostTensor::U32(vec![0; len]),
             DType::F16 | DType::Bf16 => HostTensor::Half(vec![0; len]),
+            DType::E4m3 | DType::E5m2 => HostTensor::Float8(vec![0; len]),
         }
     }
 
@@ -54,6 +57,7 @@ impl HostTensor {
             HostTensor::Real(v) => v.len(),
             HostTensor::U32(v) => v.len(),
             HostTensor::Half(v) => v.len(),
+            HostTensor::Float8(v) => v.len(),
         }
     }
 
@@ -67,6 +71,7 @@ impl HostTensor {
             HostTensor::Real(_) => dtype == DType::F32,
             HostTensor::U32(_) => dtype == DType::U32,
             HostTensor::Half(_) => dtype.bytes() == 2,
+            HostTensor::Float8(_) => dtype.bytes() == 1,
         }
     }
 
@@ -75,6 +80,7 @@ impl HostTensor {
             HostTensor::Real(v) => (v.as_mut_ptr() as u64, v.len()),
             HostTensor::U32(v) => (v.as_mut_ptr() as u64, v.len()),
             HostTensor::Half(v) => (v.as_mut_ptr() as u64, v.len()),
+            HostTensor::Float8(v) => (v.as_mut_ptr() as u64, v.len()),
         };
         Slot { address, len, dtype }
     }

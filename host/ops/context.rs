@@ -68,6 +68,11 @@ impl<'a, T: Real> CpuCtx<'a, T> {
         unsafe { std::slice::from_raw_parts(slot.address as *const E, slot.len) }
     }
 
+    /// Element type of input `i`.
+    pub fn dtype(&self, i: usize) -> DType {
+        self.inputs[i].dtype
+    }
+
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
         self.inputs.len()

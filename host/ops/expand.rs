@@ -120,7 +120,7 @@ impl Op for SumTo {
     generic_cpu!();
 
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        launch_sum(ctx, self.view, self.scale as f32, ctx.input(0), ctx.output(0), ctx.workspace)
+        launch_sum(ctx.device, self.view, self.scale as f32, ctx.input(0), ctx.output(0), ctx.workspace)
     }
 
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {

@@ -1,16 +1,14 @@
-//! Rows of a tensor: by index, for minibatches ([`BatchRows`] says which rows a step takes, [`GatherRows`] and
-//! [`GatherLabels`] take them), and by range ([`SliceRows`], [`PadRows`]).
+//! Rows of a tensor: by index ([`GatherRows`]) and by range ([`SliceRows`], [`PadRows`]).
 //!
 //! ```text
-//! idx[i] = perm[(step[2] + i) mod N]      y[i, :] = x[idx[i], :]      i < B
-//! slice:  y[i, :] = x[start + i, :]       pad:    y[start + i, :] = x[i, :], zero elsewhere
+//! gather: y[i, :] = x[idx[i], :]          slice:  y[i, :] = x[start + i, :]
+//!                                         pad:    y[start + i, :] = x[i, :], zero elsewhere
 //! ```
 //!
-//! Gradients: a slice's is the padded dy, a pad's the sliced one.
+//! Gradients: a slice's is the padded dy, a pad's the sliced one. Gathers have none: data needs none.
 //!
-//! `perm` is an epoch's permutation of the rows, `step` the counters every training step gets. Indices are checked on the
-//! host where they enter a program; here they are clamped to the last row, so that no value in an index tensor leads
-//! outside a buffer. Gathers have no gradient: data needs none.
+//! Indices are checked on the host where they enter a program; here they are clamped to the last row, so that no value in
+//! an index tensor leads outside a buffer.
 //!
 //! Cost: no FLOP; B rows read and written.
 
@@ -72,99 +70,6 @@ impl Op for GatherRows {
             kernel!(layout::gather_rows),
             Launch::blocks_of(total.div_ceil(each), kernels::BLOCK),
             (rows, d, b, ctx.input::<f32>(0), ctx.input::<u32>(1), ctx.output::<f32>(0)),
-        )
-    }
-    generic_cpu!();
-}
-
-/// `y[i] = x[idx[i]]` for labels. Inputs: x u32 `[N]`, idx u32 `[B]`; output: u32 `[B]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GatherLabels;
-
-impl GatherLabels {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let x = ctx.integers(0);
-        for (y, &i) in ctx.output_index(0).iter_mut().zip(ctx.integers(1)) {
-            *y = x[(i as usize).min(x.len() - 1)];
-        }
-    }
-}
-
-impl Op for GatherLabels {
-    fn name(&self) -> &'static str {
-        "gather_labels"
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        match inputs {
-            [x, idx] if [x, idx].iter().all(|t| t.dtype == DType::U32 && t.rank() == 1) => {
-                Ok(vec![idx.clone()])
-            }
-            _ => Err(OpError::shape(
-                self.name(),
-                "takes a vector of u32 labels and one of u32 row numbers",
-                inputs,
-            )),
-        }
-    }
-    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost { flop: 0, bytes: (2 * outputs[0].bytes() + inputs[1].bytes()) as u64 }
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let (n, b) = (len_u32(self.name(), ctx.inputs[0].len)?, len_u32(self.name(), ctx.outputs[0].len)?);
-        ctx.launch(
-            kernel!(layout::gather_u32),
-            Launch::blocks_of(b, kernels::BLOCK),
-            (n, b, ctx.input::<u32>(0), ctx.input::<u32>(1), ctx.output::<u32>(0)),
-        )
-    }
-    generic_cpu!();
-}
-
-/// The rows of one minibatch. Inputs: perm u32 `[N]`, step u32 `[4]` (\[2\] is the offset); output: u32 `[batch]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchRows {
-    /// Rows of a minibatch; past the permutation's end it starts over.
-    pub batch: usize,
-}
-
-impl BatchRows {
-    fn run<T: Real>(&self, ctx: &CpuCtx<'_, T>) {
-        let (perm, step) = (ctx.integers(0), ctx.integers(1));
-        let mut at = step[2] as usize % perm.len();
-        for y in ctx.output_index(0) {
-            *y = perm[at];
-            at = if at + 1 == perm.len() { 0 } else { at + 1 };
-        }
-    }
-}
-
-impl Op for BatchRows {
-    fn name(&self) -> &'static str {
-        "batch_rows"
-    }
-    fn attributes(&self) -> String {
-        format!("batch={}", self.batch)
-    }
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        if self.batch == 0 {
-            return Err(OpError::attribute(self.name(), "a minibatch has at least one row"));
-        }
-        match inputs {
-            [perm, step] if perm.dtype == DType::U32 && perm.rank() == 1 && *step == TensorType::u32([4]) => {
-                Ok(vec![TensorType::u32([self.batch])])
-            }
-            _ => Err(OpError::shape(self.name(), "takes a u32 permutation and the step u32[4]", inputs)),
-        }
-    }
-    fn cost(&self, _: &[TensorType], outputs: &[TensorType]) -> Cost {
-        Cost { flop: 0, bytes: 2 * outputs[0].bytes() as u64 }
-    }
-    fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
-        let (n, b) = (len_u32(self.name(), ctx.inputs[0].len)?, len_u32(self.name(), self.batch)?);
-        ctx.launch(
-            kernel!(layout::batch_rows),
-            Launch::blocks_of(b, kernels::BLOCK),
-            (n, b, ctx.input::<u32>(0), ctx.input::<u32>(1), ctx.output::<u32>(0)),
         )
     }
     generic_cpu!();
@@ -299,17 +204,6 @@ impl Graph {
     pub fn gather_rows(&mut self, x: Value, idx: Value) -> Result<Value, OpError> {
         self.push1(GatherRows, &[x, idx])
     }
-
-    /// Elements `idx` u32 `[B]` of the labels u32 `[N]`: u32 `[B]`. An index past the end gives the last label.
-    pub fn gather_labels(&mut self, labels: Value, idx: Value) -> Result<Value, OpError> {
-        self.push1(GatherLabels, &[labels, idx])
-    }
-
-    /// The rows of a step's minibatch out of an epoch's permutation u32 `[N]`, from the offset in `step` u32 `[4]`:
-    /// u32 `[batch]`. Past the end it starts over.
-    pub fn batch_rows(&mut self, perm: Value, step: Value, batch: usize) -> Result<Value, OpError> {
-        self.push1(BatchRows { batch }, &[perm, step])
-    }
 }
 
 pub(super) fn entries() -> Vec<OpEntry> {
@@ -328,30 +222,6 @@ pub(super) fn entries() -> Vec<OpEntry> {
                 let bound = if d.coin() { 2 * rows } else { rows };
                 let idx = SampleInput::index([b], bound as u32);
                 Sample::new(GatherRows, vec![SampleInput::f32(shape, Domain::Special), idx], Tolerance::EXACT)
-            },
-            differentiable: false,
-        },
-        OpEntry {
-            name: "gather_labels",
-            kernels: &["gather_u32"],
-            sample: |d| {
-                let (n, b) = (d.dim() * d.pick(&[1, 7]), d.dim() * d.pick(&[1, 5]));
-                let bound = if d.coin() { 2 * n } else { n };
-                let inputs = vec![SampleInput::index([n], u32::MAX), SampleInput::index([b], bound as u32)];
-                Sample::new(GatherLabels, inputs, Tolerance::EXACT)
-            },
-            differentiable: false,
-        },
-        OpEntry {
-            name: "batch_rows",
-            kernels: &["batch_rows"],
-            sample: |d| {
-                let (n, batch) = (d.dim() * d.pick(&[1, 9]), d.dim() * d.pick(&[1, 4]));
-                let perm = SampleInput { domain: Domain::Permutation, ..SampleInput::index([n], n as u32) };
-                // Offsets inside the permutation, and any number.
-                let bound = d.pick(&[n as u32, u32::MAX]);
-                let step = SampleInput::index([4], bound);
-                Sample::new(BatchRows { batch }, vec![perm, step], Tolerance::EXACT)
             },
             differentiable: false,
         },

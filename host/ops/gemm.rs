@@ -178,7 +178,8 @@ pub(super) fn product_f32(
 /// The same in f64, term by term: the oracle.
 pub(super) fn product_f64(d: Dims, x: Extras<'_, f64>, a: &[f64], b: &[f64], c: &mut [f64]) {
     let Dims { m, n, k, .. } = d;
-    let rounded = |v: &[f64]| v.iter().map(|&v| reference::rounded(x.precision, v)).collect::<Vec<_>>();
+    let rounded =
+        |v: &[f64]| v.iter().map(|&v| reference::rounded(x.precision, DType::F32, v)).collect::<Vec<_>>();
     let (a, b) = (rounded(a), rounded(b));
     for ((a, b), c) in a.chunks_exact(m * k).zip(b.chunks_exact(k * n)).zip(c.chunks_exact_mut(m * n)) {
         for (i, row) in c.chunks_exact_mut(n).enumerate() {
@@ -211,6 +212,7 @@ pub(super) fn launch(
         c: ctx.outputs[0].address,
         bias: bias.map_or(0, |i| ctx.inputs[i].address),
         extra: 0,
+        sums: 0,
     };
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {

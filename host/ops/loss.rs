@@ -54,7 +54,7 @@ fn finish(
     }
     first(1.0, ctx.workspace)?;
     let rest = DevicePtrMut::new(ctx.workspace.address + 4 * blocks as u64);
-    launch_sum(ctx, partials(blocks), scale, ctx.workspace.as_const(), ctx.output(0), rest)
+    launch_sum(ctx.device, partials(blocks), scale, ctx.workspace.as_const(), ctx.output(0), rest)
 }
 
 /// The gradient with respect to the predictions: output 1, times what comes from above.

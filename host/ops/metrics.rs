@@ -266,7 +266,7 @@ impl Op for RegressionSums {
         ctx.launch(kernel!(metrics::regression_partials), launch, (self.n as u32, p, t, partial))?;
         if blocks > 1 {
             let rest = DevicePtrMut::new(ctx.workspace.address + 12 * blocks as u64);
-            launch_sum(ctx, self.partials(), 1.0, partial.as_const(), out, rest)?;
+            launch_sum(ctx.device, self.partials(), 1.0, partial.as_const(), out, rest)?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ pub mod loss;
 mod loss_cpu;
 pub mod matmul;
 pub mod metrics;
+pub mod minibatch;
 pub mod optim;
 pub mod population;
 mod precision;
@@ -267,6 +268,7 @@ pub fn registry() -> Vec<OpEntry> {
         addmm::entries,
         layout::entries,
         gather::entries,
+        minibatch::entries,
     ];
     families.iter().flat_map(|f| f()).collect()
 }

@@ -34,11 +34,20 @@ impl Serialize for Precision {
 
 impl<'de> Deserialize<'de> for Precision {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Precision, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        Precision::for_training(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
 impl Precision {
+    /// Those that networks are trained in, and the files of runs and models know.
+    pub const TRAINING: [Precision; 5] =
+        [Precision::Fp32, Precision::Tf32, Precision::Bf16, Precision::F16, Precision::Fp32Fast];
+
+    /// The one of [`TRAINING`](Precision::TRAINING) with this name. Error: there is none; it names them.
+    pub fn for_training(name: &str) -> Result<Precision, String> {
+        Precision::named(name, &Precision::TRAINING)
+    }
+
     /// Whether factors lose digits on the way into a product.
     pub fn rounds(self) -> bool {
         !matches!(self, Precision::Fp32 | Precision::Fp32Fast)
@@ -50,6 +59,7 @@ impl Precision {
             Precision::Fp32 | Precision::Fp32Fast => 0.0,
             Precision::Tf32 | Precision::F16 => 2f64.powi(-11),
             Precision::Bf16 => 2f64.powi(-8),
+            Precision::Fp8 | Precision::Fp8Fast => 2f64.powi(-4),
         }
     }
 }
@@ -91,6 +101,18 @@ fn f16(bits: u32) -> u32 {
     sign | if magnitude > 0x7f80_0000 { magnitude } else { rounded }
 }
 
+/// The same, to e4m3: to nearest, ties to even. What is larger than 448 becomes 448.
+#[inline(always)]
+fn e4m3(bits: u32) -> u32 {
+    let (sign, magnitude) = (bits & 0x8000_0000, bits & 0x7fff_ffff);
+    let normal = magnitude.wrapping_add(0x7_ffff + ((magnitude >> 20) & 1)) & !0xf_ffff;
+    let normal = normal.min(448f32.to_bits());
+    // Below 2^-6 the spacing is 2^-9, which is that of f32 from 2^14 on: as for f16.
+    let small = ((f32::from_bits(magnitude) + 16384.0) - 16384.0).to_bits();
+    let rounded = if magnitude < 0x3c80_0000 { small } else { normal };
+    sign | if magnitude > 0x7f80_0000 { magnitude } else { rounded }
+}
+
 simd! { fn bf16_all(x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) { *y = f32::from_bits(bf16(x.to_bits())); }
 } }
@@ -100,14 +122,18 @@ simd! { fn tf32_all(x: &[f32], y: &mut [f32]) {
 simd! { fn f16_all(x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) { *y = f32::from_bits(f16(x.to_bits())); }
 } }
+simd! { fn e4m3_all(x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) { *y = f32::from_bits(e4m3(x.to_bits())); }
+} }
 
-/// `y <- x` rounded as a factor of `precision`: what [`reference::rounded`](super::matmul::reference::rounded) says, fast.
+/// `y <- x`, stored in f32, rounded as a factor of `precision`: what [`reference::rounded`](super::matmul::reference::rounded) says, fast.
 pub(super) fn round(precision: Precision, x: &[f32], y: &mut [f32]) {
     let pass = match precision {
         Precision::Fp32 | Precision::Fp32Fast => return y.copy_from_slice(x),
         Precision::Tf32 => tf32_all,
         Precision::Bf16 => bf16_all,
         Precision::F16 => f16_all,
+        Precision::Fp8 | Precision::Fp8Fast => e4m3_all,
     };
     for_chunks(y, |start, range| pass(&x[start..start + range.len()], range));
 }
@@ -116,6 +142,7 @@ pub(super) fn round(precision: Precision, x: &[f32], y: &mut [f32]) {
 mod tests {
     use super::super::matmul::reference::rounded;
     use super::*;
+    use crate::device::DType;
 
     #[test]
     fn rounding_is_the_oracles() {
@@ -135,19 +162,25 @@ mod tests {
         for precision in Precision::ALL {
             round(precision, &x, &mut y);
             for (&x, &y) in x.iter().zip(&y) {
-                let want = rounded(precision, f64::from(x)) as f32;
+                let want = rounded(precision, DType::F32, f64::from(x)) as f32;
                 let same = want.to_bits() == y.to_bits() || want.is_nan() && y.is_nan();
                 assert!(same, "{precision}: {x:e} becomes {y:e}, not {want:e}");
                 let off = (f64::from(y) - f64::from(x)).abs();
-                let floor = if precision == Precision::F16 { 2f64.powi(-25) } else { 2f64.powi(-134) };
-                assert!(!y.is_finite() || off <= precision.roundoff() * f64::from(x.abs()) + floor);
+                let floor = match precision {
+                    Precision::F16 => 2f64.powi(-25),
+                    Precision::Fp8 | Precision::Fp8Fast => 2f64.powi(-10),
+                    _ => 2f64.powi(-134),
+                };
+                let cut = precision.is_fp8() && y.abs() == 448.0;
+                let near = off <= precision.roundoff() * f64::from(x.abs()) + floor;
+                assert!(!y.is_finite() || cut || near, "{precision}: {x:e} becomes {y:e}");
             }
         }
     }
 
     #[test]
     fn files_hold_the_name_and_refuse_others() {
-        for precision in Precision::ALL {
+        for precision in Precision::TRAINING {
             let text = serde_json::to_string(&precision).expect("writes");
             assert_eq!(text, format!("\"{precision}\""));
             assert_eq!(serde_json::from_str::<Precision>(&text).expect("reads"), precision);

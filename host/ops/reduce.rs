@@ -14,7 +14,7 @@
 //! most a few hundred elements joined by trees, in an order that depends on the shape alone. Cost: one operation an
 //! element, each element read once; a long axis with few outputs takes two kernels and `outer * chunks * inner` of workspace.
 
-use crate::device::{DeviceError, DevicePtr, DevicePtrMut, Launch};
+use crate::device::{Device, DeviceError, DevicePtr, DevicePtrMut, Launch};
 use crate::graph::{Graph, Value, Vjp};
 use crate::kernel;
 use crate::ops::expand::{Expand, MaxGrad};
@@ -119,7 +119,7 @@ pub(super) fn sum_workspace(v: View) -> usize {
 
 /// `y = scale * sum of x`, in one or two passes. Other operations finish their partial sums with it.
 pub(super) fn launch_sum(
-    ctx: &KernelCtx<'_>,
+    device: &Device,
     v: View,
     scale: f32,
     x: DevicePtr<f32>,
@@ -130,10 +130,10 @@ pub(super) fn launch_sum(
         let (outer, n, inner) = (v.outer as u32, v.n as u32, v.inner as u32);
         if inner == 1 {
             let args = (outer, n, walk.chunk, walk.chunks, walk.log2, scale, x, y);
-            ctx.launch(kernel!(reduce::sum_rows), walk.launch(), args)
+            device.launch(kernel!(reduce::sum_rows), walk.launch(), args)
         } else {
             let args = (outer, n, inner, walk.chunk, walk.chunks, walk.log2, scale, x, y);
-            ctx.launch(kernel!(reduce::sum_columns), walk.launch(), args)
+            device.launch(kernel!(reduce::sum_columns), walk.launch(), args)
         }
     };
     let walk = Walk::new(v, true);
@@ -299,7 +299,8 @@ impl Op for Reduce {
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
         match self.kind {
             Kind::Sum | Kind::Mean => {
-                launch_sum(ctx, self.view, self.scale() as f32, ctx.input(0), ctx.output(0), ctx.workspace)
+                let scale = self.scale() as f32;
+                launch_sum(ctx.device, self.view, scale, ctx.input(0), ctx.output(0), ctx.workspace)
             }
             Kind::Max => self.launch_max(ctx),
             Kind::ArgMax => self.launch_argmax(ctx),

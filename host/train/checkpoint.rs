@@ -78,6 +78,7 @@ pub(crate) fn take_states(
             let bytes = match ty.dtype {
                 DType::F32 | DType::U32 => bytemuck::cast_slice(&states.read::<u32>(&name)?).to_vec(),
                 DType::F16 | DType::Bf16 => bytemuck::cast_slice(&states.read::<u16>(&name)?).to_vec(),
+                DType::E4m3 | DType::E5m2 => states.read::<u8>(&name)?,
             };
             Ok(SavedTensor { name, ty, bytes })
         })
@@ -94,6 +95,7 @@ pub(crate) fn put_states(states: &States, tensors: &[SavedTensor]) -> Result<(),
             DType::F16 | DType::Bf16 => {
                 states.write(&t.name, &t.ty, &bytemuck::pod_collect_to_vec::<u8, u16>(&t.bytes))?;
             }
+            DType::E4m3 | DType::E5m2 => states.write(&t.name, &t.ty, &t.bytes)?,
         }
     }
     Ok(())
@@ -119,6 +121,8 @@ pub(crate) fn save(
                 DType::F32 => Dtype::F32,
                 DType::F16 => Dtype::F16,
                 DType::Bf16 => Dtype::BF16,
+                DType::E4m3 => Dtype::F8_E4M3,
+                DType::E5m2 => Dtype::F8_E5M2,
                 DType::U32 => Dtype::U32,
             };
             let view =
@@ -157,6 +161,8 @@ pub(crate) fn load<I: DeserializeOwned>(
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
+            Dtype::F8_E4M3 => DType::E4m3,
+            Dtype::F8_E5M2 => DType::E5m2,
             Dtype::U32 => DType::U32,
             other => return Err(bad(format!("tensor '{name}' is {other:?}; models here hold f32"))),
         };

@@ -134,6 +134,10 @@ impl Options {
         if self.patience.is_some() && self.validation == 0.0 {
             return bad("patience needs a validation share: set validation, such as 0.1".into());
         }
+        if !Precision::TRAINING.contains(&self.precision) {
+            let names = Precision::TRAINING.map(Precision::name).join(", ");
+            return bad(format!("precision {}: networks are trained in one of {names}", self.precision));
+        }
         match self.clip_norm {
             Some(c) if !(c.is_finite() && c > 0.0) => {
                 bad(format!("gradient norm limit {c}: give a positive number"))

@@ -85,11 +85,7 @@ fn minibatch(
     let x = graph.state(&format!("{part}.x"), TensorType::f32([rows, net.inputs]))?;
     let y = graph.state(&format!("{part}.y"), target_type(loss, rows, net.outputs()))?;
     let order = graph.state(&format!("{part}.order"), TensorType::u32([rows]))?;
-    let index = graph.batch_rows(order, step, batch)?;
-    let xs = graph.gather_rows(x, index)?;
-    let ys =
-        if loss.takes_labels() { graph.gather_labels(y, index)? } else { graph.gather_rows(y, index)? };
-    Ok((xs, ys))
+    graph.minibatch(x, y, order, step, batch)
 }
 
 /// The states of dynamic loss scaling, as training starts: needed where `options` ask for f16, nothing elsewhere.

@@ -77,9 +77,28 @@ fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
 }
 
 #[test]
+fn eight_bit_floats_are_types_of_products() {
+    let dir = temp();
+    let json =
+        cli(dir.path(), "bench gemm --dtype e4m3xe5m2 --shapes 17x9x33 --device cpu --json").ok().json();
+    let result = &json["results"][0];
+    assert_eq!((&result["dtype"], &result["kernel"]), (&json!("fp8"), &json!("native")), "{result}");
+    assert_eq!((&result["a"], &result["b"], &result["c"]), (&json!("e4m3"), &json!("e5m2"), &json!("bf16")));
+    assert!(result["us"].as_f64() > Some(0.0), "{result}");
+    let line = "tune --dtype e4m3-fast --shapes 40x24x48 --device sim --target sm_90a --json";
+    let json = tuned(dir.path(), line).ok().json();
+    let kernels = json["results"][0]["kernels"].as_array().expect("kernels");
+    assert!(kernels.len() >= 2 && kernels.iter().all(|k| k.get("rejected").is_none()), "{json}");
+    // The PTX of Ampere has no such kernel.
+    let line = "bench gemm --dtype e5m2 --shapes 17x9x33 --device sim";
+    tuned(dir.path(), line).fails(1, &["fp8", "e5m2 x e5m2", "not for Sm80"]);
+}
+
+#[test]
 fn what_cannot_be_measured() {
     let dir = temp();
-    let wrong: [(&str, i32, &[&str]); 12] = [
+    let wrong: [(&str, i32, &[&str]); 13] = [
+        ("bench gemm --dtype e4m3xbf16", 2, &["e4m3xbf16", "e4m3xe5m2", "bf16, f16"]),
         ("bench gemm --dtype fp16", 2, &["fp16", "bf16, f16"]),
         ("bench gemm --shapes 12x12", 2, &["12x12", "MxNxK"]),
         ("bench gemm --shapes 12x0x12", 2, &["12x0x12"]),

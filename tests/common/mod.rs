@@ -2,7 +2,9 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ironwarp::device::{DType, Device, DeviceError, SimOptions, Target};
 use ironwarp::graph::{Executor, Graph, HostTensor, Plan, States, Value};
@@ -31,10 +33,22 @@ impl Rng {
     }
 }
 
-/// The GPU, where there is one. `IRONWARP_REQUIRE_CUDA=1` makes a missing one a failure; else the reason is printed.
+thread_local! {
+    /// Held from a test's first use of the GPU to its end: each test has a thread of its own.
+    static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// The GPU, where there is one, for one test after the other: its counters are the process's. `IRONWARP_REQUIRE_CUDA=1`
+/// makes a missing one a failure; else the reason is printed.
 pub fn gpu() -> Option<Device> {
+    static ONE: Mutex<()> = Mutex::new(());
     let reason = match Device::cuda(0) {
-        Ok(device) => return Some(device),
+        Ok(device) => {
+            TURN.with_borrow_mut(|turn| {
+                turn.get_or_insert_with(|| ONE.lock().unwrap_or_else(PoisonError::into_inner));
+            });
+            return Some(device);
+        }
         Err(reason) => reason,
     };
     let required = std::env::var_os("IRONWARP_REQUIRE_CUDA").is_some_and(|v| !v.is_empty() && v != "0");
@@ -115,6 +129,7 @@ pub fn draw_data(input: &SampleInput, rng: &mut Rng) -> Data {
             Data::Half((0..n).map(|_| half::bf16::from_f32(rng.range(-8.0, 8.0)).to_bits()).collect())
         }
         (DType::F32, domain) => Data::F32((0..n).map(|_| draw_f32(domain, rng)).collect()),
+        (DType::E4m3 | DType::E5m2, _) => unreachable!("operations of graphs take no 8-bit floats"),
     }
 }
 
@@ -187,6 +202,7 @@ pub fn run_on(
                 DType::F32 => Data::F32(exec.get(&name)?),
                 DType::U32 => Data::U32(exec.get(&name)?),
                 DType::F16 | DType::Bf16 => Data::Half(exec.get(&name)?),
+                DType::E4m3 | DType::E5m2 => unreachable!("operations of graphs give no 8-bit floats"),
             })
         })
         .collect()

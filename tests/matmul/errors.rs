@@ -2,7 +2,8 @@
 
 use ironwarp::device::{DType, Device, Target};
 use ironwarp::ops::matmul::{
-    Extra, MatmulError, Name, Operand, Precision, Problem, candidates, choose, matmul, matmul_by,
+    Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Precision, Problem, Reduce, candidates, choose,
+    matmul, matmul_by,
 };
 
 fn refused(p: &Problem) -> MatmulError {
@@ -22,6 +23,8 @@ fn extents_and_strides_are_checked() {
     assert!(matches!(refused(&narrow), MatmulError::Stride { name: Name::A, value: 4, least: 5, .. }));
     let overlapping = Problem { stride_c: 11, ..p.batched(2) };
     assert!(matches!(refused(&overlapping), MatmulError::Stride { name: Name::C, least: 12, .. }));
+    let many = Problem { reduce: Reduce::Rows, ..Problem::new(1, 1 << 20, 1).batched(1 << 11) };
+    assert!(matches!(refused(&many), MatmulError::Extent { what: "the number of sums", .. }));
     // The same A for every product is fine.
     assert!(Problem { stride_a: 0, ..p.batched(2) }.check().is_ok());
 }
@@ -48,6 +51,16 @@ fn mixes_without_a_kernel_name_themselves() {
         "fp32 of bf16 operands must not become something else: {}",
         c.name
     );
+    // 8-bit floats are for Hopper, are no result, and are not widened on the way.
+    let eight = |c| Problem::new(8, 8, 8).operands(DType::E4m3, DType::E5m2, c);
+    let error = choose(&eight(DType::F32), Target::Sm80).expect_err("no such kernel").to_string();
+    assert!(error.contains("in fp8") && error.contains("hopper_fp8_128x128: not for Sm80"), "{error}");
+    assert!(choose(&eight(DType::F32), Target::Sm90a).is_ok());
+    let error = refused(&eight(DType::E4m3));
+    assert!(matches!(error, MatmulError::Type { name: Name::C, got: DType::E4m3, .. }), "{error}");
+    let wide = eight(DType::F32).precision(Precision::Bf16);
+    let error = choose(&wide, Target::Sm90a).expect_err("no such kernel").to_string();
+    assert!(error.contains("A of e4m3 would have to be cast first"), "{error}");
     let labels = Problem::new(8, 8, 8).operands(DType::U32, DType::F32, DType::F32);
     assert!(matches!(refused(&labels), MatmulError::Type { name: Name::A, got: DType::U32, .. }));
 }
@@ -70,20 +83,35 @@ fn operands_are_checked() {
     let (a, short) = (device.buffer(&[1f32; 16]).unwrap(), device.buffer(&[1f32; 15]).unwrap());
     let halves = device.buffer(&[half::bf16::ONE; 16]).unwrap();
     let mut c = device.alloc::<f32>(16).unwrap();
-    let e = matmul(&device, &p, &a, &short, &mut c, None, None).unwrap_err();
+    let e = matmul(&device, &p, &a, &short, &mut c, Epilogue::default()).unwrap_err();
     assert!(matches!(e, MatmulError::Short { name: Name::B, got: 15, needed: 16 }), "{e}");
-    let e = matmul(&device, &p, Operand::new(&a, 1), &a, &mut c, None, None).unwrap_err();
+    let e = matmul(&device, &p, Operand::new(&a, 1), &a, &mut c, Epilogue::default()).unwrap_err();
     assert!(matches!(e, MatmulError::Short { name: Name::A, got: 15, needed: 16 }), "{e}");
-    let e = matmul(&device, &p, &halves, &a, &mut c, None, None).unwrap_err();
+    let e = matmul(&device, &p, &halves, &a, &mut c, Epilogue::default()).unwrap_err();
     assert!(matches!(e, MatmulError::Type { name: Name::A, got: DType::Bf16, .. }), "{e}");
-    let e = matmul(&device, &p, &a, &a, &mut c, Some((&a).into()), None).unwrap_err();
+    let e = matmul(&device, &p, &a, &a, &mut c, Epilogue { bias: Some((&a).into()), ..Epilogue::default() })
+        .unwrap_err();
     assert!(matches!(e, MatmulError::Operands { name: Name::Bias, state: "not used" }), "{e}");
     let with = Problem { extra: Extra::Residual, precision: Precision::Tf32, ..p };
-    let e = matmul(&device, &with, &a, &a, &mut c, None, None).unwrap_err();
+    let e = matmul(&device, &with, &a, &a, &mut c, Epilogue::default()).unwrap_err();
     assert!(matches!(e, MatmulError::Operands { name: Name::Extra, state: "missing" }), "{e}");
+    let sums = Problem { reduce: Reduce::Columns, precision: Precision::Tf32, m: 3, ..p };
+    let e = matmul(&device, &sums, &a, &a, &mut c, Epilogue::default()).unwrap_err();
+    assert!(matches!(e, MatmulError::Operands { name: Name::Sums, state: "missing" }), "{e}");
+    let mut two = device.alloc::<f32>(2).unwrap();
+    fn into(sums: OperandMut<'_>) -> Epilogue<'_> {
+        Epilogue { sums: Some(sums), ..Epilogue::default() }
+    }
+    let e = matmul(&device, &sums, &a, &a, &mut c, into((&mut two).into())).unwrap_err();
+    assert!(matches!(e, MatmulError::Short { name: Name::Sums, got: 2, needed: 3 }), "{e}");
+    let e = matmul(&device, &p, &a, &a, &mut c, into((&mut two).into())).unwrap_err();
+    assert!(matches!(e, MatmulError::Operands { name: Name::Sums, state: "not used" }), "{e}");
+    let mut narrow = device.alloc::<half::bf16>(4).unwrap();
+    let e = matmul(&device, &sums, &a, &a, &mut c, into((&mut narrow).into())).unwrap_err();
+    assert!(matches!(e, MatmulError::Type { name: Name::Sums, got: DType::Bf16, .. }), "{e}");
     // A candidate of another precision does not run.
     let tf32 = candidates(Target::Sm80).find(|c| c.precision == Precision::Tf32).expect("tf32 is there");
-    let e = matmul_by(tf32, &device, &p, &a, &a, &mut c, None, None).unwrap_err();
+    let e = matmul_by(tf32, &device, &p, &a, &a, &mut c, Epilogue::default()).unwrap_err();
     assert!(e.to_string().contains("computes in tf32, not in fp32"), "{e}");
 }
 

@@ -7,7 +7,7 @@ use crate::{Case, same, simulators};
 use ironwarp::device::{DType, Device, Target};
 use ironwarp::ops::Draw;
 use ironwarp::ops::activation::Activation;
-use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, candidates};
+use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, Reduce, candidates};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -23,13 +23,18 @@ fn draw_problem(d: &mut Draw, candidate: &Candidate) -> (Problem, [usize; 5]) {
     }
     let mut p = Problem::new(m, n, k).transposed(d.coin(), d.coin());
     let factor = precision.factor();
-    // f32 holds every type.
+    // f32 holds every type of 16 bits.
     let any = precision == Precision::Fp32 || (vector && factor == DType::F32);
-    let types =
-        if any { [factor, factor, DType::Bf16, DType::F16] } else { [factor, factor, factor, DType::F32] };
-    let operand = |d: &mut Draw| d.pick(&types);
-    (p.a, p.b) = (operand(d), operand(d));
-    p.c = d.pick(&[DType::F32, factor, DType::Bf16, DType::F16]);
+    let types: &[DType] = if precision.is_fp8() {
+        &[DType::E4m3, DType::E5m2, DType::E4m3, DType::Bf16, DType::F32, DType::F16]
+    } else if any {
+        &[factor, factor, DType::Bf16, DType::F16]
+    } else {
+        &[factor, factor, factor, DType::F32]
+    };
+    (p.a, p.b) = (d.pick(types), d.pick(types));
+    let result = if precision.is_fp8() { DType::Bf16 } else { factor };
+    p.c = d.pick(&[DType::F32, result, DType::Bf16, DType::F16]);
     p.precision = precision;
     p.batch = d.pick(&[1, 1, 2, 3]);
     // Rows further apart than they are long: by multiples of 16 bytes and not.
@@ -50,6 +55,7 @@ fn draw_problem(d: &mut Draw, candidate: &Candidate) -> (Problem, [usize; 5]) {
         other => other,
     };
     p.extra = d.pick(&[Extra::None, Extra::Residual, Extra::Gradient]);
+    p.reduce = d.pick(&[Reduce::None, Reduce::Rows, Reduce::Columns]);
     let mut start = || d.pick(&[0, 0, 8, 1, 5]);
     let starts = [start(), start(), start(), start(), start()];
     (p, starts)
@@ -113,7 +119,7 @@ fn candidates_agree_with_the_oracle_on_hopper() {
 fn cpu_agrees_with_the_oracle() {
     let device = Device::cpu();
     let mut seen = vec![];
-    for candidate in candidates(Target::Sm80) {
+    for candidate in candidates(Target::Sm80).chain(candidates(Target::Sm90a)) {
         if seen.contains(&candidate.precision) {
             continue;
         }

@@ -1,11 +1,9 @@
-//! What the kernels of Hopper's tensor cores promise beyond correct results: persistent grids, memory traffic, fp8, lint.
+//! What the kernels of Hopper's tensor cores promise beyond correct results: persistent grids, memory traffic, lint.
 
-use crate::common::Rng;
 use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
-use ironwarp::device::{BUILTIN, Buffer, DType, Device, SimOptions, Target};
+use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
 use ironwarp::ops::activation::Activation;
-use ironwarp::ops::matmul::hopper::{self, Fp8, fp8};
-use ironwarp::ops::matmul::{Addresses, Precision, Problem, reference};
+use ironwarp::ops::matmul::{Precision, Problem, Reduce, hopper};
 
 fn device(options: SimOptions) -> Device {
     Device::sim_with(SimOptions { target: Target::Sm90a, ..options })
@@ -15,12 +13,20 @@ fn device(options: SimOptions) -> Device {
 /// from tile to tile, and the producer runs ahead.
 #[test]
 fn a_persistent_grid_changes_nothing() {
-    for (name, m, n, k) in [("hopper_bf16_128x256", 260, 264, 136), ("hopper_f16_128x128", 130, 264, 456)] {
+    for (name, m, n, k) in [
+        ("hopper_bf16_128x256", 260, 264, 136),
+        ("hopper_f16_128x128", 130, 264, 456),
+        ("hopper_fp8_128x128", 130, 264, 272),
+    ] {
         let c = candidate(name);
         let of = c.precision.factor();
-        let plain = Problem::new(m, n, k).operands(of, of, of);
+        let out = if c.precision.is_fp8() { DType::Bf16 } else { of };
+        let plain = Problem::new(m, n, k).operands(of, of, out);
         let busy = Problem { c: DType::F32, beta: 0.5, bias: true, activation: Activation::Relu, ..plain };
-        for p in [plain, busy] {
+        // Sums of parts that several tiles, and both blocks of a cluster, contribute.
+        let rows = Problem { reduce: Reduce::Rows, ..plain };
+        let columns = Problem { reduce: Reduce::Columns, ..busy };
+        for p in [plain, busy, rows, columns] {
             let case = Case::random(p, [0; 5], 3);
             let whole = case.check(&device(SimOptions::default()), Some(c)).unwrap_or_else(|e| panic!("{e}"));
             let options = SimOptions { multiprocessors: 2, seed: 11, ..SimOptions::default() };
@@ -50,56 +56,6 @@ fn traffic_is_the_least_and_banks_do_not_conflict() {
             assert_eq!(profiles.len(), 1, "{}: nothing is packed", c.name);
             assert_least_traffic(&profiles[0], c.name);
         }
-    }
-}
-
-/// An 8-bit float: its bits and its value.
-fn draw(ty: Fp8, rng: &mut Rng) -> (u8, f64) {
-    let (mantissa, bias, top) = match ty {
-        Fp8::E4m3 => (3, 7, 14),
-        Fp8::E5m2 => (2, 15, 18),
-    };
-    let (sign, fraction) = (rng.below(2), rng.below(1 << mantissa));
-    // Subnormal numbers too, but none so large that sums lose the small ones.
-    let exponent = rng.below(top);
-    let scale = 2f64.powi(exponent.max(1) as i32 - bias - mantissa);
-    let value = ((u64::from(exponent > 0) << mantissa) + fraction) as f64 * scale;
-    ((sign << 7 | exponent << mantissa | fraction) as u8, if sign == 1 { -value } else { value })
-}
-
-#[test]
-fn fp8_products_are_exact_but_for_the_sums() {
-    let device = device(SimOptions { seed: 5, ..SimOptions::default() });
-    let mut rng = Rng(8);
-    for (types, c) in [
-        ([Fp8::E4m3, Fp8::E4m3], DType::F32),
-        ([Fp8::E4m3, Fp8::E5m2], DType::Bf16),
-        ([Fp8::E5m2, Fp8::E4m3], DType::F32),
-        ([Fp8::E5m2, Fp8::E5m2], DType::F32),
-    ] {
-        let p = Problem { c, alpha: 0.5, ..Problem::new(70, 40, 208).transposed(false, true) };
-        let mut matrix = |ty, n: usize| -> (Vec<u8>, Vec<f64>) { (0..n).map(|_| draw(ty, &mut rng)).unzip() };
-        let ((a_bits, a), (b_bits, b)) = (matrix(types[0], 70 * 208), matrix(types[1], 40 * 208));
-        let (da, db) = (device.buffer(&a_bits).expect("memory"), device.buffer(&b_bits).expect("memory"));
-        let values = reference::Values { a: &a, b: &b, c: &vec![0.0; 70 * 40], bias: &[], extra: &[] };
-        let at = |c: u64| Addresses { a: da.address(), b: db.address(), c, bias: 0, extra: 0 };
-        let got: Vec<f64> = if c == DType::F32 {
-            let out: Buffer<f32> = device.alloc(70 * 40).expect("memory");
-            fp8(&device, &p, types, at(out.address())).unwrap_or_else(|e| panic!("{e}"));
-            out.to_vec().expect("written").into_iter().map(f64::from).collect()
-        } else {
-            let out: Buffer<half::bf16> = device.alloc(70 * 40).expect("memory");
-            fp8(&device, &p, types, at(out.address())).unwrap_or_else(|e| panic!("{e}"));
-            out.to_vec().expect("written").into_iter().map(half::bf16::to_f64).collect()
-        };
-        // The oracle takes the values as they are.
-        let oracle = reference::product(&Problem { precision: Precision::Fp32, ..p }, values);
-        if let Some(text) = reference::mismatch(&p, &got, &oracle) {
-            panic!("{types:?}: {text}");
-        }
-        let refused =
-            fp8(&device, &Problem::new(70, 40, 208), types, at(0)).expect_err("B is not transposed");
-        assert!(refused.to_string().contains("K is contiguous"), "{refused}");
     }
 }
 

@@ -5,6 +5,7 @@
 mod common;
 mod errors;
 mod family;
+mod fp8;
 mod gemv;
 mod hopper;
 mod simt;
@@ -12,9 +13,11 @@ mod tensor;
 
 use common::Rng;
 use half::{bf16, f16};
-use ironwarp::device::{Buffer, DType, Device, DeviceError, SimOptions, Target};
-use ironwarp::ops::matmul::{Candidate, Extra, MatmulError, Name, Operand, OperandMut, Problem, matmul_by};
-use ironwarp::ops::matmul::{candidates, matmul, reference};
+use ironwarp::device::{Buffer, DType, Device, DeviceError, E4m3, E5m2, SimOptions, Target};
+use ironwarp::ops::matmul::{
+    Candidate, Epilogue, Extra, MatmulError, Name, Operand, OperandMut, Problem, Reduce,
+};
+use ironwarp::ops::matmul::{candidates, matmul, matmul_by, reference};
 use ptx_sim::lint::{LintOptions, lint};
 use ptx_sim::profile::Profile;
 use ptx_sim::{Accumulation, Module};
@@ -24,6 +27,8 @@ pub(crate) enum Memory {
     F32(Buffer<f32>),
     Bf16(Buffer<bf16>),
     F16(Buffer<f16>),
+    E4m3(Buffer<E4m3>),
+    E5m2(Buffer<E5m2>),
 }
 
 impl Memory {
@@ -33,6 +38,12 @@ impl Memory {
         Ok(match dtype {
             DType::Bf16 => Memory::Bf16(device.buffer(&all().map(bf16::from_f64).collect::<Vec<_>>())?),
             DType::F16 => Memory::F16(device.buffer(&all().map(f16::from_f64).collect::<Vec<_>>())?),
+            DType::E4m3 => {
+                Memory::E4m3(device.buffer(&all().map(|x| E4m3::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
+            DType::E5m2 => {
+                Memory::E5m2(device.buffer(&all().map(|x| E5m2::from_f32(x as f32)).collect::<Vec<_>>())?)
+            }
             _ => Memory::F32(device.buffer(&all().map(|x| x as f32).collect::<Vec<_>>())?),
         })
     }
@@ -41,6 +52,8 @@ impl Memory {
             Memory::F32(b) => Operand::new(b, start),
             Memory::Bf16(b) => Operand::new(b, start),
             Memory::F16(b) => Operand::new(b, start),
+            Memory::E4m3(b) => Operand::new(b, start),
+            Memory::E5m2(b) => Operand::new(b, start),
         }
     }
     fn at_mut(&mut self, start: usize) -> OperandMut<'_> {
@@ -48,6 +61,8 @@ impl Memory {
             Memory::F32(b) => OperandMut::new(b, start),
             Memory::Bf16(b) => OperandMut::new(b, start),
             Memory::F16(b) => OperandMut::new(b, start),
+            Memory::E4m3(b) => OperandMut::new(b, start),
+            Memory::E5m2(b) => OperandMut::new(b, start),
         }
     }
     fn values(&self, start: usize) -> Result<Vec<f64>, DeviceError> {
@@ -55,6 +70,8 @@ impl Memory {
             Memory::F32(b) => b.to_vec()?[start..].iter().map(|&x| f64::from(x)).collect(),
             Memory::Bf16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
             Memory::F16(b) => b.to_vec()?[start..].iter().map(|x| x.to_f64()).collect(),
+            Memory::E4m3(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
+            Memory::E5m2(b) => b.to_vec()?[start..].iter().map(|x| f64::from(x.to_f32())).collect(),
         })
     }
 }
@@ -64,6 +81,8 @@ pub(crate) fn stored(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::Bf16 => bf16::from_f64(x).to_f64(),
         DType::F16 => f16::from_f64(x).to_f64(),
+        DType::E4m3 => f64::from(E4m3::from_f32(x as f32).to_f32()),
+        DType::E5m2 => f64::from(E5m2::from_f32(x as f32).to_f32()),
         _ => f64::from(x as f32),
     }
 }
@@ -89,6 +108,7 @@ impl Case {
                 Name::C => (p.c, true),
                 Name::Bias => (DType::F32, p.bias),
                 Name::Extra => (p.c, p.extra != Extra::None),
+                Name::Sums => (DType::F32, false),
             };
             let len = if used { p.span(name).expect("drawn problems are small") } else { 0 };
             let nan = name == Name::C && p.beta == 0.0;
@@ -107,7 +127,7 @@ impl Case {
         reference::product(&self.problem, reference::Values { a, b, c, bias, extra })
     }
 
-    /// C after the product, by `candidate`, or by what `matmul` chooses.
+    /// C after the product, then its sums if there are any, by `candidate`, or by what `matmul` chooses.
     pub(crate) fn run(
         &self,
         device: &Device,
@@ -121,20 +141,30 @@ impl Case {
         }
         let [a, b, c, bias, extra] = &mut memory[..] else { unreachable!("five operands") };
         let (a, b) = (a.at(self.starts[0]), b.at(self.starts[1]));
-        let bias = p.bias.then(|| bias.at(self.starts[3]));
-        let extra = (p.extra != Extra::None).then(|| extra.at(self.starts[4]));
+        // Sums begin as far into their buffer as the bias: both are f32.
+        let mut sums = Memory::new(device, DType::F32, self.starts[3], &vec![f64::NAN; p.span(Name::Sums)?])?;
+        let wanted = p.reduce != Reduce::None;
+        let epilogue = Epilogue {
+            bias: p.bias.then(|| bias.at(self.starts[3])),
+            extra: (p.extra != Extra::None).then(|| extra.at(self.starts[4])),
+            sums: wanted.then(|| sums.at_mut(self.starts[3])),
+        };
         let out = c.at_mut(self.starts[2]);
         match candidate {
-            Some(candidate) => matmul_by(candidate, device, p, a, b, out, bias, extra)?,
-            None => matmul(device, p, a, b, out, bias, extra)?,
+            Some(candidate) => matmul_by(candidate, device, p, a, b, out, epilogue)?,
+            None => matmul(device, p, a, b, out, epilogue)?,
         }
-        Ok(c.values(self.starts[2])?)
+        let (mut c, sums) = (c.values(self.starts[2])?, sums.values(self.starts[3])?);
+        c.extend(sums);
+        Ok(c)
     }
 
     /// Runs and compares with the oracle.
     pub(crate) fn check(&self, device: &Device, candidate: Option<&Candidate>) -> Result<Vec<f64>, String> {
         let got = self.run(device, candidate).map_err(|e| e.to_string())?;
-        match reference::mismatch(&self.problem, &got, &self.oracle()) {
+        let (p, oracle) = (&self.problem, self.oracle());
+        let (c, sums) = got.split_at(oracle.want.len());
+        match reference::mismatch(p, c, &oracle).or_else(|| reference::sums_mismatch(p, sums, &oracle)) {
             None => Ok(got),
             Some(text) => Err(text),
         }

@@ -3,13 +3,16 @@
 use crate::common::Rng;
 use crate::{Case, assert_least_traffic, assert_lint_clean, candidate, same};
 use ironwarp::device::{BUILTIN, DType, Device, SimOptions, Target};
-use ironwarp::ops::matmul::{Precision, Problem, choose, reference, tensor};
+use ironwarp::ops::activation::Activation;
+use ironwarp::ops::matmul::{Extra, Precision, Problem, Reduce, choose, reference, tensor};
 use ptx_sim::Accumulation;
 
 /// The largest error of `candidate` in units of the sum of magnitudes of the products, in log2.
-fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
+pub(crate) fn error_of(device: &Device, name: &str, k: usize, low: f32) -> f64 {
     let candidate = candidate(name);
-    let p = Problem::new(24, 16, k).precision(candidate.precision);
+    // Factors that the tensor cores must split come as f32, others as they are.
+    let of = if candidate.precision.is_fp8() { DType::E4m3 } else { DType::F32 };
+    let p = Problem::new(24, 16, k).operands(of, of, DType::F32).precision(candidate.precision);
     let mut rng = Rng(77);
     let case = Case::new(p, [0; 5], || f64::from(rng.range(low, 1.0)) * 2f64.powi(rng.below(12) as i32 - 6));
     let got = case.run(device, Some(candidate)).expect("runs");
@@ -88,13 +91,31 @@ fn a_split_k_adds_in_a_fixed_order() {
     for (m, n, k) in [(16, 70, 1000), (1, 33, 2111)] {
         let p = Problem::new(m, n, k).operands(DType::Bf16, DType::Bf16, DType::F32);
         assert!(c.workspace(&p) >= 2 * 4 * m * n, "{p} is not split");
-        let case = Case::random(Problem { beta: 0.5, bias: true, ..p }, [0; 5], 5);
-        let runs = [0, 1, 2].map(|seed| {
-            let device = Device::sim_with(SimOptions { seed, ..SimOptions::default() });
-            case.check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"))
-        });
-        assert!(same(&runs[0], &runs[1]) && same(&runs[0], &runs[2]));
+        for reduce in [Reduce::None, Reduce::Rows, Reduce::Columns] {
+            let case = Case::random(Problem { beta: 0.5, bias: true, reduce, ..p }, [0; 5], 5);
+            let runs = [0, 1, 2].map(|seed| {
+                let device = Device::sim_with(SimOptions { seed, ..SimOptions::default() });
+                case.check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"))
+            });
+            assert!(same(&runs[0], &runs[1]) && same(&runs[0], &runs[2]), "{p}, {reduce:?}");
+        }
     }
+}
+
+/// The bias gradient of a layer beside that of its input, with enough rows that the parts' sums take two passes; and what the
+/// sums are of: values that C cannot hold.
+#[test]
+fn many_rows_are_summed_before_they_are_rounded() {
+    let device = Device::sim();
+    let c = candidate("mma_bf16_64x64");
+    let long = Problem::new(16_500, 3, 8).operands(DType::Bf16, DType::Bf16, DType::Bf16);
+    let p = Problem { reduce: Reduce::Rows, extra: Extra::Gradient, activation: Activation::Gelu, ..long };
+    let case = Case::random(p, [0; 5], 2);
+    let got = case.check(&device, Some(c)).unwrap_or_else(|e| panic!("{e}"));
+    let (c_values, sums) = got.split_at(p.m * p.n);
+    let apart = (0..p.n).map(|j| c_values.iter().skip(j).step_by(p.n).sum::<f64>() - sums[j]);
+    let allowed = case.oracle().sums_bound[0];
+    assert!(apart.map(f64::abs).fold(0.0, f64::max) > allowed, "sums of rounded values: within {allowed:e}");
 }
 
 #[test]

@@ -379,6 +379,15 @@ impl Sim {
         Ok(p)
     }
 
+    /// Address and size of a module's variable in global or constant memory; the module's variables are allocated and
+    /// initialised if they are not.
+    pub fn variable(&mut self, module: &Module, name: &str) -> Result<Option<(u64, usize)>, SimError> {
+        self.load(module)?;
+        let Some(&index) = module.inner.global_names.get(name) else { return Ok(None) };
+        let address = self.modules[&module.inner.id][index as usize];
+        Ok(Some((address, module.inner.globals[index as usize].size as usize)))
+    }
+
     /// Allocates and initialises a module's variables, once.
     fn load(&mut self, module: &Module) -> Result<(), SimError> {
         let m = &module.inner;

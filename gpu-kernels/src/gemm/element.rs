@@ -11,6 +11,10 @@ pub const F32: u32 = 0;
 pub const F16: u32 = 1;
 /// bf16.
 pub const BF16: u32 = 2;
+/// 8-bit floats, which [packing](super::pack) alone moves: all other functions know the types above.
+pub const E4M3: u32 = 3;
+/// See [`E4M3`].
+pub const E5M2: u32 = 4;
 
 /// Bytes of an element.
 #[inline(always)]

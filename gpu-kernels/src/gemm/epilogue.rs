@@ -5,7 +5,7 @@
 //! C <- act(v)        EXTRA_NONE           C <- act(v) + E    EXTRA_RESIDUAL         C <- v * act'(E)   EXTRA_GRADIENT
 //! ```
 //!
-//! in f32, then rounded to C's type. Everything is chosen at run time by values that are the same for a whole launch, so
+//! in f32, then rounded to C's type; its rows or columns may be [summed](super::sums) on the way. Everything is chosen at run time by values that are the same for a whole launch, so
 //! one kernel does every epilogue. Threads hand in four consecutive elements of a row, from shared memory where the
 //! kernel staged its sums: whole sectors are read and written, and the code stands in the kernel once. The activations
 //! are real calls (`call` in PTX, one body for all kernels of the module) where that is the [`Way`]: a thread that still
@@ -57,7 +57,7 @@ pub struct Epilogue {
     pub extra: *const u8,
     /// Elements from one row of E to the next.
     pub ld_extra: u32,
-    /// Where sums of C go; not written where `kind` says that there are none.
+    /// Where the [partial sums](super::sums) of C go; not written where `kind` says that there are none.
     pub sums: *mut f32,
     /// Which activation: a number of [`crate::activation`].
     pub activation: u32,
@@ -147,12 +147,19 @@ impl Epilogue {
         self.kind >> 8 & 0xff
     }
 
-    /// The operands of matrix `z` of a batch, from those of matrix 0 and the strides in elements.
+    /// Which sums of C are wanted.
+    #[inline(always)]
+    pub(super) fn reduce(&self) -> u32 {
+        self.kind >> 16
+    }
+
+    /// The operands of matrix `z` of a batch, from those of matrix 0 and the strides in elements. Partial sums are of parts
+    /// of this many rows and columns.
     ///
     /// # Safety
     /// - There is a matrix `z`.
     #[inline(always)]
-    pub unsafe fn of_batch(self, z: usize, stride_c: u64, stride_extra: u64) -> Epilogue {
+    pub unsafe fn of_batch(self, z: usize, stride_c: u64, stride_extra: u64, part: [u32; 2]) -> Epilogue {
         let bytes = element::bytes(self.element());
         let c = self.c.add(z * stride_c as usize * bytes);
         let extra = if self.extra() == EXTRA_NONE {
@@ -160,17 +167,23 @@ impl Epilogue {
         } else {
             self.extra.add(z * stride_extra as usize * bytes)
         };
-        Epilogue { c, extra, ..self }
+        let partial = match self.reduce() {
+            REDUCE_NONE => 0,
+            REDUCE_ROWS => self.m.div_ceil(part[0]) as usize * self.n as usize,
+            _ => self.n.div_ceil(part[1]) as usize * self.m as usize,
+        };
+        Epilogue { c, extra, sums: self.sums.wrapping_add(z * partial), ..self }
     }
 
-    /// Finishes elements `col .. col + 4` of `row`, from their sums, and writes those that are inside C.
+    /// Finishes elements `col .. col + 4` of `row`, from their sums, and writes those that are inside C. Gives them in f32;
+    /// what is outside is arbitrary.
     ///
     /// # Safety
     /// - The operands cover C; no other thread stores these elements.
     #[inline(always)]
-    pub unsafe fn store<W: Way>(&self, row: u32, col: u32, sum: F32x4) {
+    pub unsafe fn store<W: Way>(&self, row: u32, col: u32, sum: F32x4) -> F32x4 {
         if row >= self.m || col >= self.n {
-            return;
+            return sum;
         }
         let (element, extra) = (self.element(), self.extra());
         let left = self.n - col;
@@ -190,5 +203,6 @@ impl Epilogue {
             v = W::activate(self.activation, self.parameter, extra, v, e);
         }
         W::store(element, self.c, at, left, v);
+        v
     }
 }

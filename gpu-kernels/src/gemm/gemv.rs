@@ -33,6 +33,7 @@
 use super::element::{self, load1};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
+use super::split::PART;
 use crate::math::fma;
 use crate::ptx::{
     bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, f32_to_tf32, ld_shared_f32, ld_shared_f32x4,
@@ -412,7 +413,7 @@ unsafe fn finish(out: &Epilogue, first: u32, count: u32, sums: u32) {
         } else {
             sum = ld_shared_f32x4(sums + 4 * i).into();
         }
-        out.store::<Inline>(row, col, sum);
+        let _ = out.store::<Inline>(row, col, sum);
         i += BLOCK * each;
     }
 }
@@ -433,7 +434,8 @@ macro_rules! kernel {
         ///   part has an element.
         /// - Each batch of the matrix, the vector, `c` and `extra` covers its extents at its leading dimension and stride;
         ///   `c` overlaps no other, nor its batches each other.
-        /// - `bias` is null or has an element for each column of C; `kind` is of [`super::epilogue::kind`].
+        /// - `bias` is null or has an element for each column of C; `kind` is of
+        ///   [`super::epilogue::kind`], without sums of C.
         #[kernel]
         #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds(BLOCK, 2))]
         pub unsafe fn $name(
@@ -493,7 +495,7 @@ macro_rules! kernel {
                 });
                 thread::sync_threads();
                 let part = thread::block_idx_z() as usize * batch as usize + z as usize;
-                finish(&out.of_batch(part, stride_c, stride_extra), first, per_block, shared);
+                finish(&out.of_batch(part, stride_c, stride_extra, PART), first, per_block, shared);
                 thread::sync_threads();
                 z += thread::grid_dim_y();
             }

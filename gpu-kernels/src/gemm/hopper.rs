@@ -23,6 +23,13 @@
 //! finish the last. Tiles are taken in groups of 16 rows of tiles, column by column, so that blocks that run together share
 //! panels in the L2 cache. Nothing depends on the grid's size: each sum runs over k in increasing order.
 //!
+//! # Sums of 8-bit floats
+//!
+//! The tensor cores keep about 14 bits of such a sum (`Accumulation::Truncating` of the simulator models it), so that long
+//! sums lose their small terms. The 128-column kernels take the remedy of DeepSeek-V3's report (arXiv:2412.19437, 3.3.2): each
+//! panel of 128 elements of K starts from zero, and its sums are [promoted](promote) to f32 registers when it is done. While
+//! one consumer adds, the other multiplies. The 256-column kernels leave sums in the tensor cores, which is faster.
+//!
 //! # The epilogue
 //!
 //! Every warp passes its 16 rows through shared memory of its own, 64 columns at a time, in one of two ways: rounded to 16
@@ -36,6 +43,7 @@
 use super::element::{BF16, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
+use super::sums::Gather;
 use super::tensor::place;
 use crate::ptx::*;
 use crate::vector::F32x4;
@@ -48,7 +56,7 @@ pub const BM: u32 = 128;
 /// Threads of a block: producer and two consumers.
 pub const BLOCK: u32 = 384;
 /// Columns that pass through the epilogue at a time, and rows of a warp.
-pub const STORE_BOX: [u32; 2] = [64, 16];
+pub const STORE_BOX: [u32; 2] = [64, WARP_ROWS];
 /// Rows (columns) of an MN-major box, and elements of K of a 16-bit panel.
 pub const MN_BOX: [u32; 2] = [64, 64];
 
@@ -63,6 +71,8 @@ const GROUP: u32 = 16;
 /// Bytes of a warp's part of the epilogue's shared memory.
 const WARP_STAGING: u32 = 4096;
 const STAGING: u32 = 8 * WARP_STAGING;
+/// Rows of a tile that a warp finishes.
+const WARP_ROWS: u32 = 16;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +97,10 @@ impl Tile {
     /// Rows of the box in which a K-major A is loaded.
     pub const fn box_a(self) -> u32 {
         BM
+    }
+    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    pub const fn part(self) -> [u32; 2] {
+        [WARP_ROWS, self.bn]
     }
     /// Rows of the box in which a K-major B is loaded: a block's share.
     pub const fn box_b(self) -> u32 {
@@ -262,7 +276,9 @@ unsafe fn store_quads<const R: usize>(
     staging: u32,
     lane: u32,
 ) {
-    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra);
+    let bn = 2 * R as u32;
+    let out = work.out.of_batch(z as usize, work.stride_c, work.stride_extra, [WARP_ROWS, bn]);
+    let mut gather = Gather::<16>::new();
     let mut chunk = 0;
     while chunk < opaque(R as u32 / 32) {
         sync_warp(u32::MAX);
@@ -276,15 +292,19 @@ unsafe fn store_quads<const R: usize>(
         }
         sync_warp(u32::MAX);
         let quad = lane % 16;
-        let mut i = lane / 16;
-        while i < opaque(16) {
+        let col = column + 64 * chunk + 4 * quad;
+        let mut step = 0;
+        while step < opaque(8) {
+            let i = 2 * step + lane / 16;
             let [a, b, c, d] =
                 ld_shared_f32x4(staging + i * 256 + ((quad / 2) ^ (i % 8)) * 32 + quad % 2 * 16);
-            out.store::<Inline>(row + i, column + 64 * chunk + 4 * quad, F32x4 { a, b, c, d });
-            i += 2;
+            gather.store::<Inline>(&out, row + i, col, F32x4 { a, b, c, d }, step);
+            step += 1;
         }
+        gather.end_rows(&out, row / WARP_ROWS, col, row < out.m);
         chunk += 1;
     }
+    gather.end_columns(&out, column / bn, row, 8, column < out.n);
 }
 
 /// The kernel: see the module's docs. `HALF` is the type of C that tensor copies store ([`F16`], [`BF16`]), 0 for none;
@@ -404,6 +424,37 @@ unsafe fn product<
     }
 }
 
+/// Multiplies a panel into accumulators of its own and adds these to `acc` in f32.
+#[inline(always)]
+unsafe fn promote<const R: usize>(
+    acc: &mut Accumulators<R>,
+    accumulate: bool,
+    multiply: impl FnOnce(&mut Accumulators<R>),
+) {
+    let mut panel: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
+    let mut i = 0;
+    // Before the product, or the sums of the two ways would have to be moved to the same registers.
+    while i < R && !accumulate {
+        acc[i] = MaybeUninit::new(0.0);
+        i += 1;
+    }
+    multiply(&mut panel);
+    i = 0;
+    while i < R {
+        acc[i] = MaybeUninit::new(acc[i].assume_init() + panel[i].assume_init());
+        i += 1;
+    }
+}
+
+/// The `multiply` of a kernel that promotes the sums of each panel.
+macro_rules! promoted {
+    ($multiply:ident) => {
+        |acc: &mut Accumulators<64>, a: u64, b: u64, accumulate: bool| {
+            promote(acc, accumulate, |panel| $multiply(panel, a, b, false))
+        }
+    };
+}
+
 /// A kernel.
 macro_rules! kernels {
     ($($name:ident = $tile:ident, $multiply:expr, depth $depth:literal, half $half:expr, $ta:literal $tb:literal, $what:literal;)*) => {$(
@@ -433,9 +484,10 @@ macro_rules! kernels {
             const T: Tile = $tile;
             let out = Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let work = Work { map_a, map_b, map_c, k, batch, stride_c, stride_extra, out };
+            let multiply = $multiply;
             product::<{ T.bn as usize / 2 }, { T.bn }, { T.cluster }, { T.stages }, $depth, { $half }, $ta, $tb>(
                 work,
-                |acc, a, b, accumulate| $multiply(acc, a, b, accumulate),
+                |acc, a, b, accumulate| multiply(acc, a, b, accumulate),
             );
         }
     )*};
@@ -464,4 +516,8 @@ kernels! {
     hopper_e4m3_e5m2_256 = LARGE, wgmma_e4m3_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2";
     hopper_e5m2_e4m3_256 = LARGE, wgmma_e5m2_e4m3_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3";
     hopper_e5m2_e5m2_256 = LARGE, wgmma_e5m2_e5m2_n256, depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2";
+    hopper_e4m3_e4m3_128 = SMALL, promoted!(wgmma_e4m3_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e4m3, promoted";
+    hopper_e4m3_e5m2_128 = SMALL, promoted!(wgmma_e4m3_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e4m3 by e5m2, promoted";
+    hopper_e5m2_e4m3_128 = SMALL, promoted!(wgmma_e5m2_e4m3_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e4m3, promoted";
+    hopper_e5m2_e5m2_128 = SMALL, promoted!(wgmma_e5m2_e5m2_n128), depth 128, half BF16, false false, "A Bᵀ of e5m2 by e5m2, promoted";
 }

@@ -1,9 +1,11 @@
 //! Copies op(X) into a K-major workspace that tensor-core kernels can read: rows of K elements that begin at multiples of
 //! 16 bytes, converted to the factor's type, zeros between K and the row's end. For operands that are misaligned, of
 //! another type, or not K-major where the kernel needs that.
+//!
+//! 8-bit floats are copied bit by bit; other types become e4m3 where the target is Hopper, whose kernels alone multiply it.
 #![allow(unsafe_op_in_unsafe_fn)] // As in `gemm`.
 
-use super::element::{load1, store1};
+use super::element::{load1, store1, E4M3};
 use crate::ptx::{ld_shared_f32, shared_address, st_shared_f32};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
@@ -13,10 +15,31 @@ pub const TILE: u32 = 32;
 /// Threads of a block: each copies four elements.
 pub const BLOCK: u32 = 256;
 
+/// Element `i` of `p` in f32; of an 8-bit type its code, as an f32 of these bits, so that no code is lost.
+#[inline(always)]
+unsafe fn get(element: u32, p: *const u8, i: usize) -> f32 {
+    if element >= E4M3 {
+        f32::from_bits(*p.add(i) as u32)
+    } else {
+        load1(element, p, i)
+    }
+}
+
+/// Writes `x` as element `i` of `p`, of any type but e5m2.
+#[inline(always)]
+unsafe fn put(element: u32, p: *mut u8, i: usize, x: f32) {
+    #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+    if element == E4M3 {
+        *p.add(i) = crate::ptx::f32_to_e4m3(x);
+        return;
+    }
+    store1(element, p, i, x);
+}
+
 /// `to[z][r, p] <- op(from[z])[r, p]` for `rows` rows of `k` elements, and 0 for `p` in `k .. ld_to`.
 ///
 /// `op(from)` is `from` (rows x k), or with `transposed != 0` its transpose (`from` is k x rows). Types are numbers of
-/// [`super::element`]. Grid: x = tiles of `rows` by `ld_to`, tiles along K next to each other; y = batches (any number).
+/// [`super::element`]; an 8-bit `from_type` is also the `to_type`, and no other type becomes e5m2. Grid: x = tiles of `rows` by `ld_to`, tiles along K next to each other; y = batches (any number).
 ///
 /// # Safety
 /// - Each batch of `from` covers its matrix at its leading dimension and stride; `to` has `batch` matrices of
@@ -53,7 +76,7 @@ pub unsafe fn gemm_pack(
             let mut value = 0.0;
             if row < rows && p < k {
                 let (outer, inner) = if transposed != 0 { (p, row) } else { (row, p) };
-                value = load1(from_type, from, source + outer as usize * ld_from as usize + inner as usize);
+                value = get(from_type, from, source + outer as usize * ld_from as usize + inner as usize);
             }
             let at = if transposed != 0 { x * (TILE + 1) + i } else { i * (TILE + 1) + x };
             st_shared_f32(tile + 4 * at, value);
@@ -65,7 +88,12 @@ pub unsafe fn gemm_pack(
             let (row, p) = (row0 + i, k0 + x);
             if row < rows && p < ld_to {
                 let value = ld_shared_f32(tile + 4 * (i * (TILE + 1) + x));
-                store1(to_type, to, target + row as usize * ld_to as usize + p as usize, value);
+                let at = target + row as usize * ld_to as usize + p as usize;
+                if from_type >= E4M3 {
+                    *to.add(at) = value.to_bits() as u8;
+                } else {
+                    put(to_type, to, at, value);
+                }
             }
             i += BLOCK / TILE;
         }

@@ -39,8 +39,9 @@
 
 use super::arithmetic::{Arithmetic, Bf16, Bf16x6, Sums, Tf32, Tf32x3, F16};
 use super::epilogue::{Calls, Epilogue};
+use super::sums::Gather;
 use crate::ptx::{
-    cp_async_16, cp_async_commit, cp_async_wait, ld_shared_f32x4, ldmatrix_x4, ldmatrix_x4_trans,
+    cp_async_16, cp_async_commit, cp_async_wait, late, ld_shared_f32x4, ldmatrix_x4, ldmatrix_x4_trans,
     shared_address, st_shared_f32x2,
 };
 use crate::vector::F32x4;
@@ -66,6 +67,10 @@ impl Tile {
     /// Bytes of dynamic shared memory: the stages, which the epilogue uses again.
     pub const fn shared(self) -> u32 {
         STAGES * (self.bm + self.bn) * DEPTH
+    }
+    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    pub const fn part(self) -> [u32; 2] {
+        [self.wm, WN]
     }
 }
 
@@ -213,7 +218,8 @@ struct Operand {
     rows: u32,
 }
 
-/// One tile of C, sums over elements `k0 .. k1` of K; `shared` is the address of [`Tile::shared`] bytes.
+/// One tile of C, sums over elements `k0 .. k1` of K; `shared` is the address of [`Tile::shared`] bytes. The epilogue is asked
+/// for when the sums are there: before, its addresses would take registers.
 ///
 /// # Safety
 /// - All threads of a block of `THREADS` arrive with the same arguments, after a barrier if they used `shared` before.
@@ -231,14 +237,14 @@ unsafe fn tile<
 >(
     a: Operand,
     b: Operand,
-    out: &Epilogue,
+    out: impl FnOnce() -> Epilogue,
     row0: u32,
     col0: u32,
     k0: u32,
     k1: u32,
     shared: u32,
 ) {
-    let (lane, warp) = (thread::thread_idx_x() % 32, thread::thread_idx_x() / 32);
+    let warp = thread::thread_idx_x() / 32;
     let (warp_row, warp_col) = (warp / (BN / WN) * WM, warp % (BN / WN) * WN);
     // A stage is a panel of A, then one of B.
     let (of_b, stage) = (BM * DEPTH, (BM + BN) * DEPTH);
@@ -278,6 +284,10 @@ unsafe fn tile<
     cp_async_wait::<0>();
     thread::sync_threads();
 
+    // Addresses of the epilogue are not to take registers of the main loop.
+    let t = late(thread::thread_idx_x());
+    let (lane, warp) = (t % 32, t / 32);
+    let (first_row, first_col) = (row0 + warp / (BN / WN) * WM, col0 + warp % (BN / WN) * WN);
     // The warp's part of the tile: rows of 32 floats, their groups of 8 permuted by XOR with the row, so that the lanes of
     // a fragment, and those of a row, meet all banks.
     let part = shared + warp * (WM * WN * 4);
@@ -295,14 +305,22 @@ unsafe fn tile<
         i += 1;
     }
     thread::sync_threads();
-    let (mut row, quad) = (lane / 8, lane % 8);
+    let (row, quad) = (lane / 8, lane % 8);
     let mut at = part + row * (WN * 4) + (((quad / 2) ^ row) << 5) + quad % 2 * 16;
-    while row < WM {
+    let col = first_col + quad * 4;
+    let out = &out();
+    let mut gather = Gather::<8>::new();
+    let mut step = 0;
+    while step < WM / 4 {
         let sum: F32x4 = ld_shared_f32x4(at).into();
-        out.store::<Calls>(row0 + warp_row + row, col0 + warp_col + quad * 4, sum);
-        row += 4;
+        gather.store::<Calls>(out, first_row + 4 * step + row, col, sum, step % 8);
+        if step % 8 == 7 {
+            gather.end_columns(out, first_col / WN, first_row + 4 * (step - 7), 8, first_col < out.n);
+        }
+        step += 1;
         at += 4 * (WN * 4);
     }
+    gather.end_rows(out, first_row / WM, col, first_row < out.m);
 }
 
 /// Rows of tiles in a group: see [`place`].
@@ -333,7 +351,8 @@ macro_rules! kernels {
         ///   no other, nor its batches each other.
         /// - `a` and `b`, their leading dimensions and strides are multiples of 16 bytes; K times an element's size is below
         ///   2^32.
-        /// - `bias` is null or has `n` elements; `kind` is of [`super::epilogue::kind`].
+        /// - `bias` is null or has `n` elements; `kind` is of [`super::epilogue::kind`]. Where it says so, `sums` has room for the
+        ///   [partial sums](super::sums) of parts of [`Tile::part`], and nothing is split.
         /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n` below 2^31; `k_split` is a multiple of the panel's depth or
         ///   at least `k`, and the last part has an element.
         #[kernel]
@@ -358,9 +377,8 @@ macro_rules! kernels {
                 let a = Operand { data: a.add(z as usize * stride_a as usize * bytes), ld: lda, rows: m };
                 let b = Operand { data: b.add(z as usize * stride_b as usize * bytes), ld: ldb, rows: n };
                 let part = thread::block_idx_z() as usize * batch as usize + z as usize;
-                let out = out.of_batch(part, stride_c, stride_extra);
                 tile::<$x, $akc, $bkc, { T.bm }, { T.bn }, { T.wm }, { T.wm as usize / 16 }, { T.threads() }>(
-                    a, b, &out, tm * T.bm, tn * T.bn, k0, k1, shared,
+                    a, b, || out.of_batch(part, stride_c, stride_extra, T.part()), tm * T.bm, tn * T.bn, k0, k1, shared,
                 );
                 z += thread::grid_dim_y();
                 thread::sync_threads();

@@ -1,4 +1,4 @@
-//! f16 and bf16 as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway. tf32 is an f32
+//! f16, bf16 and 8-bit floats as their bits: the asm of rustc has no class for them, and kernels compute in f32 anyway. tf32 is an f32
 //! whose low 13 bits are 0.
 
 use cuda_std::gpu_only;
@@ -44,6 +44,25 @@ convert!(
     /// The tf32 nearest to `x`, halves away from zero, as bits (`cvt.rna.tf32.f32`, sm_80). Infinities and NaN stay.
     f32_to_tf32(f32) -> u32, "cvt.rna.tf32.f32", reg32, reg32
 );
+
+/// The e4m3 nearest to `x`, ties to even, as bits; what is larger than 448, infinity too, becomes 448
+/// (`cvt.rn.satfinite.e4m3x2.f32`, sm_89).
+#[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
+#[inline(always)]
+#[gpu_only]
+pub fn f32_to_e4m3(x: f32) -> u8 {
+    let y: u16;
+    // SAFETY: a conversion has no precondition.
+    unsafe {
+        asm!(
+            "cvt.rn.satfinite.e4m3x2.f32 {y}, {x}, {x};",
+            y = out(reg16) y,
+            x = in(reg32) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    y as u8
+}
 
 /// Two f32 rounded to 16 bits each, in a word.
 macro_rules! convert_pair {

@@ -72,6 +72,16 @@ pub fn opaque(x: u32) -> u32 {
     y
 }
 
+/// `x`, known from here on: what follows from it is not computed before, where it would take registers until it is used.
+#[inline(always)]
+#[gpu_only]
+pub fn late(x: u32) -> u32 {
+    let y: u32;
+    // SAFETY: a move has no precondition. It is not `pure`, so that it stays in its place.
+    unsafe { asm!("mov.b32 {}, {};", out(reg32) y, in(reg32) x, options(nomem, nostack, preserves_flags)) };
+    y
+}
+
 /// The high 32 bits of the 64-bit product (`mul.hi.u32`).
 #[inline(always)]
 pub fn mulhi_u32(a: u32, b: u32) -> u32 {

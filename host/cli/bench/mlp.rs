@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adam)]
     optimizer: OptimizerArg,
     /// How the factors of matrix products are rounded: fp32, tf32, bf16, f16 or fp32-fast.
-    #[arg(long, value_name = "NAME", default_value = "fp32")]
+    #[arg(long, value_name = "NAME", default_value = "fp32", value_parser = Precision::for_training)]
     precision: Precision,
     #[command(flatten)]
     device: DeviceArg,

@@ -134,7 +134,13 @@ pub struct Args {
     clip_norm: Option<f32>,
     /// How the factors of matrix products are rounded: fp32 (not at all), tf32, bf16, f16 (with loss scaling) or fp32-fast (f32's
     /// accuracy from tensor cores); parameters and sums are f32.
-    #[arg(long, value_name = "NAME", default_value = "fp32", help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "fp32",
+        value_parser = Precision::for_training,
+        help_heading = "Training"
+    )]
     pub precision: Precision,
     /// Share of the training rows set aside to watch, in [0, 1).
     #[arg(

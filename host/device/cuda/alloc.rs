@@ -29,11 +29,13 @@ pub trait DeviceMemory {
     fn drain(&mut self) -> Result<bool, Self::Error>;
 }
 
-/// What the allocator did and holds. Bytes are of whole size classes.
+/// What the allocator did and holds. Bytes are of whole blocks, but for `requested_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AllocatorStats {
     /// Bytes of live blocks and of blocks held by graphs.
     pub in_use_bytes: usize,
+    /// What was asked for of them.
+    pub requested_bytes: usize,
     /// The most `in_use_bytes` has been.
     pub peak_in_use_bytes: usize,
     /// Bytes of free blocks kept for reuse.
@@ -114,11 +116,13 @@ impl CachingAllocator {
     fn add_live(&mut self, address: u64, block: Block) {
         self.live.insert(address, block);
         self.stats.in_use_bytes += block.class;
+        self.stats.requested_bytes += block.requested;
         self.stats.peak_in_use_bytes = self.stats.peak_in_use_bytes.max(self.stats.in_use_bytes);
     }
 
     fn cache(&mut self, address: u64, block: Block) {
         self.stats.in_use_bytes -= block.class;
+        self.stats.requested_bytes -= block.requested;
         self.stats.cached_bytes += block.class;
         self.cached.entry(block.class).or_default().push(address);
     }

@@ -49,6 +49,11 @@ pub enum CublasLtError {
         /// What it returned.
         status: c_int,
     },
+    /// 8-bit floats that the library does not multiply.
+    #[error(
+        "cuBLASLt multiplies 8-bit floats only where K is contiguous in A and B (A as it is, B transposed) and not both are e5m2"
+    )]
+    Float8,
     /// The heuristics know no algorithm for these operands.
     #[error("cuBLASLt has no algorithm for {0}")]
     NoAlgorithm(String),
@@ -94,6 +99,8 @@ pub struct CublasProblem {
     pub b: Type,
     pub c: Type,
     pub compute: Compute,
+    /// Whether all of a sum of products of 8-bit floats may stay in the tensor cores (`FAST_ACCUM`).
+    pub fast: bool,
 }
 
 /// A column-major matrix as the library is told of it.
@@ -106,6 +113,16 @@ struct Layout {
 }
 
 impl CublasProblem {
+    /// Whether A and B are 8-bit floats. Error: the library does not multiply them so (on Hopper, "TN" in its terms alone).
+    fn float8(&self) -> Result<bool, CublasLtError> {
+        let eight = |ty| matches!(ty, Type::E4m3 | Type::E5m2);
+        let both = self.a == Type::E5m2 && self.b == Type::E5m2;
+        match eight(self.a) || eight(self.b) {
+            true if self.ta || !self.tb || both => Err(CublasLtError::Float8),
+            float8 => Ok(float8),
+        }
+    }
+
     /// The library's A, B and C: see the module's docs.
     fn layouts(&self) -> [Layout; 3] {
         // A row-major `r x c` matrix is column-major `c x r`.
@@ -196,6 +213,7 @@ struct Functions {
 /// Attribute numbers of descriptors, layouts and preferences.
 const DESC_TRANSPOSE_A: c_int = 3;
 const DESC_TRANSPOSE_B: c_int = 4;
+const DESC_FAST_ACCUM: c_int = 25;
 const LAYOUT_BATCH: c_int = 5;
 const LAYOUT_STRIDE: c_int = 6;
 const PREFERENCE_WORKSPACE: c_int = 1;
@@ -281,6 +299,7 @@ impl CublasLt {
     /// Asks the library's heuristics for algorithms. Errors: it has none.
     pub fn plan(&self, problem: &CublasProblem) -> Result<CublasGemm<'_>, CublasLtError> {
         let f = &self.functions;
+        let float8 = problem.float8()?;
         let mut raw = null_mut();
         // SAFETY: the output is a live local. The scale type is f32.
         check("cublasLtMatmulDescCreate", unsafe {
@@ -296,6 +315,13 @@ impl CublasLt {
                     (f.desc_set)(desc.0, attribute, (&raw const transpose).cast(), size_of::<c_int>())
                 })?;
             }
+        }
+        if float8 {
+            let fast = i8::from(problem.fast);
+            // SAFETY: the descriptor is alive; the attribute is an int8.
+            check("cublasLtMatmulDescSetAttribute", unsafe {
+                (f.desc_set)(desc.0, DESC_FAST_ACCUM, (&raw const fast).cast(), size_of::<i8>())
+            })?;
         }
         let layouts: Vec<Object> =
             layouts.iter().map(|l| self.layout(l, problem.batch)).collect::<Result<_, _>>()?;
@@ -437,7 +463,7 @@ mod tests {
 
     fn problem(ta: bool, tb: bool) -> CublasProblem {
         let (a, b, c) = (Type::Bf16, Type::F16, Type::F32);
-        CublasProblem { m: 3, n: 4, k: 5, batch: 1, ta, tb, a, b, c, compute: Compute::F32 }
+        CublasProblem { m: 3, n: 4, k: 5, batch: 1, ta, tb, a, b, c, compute: Compute::F32, fast: false }
     }
 
     /// Element (i, j) of op(X), X column-major.
@@ -470,6 +496,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn eight_bit_floats_are_multiplied_in_one_layout() {
+        let of = |ta, tb, a, b| CublasProblem { a, b, ..problem(ta, tb) }.float8();
+        let (e4, e5) = (Type::E4m3, Type::E5m2);
+        for (a, b) in [(e4, e4), (e4, e5), (e5, e4)] {
+            assert_eq!(of(false, true, a, b), Ok(true));
+            for (ta, tb) in [(false, false), (true, false), (true, true)] {
+                assert_eq!(of(ta, tb, a, b), Err(CublasLtError::Float8));
+            }
+        }
+        assert_eq!(of(false, true, e5, e5), Err(CublasLtError::Float8));
+        assert_eq!(problem(true, false).float8(), Ok(false));
+        assert!(CublasLtError::Float8.to_string().contains("B transposed"));
     }
 
     #[test]

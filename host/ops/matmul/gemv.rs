@@ -110,7 +110,7 @@ fn view(p: &Problem) -> View {
     let blocks = outputs.div_ceil(per_block);
     // A part reads 128 KiB at least.
     let least = ((1 << 17) / (per_block.min(outputs) * 16 / width)).max(256);
-    let split = Split::new(p, blocks * p.batch, 64, least);
+    let split = Split::new(p, blocks * p.batch, 64, least, None);
     View { of_a, rows, matrix, vector, outputs, log2, blocks, split }
 }
 
@@ -159,7 +159,7 @@ fn run(
             DevicePtr::<u8>::new(out.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
-            DevicePtrMut::<f32>::new(0),
+            out.sums,
             out.activation,
             p.activation.param(),
             out.kind,

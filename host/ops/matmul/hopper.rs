@@ -1,16 +1,22 @@
 //! Launches of `gpu_kernels::gemm::hopper`: tensor copies and `wgmma`, on Hopper alone.
 //!
 //! Operands are read through [tensor maps](TensorMap), which want every row, every matrix of a batch and the operand itself
-//! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 only operands whose K is contiguous. Others
-//! are packed first, as for [`tensor`](super::tensor).
+//! to start at a multiple of 16 bytes; 16-bit types take all transposes, tf32 and 8-bit floats only operands whose K is
+//! contiguous. Others are packed first, as for [`tensor`](super::tensor).
+//!
+//! 8-bit floats have kernels for each pair of types. The small tile promotes sums ([`Precision::Fp8`]); the large one leaves them
+//! in the tensor cores ([`Precision::Fp8Fast`]), where the small one is welcome too.
 //! The simulator has executed every kernel; no GPU has.
 
 use gpu_kernels::gemm::{epilogue, hopper as kernels};
 use gpu_kernels::ptx::{PANEL_BYTES, TensorMap as DeviceMap};
 
 use super::split::Split;
+use super::sums::PartialSums;
 use super::tensor::{Plan, element_code, packed, plan, supports_types};
-use super::{Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Unsupported};
+use super::{
+    Addresses, Candidate, Extra, Family, MatmulError, Name, Precision, Problem, Reduce, Unsupported,
+};
 use crate::device::{
     DType, Device, DeviceError, DevicePtr, DevicePtrMut, Kernel, Launch, MapElement, Target, TensorMap,
 };
@@ -43,6 +49,9 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("hopper_f16_128x128", Precision::F16, kernels::SMALL, 64, 70),
     candidate("hopper_tf32_128x256", Precision::Tf32, kernels::LARGE, 32, 88),
     candidate("hopper_tf32_128x128", Precision::Tf32, kernels::SMALL, 32, 70),
+    candidate("hopper_fp8_128x128", Precision::Fp8, kernels::SMALL, 128, 60),
+    candidate("hopper_fp8_fast_128x256", Precision::Fp8Fast, kernels::LARGE, 128, 88),
+    candidate("hopper_fp8_fast_128x128", Precision::Fp8Fast, kernels::SMALL, 128, 60),
 ];
 
 /// The kernels' names.
@@ -69,6 +78,10 @@ pub const KERNELS: &[&str] = &[
     "hopper_e4m3_e5m2_256",
     "hopper_e5m2_e4m3_256",
     "hopper_e5m2_e5m2_256",
+    "hopper_e4m3_e4m3_128",
+    "hopper_e4m3_e5m2_128",
+    "hopper_e5m2_e4m3_128",
+    "hopper_e5m2_e5m2_128",
 ];
 
 /// The tile of a candidate.
@@ -89,7 +102,7 @@ impl Stored {
     /// An operand as the kernel reads it, packed or not.
     fn factor(p: &Problem, x: &Plan) -> Stored {
         let (rows, columns) = if x.k_major { (x.rows, p.k) } else { (p.k, x.rows) };
-        Stored { element: element(p.precision.factor()), rows, columns, ld: x.ld, stride: x.stride }
+        Stored { element: element(x.factor), rows, columns, ld: x.ld, stride: x.stride }
     }
 
     /// Whether tensor maps can describe it: rows and matrices begin at multiples of 16 bytes, and matrices lie apart.
@@ -119,6 +132,7 @@ fn element(dtype: DType) -> MapElement {
     match dtype {
         DType::Bf16 => MapElement::Bf16,
         DType::F16 => MapElement::F16,
+        DType::E4m3 | DType::E5m2 => MapElement::U8,
         DType::F32 | DType::U32 => MapElement::Tf32,
     }
 }
@@ -138,14 +152,21 @@ fn packed_bytes(p: &Problem, name: Name) -> usize {
     super::tensor::packed_bytes(p, plan(p, name))
 }
 
-fn workspace(_: &Candidate, p: &Problem) -> usize {
-    packed_bytes(p, Name::A) + packed_bytes(p, Name::B)
+/// Where the workspace of the sums begins: behind the packed operands.
+fn sums_at(p: &Problem) -> usize {
+    packed_bytes(p, Name::A).saturating_add(packed_bytes(p, Name::B))
 }
 
-/// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (`half`; kernels for
-/// f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
-fn map_c(p: &Problem, half: DType, at: Addresses) -> Option<TensorMap> {
-    let plain = p.beta == 0.0 && !p.bias && p.activation == Activation::Identity && p.extra == Extra::None;
+fn workspace(c: &Candidate, p: &Problem) -> usize {
+    sums_at(p).saturating_add(PartialSums::new(p, tile(c).part()).bytes())
+}
+
+/// The map through which C can be stored, if it is of the 16-bit type that the kernel stores so (the factors' own, bf16 for
+/// 8-bit floats; kernels for f32 have none), the epilogue leaves everything but `alpha` alone and C's layout allows it.
+fn map_c(p: &Problem, at: Addresses) -> Option<TensorMap> {
+    let half = if p.precision.is_fp8() { DType::Bf16 } else { p.precision.factor() };
+    let linear = p.activation == Activation::Identity && p.extra == Extra::None;
+    let plain = linear && p.beta == 0.0 && !p.bias && p.reduce == Reduce::None;
     let c = Stored { element: element(p.c), rows: p.m, columns: p.n, ld: p.ldc, stride: p.stride_c };
     let fits = p.c == half && half != DType::F32 && at.c.is_multiple_of(16) && c.fits(p.batch);
     (plain && fits).then(|| c.map(at.c, p.batch, kernels::STORE_BOX))
@@ -175,9 +196,24 @@ type Product = unsafe fn(
     u32,
 );
 
-/// The kernel, by candidate and by whether A and B are transposed as it sees them.
-fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
+/// The kernel for 8-bit floats of these types.
+fn fp8_kernel(large: bool, types: (DType, DType)) -> Kernel<Product> {
+    match (large, types) {
+        (true, (DType::E5m2, DType::E5m2)) => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
+        (true, (DType::E5m2, _)) => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
+        (true, (_, DType::E5m2)) => kernel!(gemm::hopper::hopper_e4m3_e5m2_256),
+        (true, _) => kernel!(gemm::hopper::hopper_e4m3_e4m3_256),
+        (false, (DType::E5m2, DType::E5m2)) => kernel!(gemm::hopper::hopper_e5m2_e5m2_128),
+        (false, (DType::E5m2, _)) => kernel!(gemm::hopper::hopper_e5m2_e4m3_128),
+        (false, (_, DType::E5m2)) => kernel!(gemm::hopper::hopper_e4m3_e5m2_128),
+        (false, _) => kernel!(gemm::hopper::hopper_e4m3_e4m3_128),
+    }
+}
+
+/// The kernel, by candidate, the factors' types and whether A and B are transposed as it sees them.
+fn kernel_of(c: &Candidate, types: (DType, DType), layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, tile(c) == kernels::LARGE) {
+        (Precision::Fp8 | Precision::Fp8Fast, large) => fp8_kernel(large, types),
         (Precision::Bf16, true) => {
             by_layout!(layout, gemm::hopper: hopper_bf16_nn_256 hopper_bf16_nt_256 hopper_bf16_tn_256 hopper_bf16_tt_256)
         }
@@ -205,43 +241,27 @@ fn run(
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let at_a = packed(device, p, a, at.a, workspace)?;
     let at_b = packed(device, p, b, at.b, workspace + packed_bytes(p, Name::A) as u64)?;
-    let factors = [Stored::factor(p, &a), Stored::factor(p, &b)];
-    let at = Addresses { a: at_a, b: at_b, ..at };
-    let map_c = map_c(p, p.precision.factor(), at);
-    let kernel = kernel_of(c, (!a.k_major, b.k_major));
-    launch(kernel, tile(c), device, p, factors, [a.k_major, b.k_major], at, map_c)
-}
-
-/// Launches `kernel` on factors as they lie in memory, `major` where their K is contiguous.
-#[allow(clippy::too_many_arguments)] // What a launch depends on.
-fn launch(
-    kernel: Kernel<Product>,
-    t: kernels::Tile,
-    device: &Device,
-    p: &Problem,
-    [a, b]: [Stored; 2],
-    major: [bool; 2],
-    at: Addresses,
-    map_c: Option<TensorMap>,
-) -> Result<(), MatmulError> {
+    let t = tile(c);
+    let (sums, sums_at) = (PartialSums::new(p, t.part()), workspace + sums_at(p) as u64);
     let rows = (p.m as u64).div_ceil(u64::from(kernels::BM * t.cluster));
     let tiles = rows * (p.n as u64).div_ceil(u64::from(t.bn)) * p.batch as u64;
     if tiles >= 1 << 30 {
         let reason = format!("{tiles} tiles are more than a launch has; split the product");
-        return Err(DeviceError::InvalidLaunch { kernel: kernel.name.into(), reason }.into());
+        return Err(DeviceError::InvalidLaunch { kernel: c.name.into(), reason }.into());
     }
     let map = |map: &TensorMap| device.tensor_map(map).map(DevicePtr::new);
     // K-major operands come in lines along K, MN-major ones in squares.
-    let factor = |x: &Stored, major: bool, address: u64, rows: u32| {
-        let line = PANEL_BYTES / x.element.bytes() as u32;
-        map(&x.map(address, p.batch, if major { [line, rows] } else { kernels::MN_BOX }))
+    let factor = |x: &Plan, address: u64, rows: u32| {
+        let line = PANEL_BYTES / x.factor.bytes() as u32;
+        let boxes = if x.k_major { [line, rows] } else { kernels::MN_BOX };
+        map(&Stored::factor(p, x).map(address, p.batch, boxes))
     };
     let clusters = (device.model().multiprocessors / t.cluster).clamp(1, tiles as u32);
     let shape = Launch::new(clusters * t.cluster, kernels::BLOCK).shared(t.shared());
     let args = (
-        factor(&a, major[0], at.a, t.box_a())?,
-        factor(&b, major[1], at.b, t.box_b())?,
-        map_c.map_or(Ok(DevicePtr::new(0)), |m| map(&m))?,
+        factor(&a, at_a, t.box_a())?,
+        factor(&b, at_b, t.box_b())?,
+        map_c(p, at).map_or(Ok(DevicePtr::new(0)), |m| map(&m))?,
         p.m as u32,
         p.n as u32,
         p.k as u32,
@@ -255,56 +275,11 @@ fn launch(
         DevicePtr::<u8>::new(at.extra),
         p.ld_extra as u32,
         p.stride_extra as u64,
-        DevicePtrMut::<f32>::new(0),
+        sums.written(at, sums_at),
         p.activation.kind(),
         p.activation.param(),
-        epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE),
+        epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
     );
-    Ok(device.launch(kernel, shape, args)?)
-}
-
-/// The two 8-bit floating-point types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fp8 {
-    /// 4 bits of exponent, 3 of mantissa; no infinities, the largest is 448.
-    E4m3,
-    /// 5 bits of exponent, 2 of mantissa.
-    E5m2,
-}
-
-/// `C <- epilogue(A Bᵀ)` of 8-bit floats with sums in f32, on Hopper. `p` says all but the types of A and B, which are `types`
-/// (its own are ignored): layouts in elements, A as it is, B transposed. Addresses are those of operands that cover it.
-///
-/// Sums of one instruction's products keep about 14 bits on the hardware: an fp8 product is for training and inference
-/// that know of it, not a rounding of the f32 one.
-///
-/// # Errors
-/// Another device; operands whose K is not contiguous, or whose rows, matrices or address are no multiples of 16 bytes.
-pub fn fp8(device: &Device, p: &Problem, types: [Fp8; 2], at: Addresses) -> Result<(), MatmulError> {
-    p.check()?;
-    let no = |reason: &str| {
-        let reasons = vec![Unsupported::new("hopper_fp8_128x256", reason)];
-        Err(MatmulError::Unsupported { problem: p.to_string(), reasons })
-    };
-    if device.target() != Target::Sm90a {
-        return no("fp8 is multiplied on Hopper alone");
-    }
-    if p.ta || !p.tb {
-        return no("fp8 needs operands whose K is contiguous: A as it is, B transposed");
-    }
-    let stored = |rows, ld, stride| Stored { element: MapElement::U8, rows, columns: p.k, ld, stride };
-    let (a, b) = (stored(p.m, p.lda, p.stride_a), stored(p.n, p.ldb, p.stride_b));
-    let aligned = at.a.is_multiple_of(16) && at.b.is_multiple_of(16);
-    if !aligned || !a.fits(p.batch) || !b.fits(p.batch) {
-        return no(
-            "fp8 needs rows, matrices and addresses at multiples of 16 bytes, and matrices that lie apart",
-        );
-    }
-    let kernel = match types {
-        [Fp8::E4m3, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e4m3_e4m3_256),
-        [Fp8::E4m3, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e4m3_e5m2_256),
-        [Fp8::E5m2, Fp8::E4m3] => kernel!(gemm::hopper::hopper_e5m2_e4m3_256),
-        [Fp8::E5m2, Fp8::E5m2] => kernel!(gemm::hopper::hopper_e5m2_e5m2_256),
-    };
-    launch(kernel, kernels::LARGE, device, p, [a, b], [true; 2], at, map_c(p, DType::Bf16, at))
+    device.launch(kernel_of(c, (a.factor, b.factor), (!a.k_major, b.k_major)), shape, args)?;
+    sums.finish(device, at, sums_at)
 }

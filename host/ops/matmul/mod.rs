@@ -3,11 +3,13 @@
 //! ```text
 //! C[z] <- act(alpha op(A[z]) op(B[z]) + beta C[z] + bias) (+ E[z])         op(X) = X or its transpose
 //! C[z] <- (alpha op(A[z]) op(B[z]) + beta C[z] + bias) * act'(E[z])
+//! R[z] <- the sum of the rows, or of the columns, of C[z]
 //! ```
 //!
 //! op(A) is M x K, op(B) K x N, C and E are M x N, all row-major with leading dimensions and strides of their own; the
-//! bias has N elements of f32. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32" never becomes
-//! anything less. f32 operands of a narrower precision are converted on the way.
+//! bias has N elements of f32, the sums N or M. A [`Problem`] says all this, [`Precision`] how factors are multiplied: "fp32"
+//! never becomes anything less. f32 operands of a narrower precision are converted on the way, to 8-bit floats those of 16
+//! bits too.
 //!
 //! A [`Candidate`] is one way to do it: a kernel with its tile, by name. [`candidates`] lists those of a [`Target`],
 //! [`choose`] picks one by a heuristic that depends on nothing but the problem, [`tune`] by measurement, [`matmul`] checks
@@ -15,10 +17,10 @@
 //!
 //! | family | kernels | for |
 //! |---|---|---|
-//! | [`gemv`] | `gpu_kernels::gemm::gemv` | M = 1 or N = 1, every precision and GPU |
+//! | [`gemv`] | `gpu_kernels::gemm::gemv` | M = 1 or N = 1, every precision but those of 8-bit floats, every GPU |
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
-//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision: tensor cores by `mma.sync`, since Ampere |
-//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`: tensor cores by `wgmma`, Hopper alone |
+//! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
+//! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
 //!
 //! `cpu` has no candidates: [`cpu`] computes natively.
 
@@ -37,16 +39,17 @@ macro_rules! by_layout {
 pub mod cpu;
 pub mod gemv;
 pub mod hopper;
+mod operand;
 mod problem;
 pub mod reference;
 pub mod simt;
 mod split;
+mod sums;
 pub mod tensor;
 pub mod tune;
 
-pub use problem::{
-    Addresses, Extra, MatmulError, MatrixElement, Name, Operand, OperandMut, Precision, Problem, Unsupported,
-};
+pub use operand::{Addresses, Epilogue, MatrixElement, Operand, OperandMut};
+pub use problem::{Extra, MatmulError, Name, Precision, Problem, Reduce, Unsupported};
 
 use ptx_sim::profile::Gpu;
 use split::Split;
@@ -149,12 +152,14 @@ const LOAD: u64 = 32;
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
+/// Every candidate, the preferred families first.
+fn all() -> impl Iterator<Item = &'static Candidate> {
+    [gemv::CANDIDATES, hopper::CANDIDATES, tensor::CANDIDATES, simt::CANDIDATES].into_iter().flatten()
+}
+
 /// Every candidate of `target`, the preferred families first.
 pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
-    [gemv::CANDIDATES, hopper::CANDIDATES, tensor::CANDIDATES, simt::CANDIDATES]
-        .into_iter()
-        .flatten()
-        .filter(move |c| c.family.targets.contains(&target))
+    all().filter(move |c| c.family.targets.contains(&target))
 }
 
 /// The candidate for `problem` when nothing was tuned: of those that do it the one with the least estimated time, the
@@ -162,7 +167,7 @@ pub fn candidates(target: Target) -> impl Iterator<Item = &'static Candidate> {
 pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, MatmulError> {
     let mut reasons = Vec::new();
     let mut best: Option<(&'static Candidate, u64)> = None;
-    for candidate in candidates(target).filter(|c| c.precision == problem.precision) {
+    for candidate in all().filter(|c| c.precision == problem.precision) {
         match candidate.supports(problem, target) {
             Ok(()) => {
                 let time = candidate.estimate(problem);
@@ -177,20 +182,25 @@ pub fn choose(problem: &Problem, target: Target) -> Result<&'static Candidate, M
 }
 
 /// Computes `problem` on `device` by the candidate that [`tune::choose`] picks. Operands are buffers of `device`, or parts of them
-/// ([`Operand::new`]); `bias` and `extra` are given exactly where the problem has them.
+/// ([`Operand::new`]); those of the epilogue are given exactly where the problem has them.
 ///
 /// ```
 /// use half::bf16;
 /// use ironwarp::Device;
 /// use ironwarp::device::DType;
-/// use ironwarp::ops::matmul::{Problem, matmul};
+/// use ironwarp::ops::matmul::{Epilogue, Problem, Reduce, matmul};
 /// let device = Device::sim();
 /// let a = device.buffer(&[1.0, 2.0, 3.0, 4.0].map(bf16::from_f32))?;
 /// let b = device.buffer(&[5.0, 6.0, 7.0, 8.0].map(bf16::from_f32))?;
 /// let mut c = device.alloc::<f32>(4)?;
 /// let problem = Problem::new(2, 2, 2).operands(DType::Bf16, DType::Bf16, DType::F32);
-/// matmul(&device, &problem, &a, &b, &mut c, None, None)?;
+/// matmul(&device, &problem, &a, &b, &mut c, Epilogue::default())?;
 /// assert_eq!(c.to_vec()?, [19.0, 22.0, 43.0, 50.0]);
+/// // Beside C, the sum of its rows.
+/// let mut sums = device.alloc::<f32>(2)?;
+/// let epilogue = Epilogue { sums: Some((&mut sums).into()), ..Epilogue::default() };
+/// matmul(&device, &Problem { reduce: Reduce::Rows, ..problem }, &a, &b, &mut c, epilogue)?;
+/// assert_eq!(sums.to_vec()?, [62.0, 72.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn matmul<'a>(
@@ -199,21 +209,19 @@ pub fn matmul<'a>(
     a: impl Into<Operand<'a>>,
     b: impl Into<Operand<'a>>,
     c: impl Into<OperandMut<'a>>,
-    bias: Option<Operand<'a>>,
-    extra: Option<Operand<'a>>,
+    epilogue: Epilogue<'a>,
 ) -> Result<(), MatmulError> {
     let (a, b, c) = (a.into(), b.into(), c.into());
     if device.kind() == DeviceKind::Cpu {
-        let at = problem.addresses(a, b, &c, bias, extra)?;
+        let at = problem.addresses(a, b, &c, &epilogue)?;
         return cpu::run(device, problem, at);
     }
     problem.check()?;
     let candidate = tune::choose(device, &problem.aligned_as(a, b))?;
-    matmul_by(candidate, device, problem, a, b, c, bias, extra)
+    matmul_by(candidate, device, problem, a, b, c, epilogue)
 }
 
 /// As [`matmul`], by this candidate.
-#[allow(clippy::too_many_arguments)] // The operands of a product, each by its name.
 pub fn matmul_by<'a>(
     candidate: &Candidate,
     device: &Device,
@@ -221,12 +229,11 @@ pub fn matmul_by<'a>(
     a: impl Into<Operand<'a>>,
     b: impl Into<Operand<'a>>,
     c: impl Into<OperandMut<'a>>,
-    bias: Option<Operand<'a>>,
-    extra: Option<Operand<'a>>,
+    epilogue: Epilogue<'a>,
 ) -> Result<(), MatmulError> {
     let (a, b, c) = (a.into(), b.into(), c.into());
     let problem = &problem.aligned_as(a, b);
-    let at = problem.addresses(a, b, &c, bias, extra)?;
+    let at = problem.addresses(a, b, &c, &epilogue)?;
     let bytes = candidate.workspace(problem);
     // Freed in stream order: after the kernels.
     let workspace: Option<Buffer<u8>> = if bytes > 0 { Some(device.alloc(bytes)?) } else { None };

@@ -1,11 +1,10 @@
 //! What is multiplied: extents, layouts, element types, epilogue, and every rule they must keep.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use gpu_kernels::gemm::epilogue as kernels;
 
-use crate::device::{Buffer, DType, DeviceError, Element};
+use crate::device::{DType, DeviceError};
 use crate::ops::activation::Activation;
 
 /// How products are computed. The operands' element types say how they are stored; the precision, what is multiplied.
@@ -23,12 +22,26 @@ pub enum Precision {
     /// [`reference::sum_error`](super::reference::sum_error) for the bound. A factor that is infinite, or rounds to
     /// infinity as tf32 or bf16, gives NaN.
     Fp32Fast,
+    /// 8-bit floats, as they are stored (e4m3, e5m2, or one of each); factors of another type become e4m3, the largest 448, and
+    /// `alpha` undoes a scale that the caller gave them. The sums of each 128 elements of K, of which tensor cores keep about
+    /// 14 bits, are added in f32. Hopper alone, and cpu.
+    Fp8,
+    /// As `Fp8`, but all of a sum may stay in the tensor cores: what cuBLASLt calls `FAST_ACCUM`. Long sums whose terms have one
+    /// sign lose their small ones; see [`reference::sum_error`](super::reference::sum_error).
+    Fp8Fast,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 5] =
-        [Precision::Fp32, Precision::Tf32, Precision::Bf16, Precision::F16, Precision::Fp32Fast];
+    pub const ALL: [Precision; 7] = [
+        Precision::Fp32,
+        Precision::Tf32,
+        Precision::Bf16,
+        Precision::F16,
+        Precision::Fp32Fast,
+        Precision::Fp8,
+        Precision::Fp8Fast,
+    ];
 
     /// As `--precision` and caches write it.
     pub fn name(self) -> &'static str {
@@ -38,6 +51,8 @@ impl Precision {
             Precision::Bf16 => "bf16",
             Precision::F16 => "f16",
             Precision::Fp32Fast => "fp32-fast",
+            Precision::Fp8 => "fp8",
+            Precision::Fp8Fast => "fp8-fast",
         }
     }
 
@@ -46,16 +61,32 @@ impl Precision {
         match self {
             Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => 4,
             Precision::Bf16 | Precision::F16 => 2,
+            Precision::Fp8 | Precision::Fp8Fast => 1,
         }
     }
 
-    /// The type of a factor in memory where the kernel reads it.
+    /// Whether factors are 8-bit floats.
+    pub fn is_fp8(self) -> bool {
+        matches!(self, Precision::Fp8 | Precision::Fp8Fast)
+    }
+
+    /// The type of a factor in memory where the kernel reads it; of 8-bit floats the one that other types become.
     pub fn factor(self) -> DType {
         match self {
             Precision::Fp32 | Precision::Tf32 | Precision::Fp32Fast => DType::F32,
             Precision::Bf16 => DType::Bf16,
             Precision::F16 => DType::F16,
+            Precision::Fp8 | Precision::Fp8Fast => DType::E4m3,
         }
+    }
+
+    /// The one of `known` with this name.
+    pub(crate) fn named(name: &str, known: &[Precision]) -> Result<Precision, String> {
+        known.iter().copied().find(|p| p.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|p| p.name()).collect();
+            let (last, others) = names.split_last().unwrap_or((&"nothing", &[]));
+            format!("unknown precision '{name}': use {} or {last}", others.join(", "))
+        })
     }
 }
 
@@ -68,8 +99,7 @@ impl fmt::Display for Precision {
 impl std::str::FromStr for Precision {
     type Err = String;
     fn from_str(s: &str) -> Result<Precision, String> {
-        let known = Precision::ALL.into_iter().find(|p| p.name() == s);
-        known.ok_or_else(|| format!("unknown precision '{s}': use fp32, tf32, bf16, f16 or fp32-fast"))
+        Precision::named(s, &Precision::ALL)
     }
 }
 
@@ -92,6 +122,29 @@ impl Extra {
             Extra::None => kernels::EXTRA_NONE,
             Extra::Residual => kernels::EXTRA_RESIDUAL,
             Extra::Gradient => kernels::EXTRA_GRADIENT,
+        }
+    }
+}
+
+/// Which sums of C are computed beside it, in f32, of the values before they are rounded to C's type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// None.
+    #[default]
+    None,
+    /// `R[z][j] = sum over i of C[z][i][j]`: the rows are added and their index disappears, N numbers are left. With
+    /// [`Extra::Gradient`], C is the gradient of a layer before its activation, and R that of its bias.
+    Rows,
+    /// `R[z][i] = sum over j of C[z][i][j]`: the columns are added and their index disappears, M numbers are left.
+    Columns,
+}
+
+impl Reduce {
+    pub(super) fn code(self) -> u32 {
+        match self {
+            Reduce::None => kernels::REDUCE_NONE,
+            Reduce::Rows => kernels::REDUCE_ROWS,
+            Reduce::Columns => kernels::REDUCE_COLUMNS,
         }
     }
 }
@@ -119,11 +172,11 @@ pub struct Problem {
     pub ta: bool,
     /// Whether B is stored transposed: N rows of K.
     pub tb: bool,
-    /// Element type of A: f32, bf16 or f16.
+    /// Element type of A: f32, bf16, f16 or an 8-bit float.
     pub a: DType,
     /// Element type of B.
     pub b: DType,
-    /// Element type of C and of the extra operand.
+    /// Element type of C and of the extra operand: f32, bf16 or f16.
     pub c: DType,
     /// Elements from one stored row of A to the next.
     pub lda: usize,
@@ -156,6 +209,8 @@ pub struct Problem {
     pub activation: Activation,
     /// The use of the extra operand.
     pub extra: Extra,
+    /// Which sums of C are wanted: N or M of them for each of the batch, one batch after the other without gaps.
+    pub reduce: Reduce,
 }
 
 /// Which operand a message is about.
@@ -167,6 +222,7 @@ pub enum Name {
     C,
     Bias,
     Extra,
+    Sums,
 }
 
 impl fmt::Display for Name {
@@ -177,6 +233,7 @@ impl fmt::Display for Name {
             Name::C => "C",
             Name::Bias => "the bias",
             Name::Extra => "the extra operand",
+            Name::Sums => "the output for sums",
         })
     }
 }
@@ -202,10 +259,10 @@ impl Unsupported {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MatmulError {
-    /// An extent is 0 or too long.
+    /// An extent is 0 or too long, or there are too many sums.
     #[error("matmul: {what} is {value}; it must be at least 1 and below 2^31")]
     Extent {
-        /// `M`, `N`, `K` or `the batch`.
+        /// `M`, `N`, `K`, `the batch` or `the number of sums`.
         what: &'static str,
         /// Its value.
         value: usize,
@@ -257,7 +314,9 @@ pub enum MatmulError {
         expected: String,
     },
     /// An operand that the epilogue needs is missing, or one that it has no use for is given.
-    #[error("matmul: {name} is {state}; set Problem::bias and Problem::extra to what the call passes")]
+    #[error(
+        "matmul: {name} is {state}; Problem::bias, Problem::extra and Problem::reduce say what a call passes"
+    )]
     Operands {
         /// The operand.
         name: Name,
@@ -325,6 +384,7 @@ impl Problem {
             bias: false,
             activation: Activation::Identity,
             extra: Extra::None,
+            reduce: Reduce::None,
         }
     }
 
@@ -339,25 +399,26 @@ impl Problem {
         Problem { batch, ..self }
     }
 
-    /// With these element types; the precision becomes that of A, `Fp32` for f32.
+    /// With these element types; the precision becomes that of A, `Fp32` for f32, `Fp8` for 8-bit floats.
     pub fn operands(self, a: DType, b: DType, c: DType) -> Problem {
         let precision = match a {
             DType::Bf16 => Precision::Bf16,
             DType::F16 => Precision::F16,
+            DType::E4m3 | DType::E5m2 => Precision::Fp8,
             DType::F32 | DType::U32 => Precision::Fp32,
         };
         Problem { a, b, c, precision, ..self }
     }
 
+    /// The type in which the kernel reads A (B): the precision's, but 8-bit floats stay what they are.
+    pub(super) fn factor(&self, name: Name) -> DType {
+        let stored = self.matrix(name).4;
+        if self.precision.is_fp8() && stored.bytes() == 1 { stored } else { self.precision.factor() }
+    }
+
     /// With another precision.
     pub fn precision(self, precision: Precision) -> Problem {
         Problem { precision, ..self }
-    }
-
-    /// With the alignment of these addresses.
-    pub(super) fn aligned_as(self, a: Operand<'_>, b: Operand<'_>) -> Problem {
-        let of = |x: Operand<'_>| 1 << x.address.trailing_zeros().min(4);
-        Problem { align: of(a).min(of(b)), ..self }
     }
 
     /// Stored rows and columns of A.
@@ -369,13 +430,22 @@ impl Problem {
         if self.tb { (self.n, self.k) } else { (self.k, self.n) }
     }
 
+    /// Sums of each of the batch: none, one a column or one a row of C.
+    pub fn sums(&self) -> usize {
+        match self.reduce {
+            Reduce::None => 0,
+            Reduce::Rows => self.n,
+            Reduce::Columns => self.m,
+        }
+    }
+
     /// Floating-point operations; `u64::MAX` where they are more.
     pub fn flop(&self) -> u64 {
         [self.batch, self.m, self.n, self.k].iter().fold(2, |all: u64, &n| all.saturating_mul(n as u64))
     }
 
     /// Rows, columns, leading dimension, stride and type of a matrix operand.
-    fn matrix(&self, name: Name) -> (usize, usize, usize, usize, DType) {
+    pub(super) fn matrix(&self, name: Name) -> (usize, usize, usize, usize, DType) {
         match name {
             Name::A => {
                 let (r, c) = self.stored_a();
@@ -388,6 +458,7 @@ impl Problem {
             Name::C => (self.m, self.n, self.ldc, self.stride_c, self.c),
             Name::Extra => (self.m, self.n, self.ld_extra, self.stride_extra, self.c),
             Name::Bias => (1, self.n, self.n, 0, DType::F32),
+            Name::Sums => (1, self.sums(), self.sums(), self.sums(), DType::F32),
         }
     }
 
@@ -414,9 +485,13 @@ impl Problem {
                 continue;
             }
             let (_, cols, ld, _, dtype) = self.matrix(name);
-            if dtype == DType::U32 {
-                let expected = "f32, bf16 and f16 are multiplied".into();
-                return Err(MatmulError::Type { name, got: dtype, expected });
+            let expected = match (dtype, name) {
+                (DType::U32, _) => Some("f32, bf16, f16, e4m3 and e5m2 are multiplied"),
+                (DType::E4m3 | DType::E5m2, Name::C | Name::Extra) => Some("results are f32, bf16 or f16"),
+                _ => None,
+            };
+            if let Some(expected) = expected {
+                return Err(MatmulError::Type { name, got: dtype, expected: expected.into() });
             }
             if ld < cols || ld >= 1 << 31 {
                 let (what, value) = ("the leading dimension", ld);
@@ -427,6 +502,10 @@ impl Problem {
             }
             self.span(name)?;
         }
+        let sums = self.batch.saturating_mul(self.sums());
+        if sums >= 1 << 31 {
+            return Err(MatmulError::Extent { what: "the number of sums", value: sums });
+        }
         // The span of one C is known to fit.
         let least = (self.m - 1) * self.ldc + self.n;
         if self.batch > 1 && self.stride_c < least {
@@ -434,116 +513,5 @@ impl Problem {
             return Err(MatmulError::Stride { name, what, value: self.stride_c, least });
         }
         Ok(())
-    }
-}
-
-/// A type that matrices are made of.
-pub trait MatrixElement: Element {
-    /// Its name at run time.
-    const DTYPE: DType;
-}
-impl MatrixElement for f32 {
-    const DTYPE: DType = DType::F32;
-}
-impl MatrixElement for half::bf16 {
-    const DTYPE: DType = DType::Bf16;
-}
-impl MatrixElement for half::f16 {
-    const DTYPE: DType = DType::F16;
-}
-
-/// Device memory that a product reads.
-#[derive(Clone, Copy, Debug)]
-pub struct Operand<'a> {
-    pub(super) address: u64,
-    pub(super) len: usize,
-    pub(super) dtype: DType,
-    memory: PhantomData<&'a ()>,
-}
-
-/// Device memory that a product writes.
-#[derive(Debug)]
-pub struct OperandMut<'a> {
-    pub(super) at: Operand<'a>,
-    memory: PhantomData<&'a mut ()>,
-}
-
-impl<'a> Operand<'a> {
-    /// The elements of `buffer` from `start` on; none where `start` is past its end.
-    pub fn new<T: MatrixElement>(buffer: &'a Buffer<T>, start: usize) -> Operand<'a> {
-        let start = start.min(buffer.len());
-        let address = buffer.address() + (start * size_of::<T>()) as u64;
-        Operand { address, len: buffer.len() - start, dtype: T::DTYPE, memory: PhantomData }
-    }
-}
-
-impl<'a> OperandMut<'a> {
-    /// The elements of `buffer` from `start` on; none where `start` is past its end.
-    pub fn new<T: MatrixElement>(buffer: &'a mut Buffer<T>, start: usize) -> OperandMut<'a> {
-        OperandMut { at: Operand::new(buffer, start), memory: PhantomData }
-    }
-}
-
-impl<'a, T: MatrixElement> From<&'a Buffer<T>> for Operand<'a> {
-    fn from(buffer: &'a Buffer<T>) -> Self {
-        Operand::new(buffer, 0)
-    }
-}
-impl<'a, T: MatrixElement> From<&'a mut Buffer<T>> for OperandMut<'a> {
-    fn from(buffer: &'a mut Buffer<T>) -> Self {
-        OperandMut::new(buffer, 0)
-    }
-}
-
-/// Where the operands are; what kernels are launched with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// A.
-    pub a: u64,
-    /// B.
-    pub b: u64,
-    /// C.
-    pub c: u64,
-    /// The bias, or 0.
-    pub bias: u64,
-    /// The extra operand, or 0.
-    pub extra: u64,
-}
-
-impl Problem {
-    /// The operands' addresses, once each is long enough, of its type, there if needed and only then.
-    pub(super) fn addresses(
-        &self,
-        a: Operand<'_>,
-        b: Operand<'_>,
-        c: &OperandMut<'_>,
-        bias: Option<Operand<'_>>,
-        extra: Option<Operand<'_>>,
-    ) -> Result<Addresses, MatmulError> {
-        self.check()?;
-        let one = |name: Name, operand: Option<Operand<'_>>, used: bool| {
-            let (operand, dtype) = match (operand, used) {
-                (Some(operand), true) => (operand, self.matrix(name).4),
-                (None, false) => return Ok(0),
-                (Some(_), false) => return Err(MatmulError::Operands { name, state: "not used" }),
-                (None, true) => return Err(MatmulError::Operands { name, state: "missing" }),
-            };
-            let (got, needed, address) = (operand.len, self.span(name)?, operand.address);
-            if operand.dtype != dtype {
-                let expected = format!("the problem says {dtype}");
-                return Err(MatmulError::Type { name, got: operand.dtype, expected });
-            }
-            if got < needed {
-                return Err(MatmulError::Short { name, got, needed });
-            }
-            Ok(address)
-        };
-        Ok(Addresses {
-            a: one(Name::A, Some(a), true)?,
-            b: one(Name::B, Some(b), true)?,
-            c: one(Name::C, Some(c.at), true)?,
-            bias: one(Name::Bias, bias, self.bias)?,
-            extra: one(Name::Extra, extra, self.extra != Extra::None)?,
-        })
     }
 }

@@ -5,12 +5,13 @@
 
 use gpu_kernels::gemm::{self as kernels, Tile};
 
-use super::{Addresses, Candidate, Family, MatmulError, Precision, Problem, tensor};
-use crate::device::{Device, DeviceError, Target};
+use super::problem::mix;
+use super::{Addresses, Candidate, Family, MatmulError, Precision, Problem, Unsupported, tensor};
+use crate::device::{DType, Device, DeviceError, Target};
 
 const FAMILY: Family = Family {
     targets: &[Target::Sm80, Target::Sm90a],
-    supports: |_, _| Ok(()),
+    supports,
     workspace: tensor::workspace,
     estimate: tensor::estimate,
     run,
@@ -41,6 +42,13 @@ pub(in crate::ops) fn of(t: Tile) -> &'static Candidate {
         kernels::MEDIUM => &CANDIDATES[1],
         _ => &CANDIDATES[2],
     }
+}
+
+fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
+    if [p.a, p.b].iter().all(|t| matches!(t, DType::F32 | DType::Bf16 | DType::F16)) {
+        return Ok(());
+    }
+    Err(Unsupported::new(c.name, format!("multiplies f32, and what packing makes f32 of: not {}", mix(p))))
 }
 
 /// The grid of `tiles` tiles a product and `batch` products, for kernels whose blocks stride over the batch.

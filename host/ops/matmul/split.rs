@@ -4,18 +4,24 @@
 use gpu_kernels::gemm::{element, epilogue, split as kernels};
 
 use super::simt::grid;
+use super::sums::PartialSums;
 use super::tensor::element_code;
-use super::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem};
+use super::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem, Reduce};
 use crate::device::{Device, DeviceError, DevicePtr, DevicePtrMut, Launch};
 use crate::kernel;
 
-/// How K is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How K is cut, and who finishes C.
+#[derive(Clone, Copy)]
 pub(super) struct Split {
     /// How many parts.
     pub parts: usize,
     /// Elements of each but the last, which has at least one.
     pub k_split: usize,
+    /// Whether sums go to a workspace, and [`gemm_reduce`](gpu_kernels::gemm::split) finishes them: there are several parts,
+    /// or sums of C are wanted that the product's kernel cannot do.
+    apart: bool,
+    /// The sums of C, by whoever finishes it.
+    sums: PartialSums,
 }
 
 /// Parts, at most.
@@ -28,27 +34,36 @@ const BYTES: u64 = 1900;
 
 impl Split {
     /// For `blocks` blocks a part: as many parts as still give each multiprocessor one block and every part `least` elements
-    /// of K; each a multiple of `unit` elements.
-    pub fn new(p: &Problem, blocks: usize, unit: usize, least: usize) -> Split {
+    /// of K; each a multiple of `unit` elements. `part`: the part of C whose [sums](PartialSums) the kernel writes, if it
+    /// does that.
+    pub fn new(p: &Problem, blocks: usize, unit: usize, least: usize, part: Option<[u32; 2]>) -> Split {
         let parts = (MULTIPROCESSORS / blocks.max(1)).min(p.k / least).clamp(1, MOST);
         let k_split = p.k.div_ceil(unit).div_ceil(parts) * unit;
-        Split { parts: p.k.div_ceil(k_split), k_split }
+        let parts = p.k.div_ceil(k_split);
+        let part = part.filter(|_| parts == 1);
+        let apart = parts > 1 || (part.is_none() && p.reduce != Reduce::None);
+        Split { parts, k_split, apart, sums: PartialSums::new(p, part.unwrap_or(kernels::PART)) }
     }
 
     /// K as it is.
     pub fn none(p: &Problem) -> Split {
-        Split { parts: 1, k_split: p.k }
+        Split { parts: 1, k_split: p.k, apart: false, sums: PartialSums::new(p, kernels::PART) }
     }
 
     /// Bytes of the partial products.
+    fn partial(self, p: &Problem) -> usize {
+        if self.apart { (4 * self.parts * p.batch * p.m * p.n).next_multiple_of(256) } else { 0 }
+    }
+
+    /// Bytes of workspace.
     pub fn bytes(self, p: &Problem) -> usize {
-        if self.parts > 1 { 4 * self.parts * p.batch * p.m * p.n } else { 0 }
+        self.partial(p).saturating_add(self.sums.bytes())
     }
 
     /// What the second half adds to [`Candidate::estimate`](super::Candidate): a launch, and partial products written
     /// and read.
     pub fn time(self, p: &Problem) -> u64 {
-        if self.parts == 1 {
+        if !self.apart {
             return 0;
         }
         // Multiplications of a multiprocessor in a clock: an H100's peaks.
@@ -57,20 +72,22 @@ impl Split {
             Precision::Fp32Fast => 2048 / 6,
             Precision::Tf32 => 1024,
             Precision::Bf16 | Precision::F16 => 2048,
+            Precision::Fp8 | Precision::Fp8Fast => 4096,
         };
-        (LAUNCH + 2 * self.bytes(p) as u64 / BYTES).saturating_mul(clock)
+        (LAUNCH + 2 * self.partial(p) as u64 / BYTES).saturating_mul(clock)
     }
 
-    /// Launches by `launch`, whose blocks along z are the parts; where there are several, into the workspace at `partial`, and
-    /// adds them.
+    /// Launches by `launch`, whose blocks along z are the parts; then, where that is for others, finishes and sums C. The
+    /// workspace at `workspace` has [`bytes`](Split::bytes).
     pub fn run(
         self,
         device: &Device,
         p: &Problem,
         at: Addresses,
-        partial: u64,
+        workspace: u64,
         launch: impl FnOnce(Output) -> Result<(), DeviceError>,
     ) -> Result<(), MatmulError> {
+        let sums_at = workspace + self.partial(p) as u64;
         let whole = Output {
             alpha: p.alpha,
             beta: p.beta,
@@ -79,31 +96,39 @@ impl Split {
             stride_c: p.stride_c,
             bias: at.bias,
             extra: at.extra,
+            sums: self.sums.written(at, sums_at),
             activation: p.activation.kind(),
-            kind: epilogue::kind(element_code(p.c), p.extra.code(), epilogue::REDUCE_NONE),
+            kind: epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code()),
         };
-        if self.parts == 1 {
-            return Ok(launch(whole)?);
+        if !self.apart {
+            launch(whole)?;
+            return self.sums.finish(device, at, sums_at);
         }
         launch(Output {
             alpha: 1.0,
             beta: 0.0,
-            c: partial,
+            c: workspace,
             ldc: p.n,
             stride_c: p.m * p.n,
             bias: 0,
             extra: 0,
+            sums: DevicePtrMut::new(0),
             activation: 0,
             kind: epilogue::kind(element::F32, epilogue::EXTRA_NONE, epilogue::REDUCE_NONE),
         })?;
-        let quads = p.m as u64 * p.n.div_ceil(4) as u64;
-        let (x, y) = grid("gemm_reduce", quads.div_ceil(kernels::BLOCK.into()), p.batch)?;
+        let blocks = if p.reduce == Reduce::None {
+            (p.m as u64 * p.n.div_ceil(4) as u64).div_ceil(kernels::BLOCK.into())
+        } else {
+            let [rows, columns] = kernels::PART.map(|x| x as usize);
+            p.m.div_ceil(rows) as u64 * p.n.div_ceil(columns) as u64
+        };
+        let (x, y) = grid("gemm_reduce", blocks, p.batch)?;
         let args = (
             p.m as u32,
             p.n as u32,
             p.batch as u32,
             self.parts as u32,
-            DevicePtr::<f32>::new(partial),
+            DevicePtr::<f32>::new(workspace),
             whole.alpha,
             whole.beta,
             DevicePtrMut::<u8>::new(whole.c),
@@ -113,12 +138,13 @@ impl Split {
             DevicePtr::<u8>::new(whole.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
-            DevicePtrMut::<f32>::new(0),
+            whole.sums,
             whole.activation,
             p.activation.param(),
             whole.kind,
         );
-        Ok(device.launch(kernel!(gemm::split::gemm_reduce), Launch::new((x, y), kernels::BLOCK), args)?)
+        device.launch(kernel!(gemm::split::gemm_reduce), Launch::new((x, y), kernels::BLOCK), args)?;
+        self.sums.finish(device, at, sums_at)
     }
 }
 
@@ -132,6 +158,7 @@ pub(super) struct Output {
     pub stride_c: usize,
     pub bias: u64,
     pub extra: u64,
+    pub sums: DevicePtrMut<f32>,
     pub activation: u32,
     pub kind: u32,
 }

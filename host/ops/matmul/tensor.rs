@@ -95,6 +95,11 @@ pub static CANDIDATES: &[Candidate] = &[
     candidate("mma_tf32x3_64x64", Precision::Fp32Fast, SMALL, TF32X3),
 ];
 
+/// The tile of a candidate.
+fn tile(c: &Candidate) -> Tile {
+    if c.tile[0] == LARGE.bm { LARGE } else { SMALL }
+}
+
 /// The kernel, by candidate and by whether A and B are transposed as it sees them.
 fn kernel_of(c: &Candidate, layout: (bool, bool)) -> Kernel<Product> {
     match (c.precision, c.variant, c.tile[0] == LARGE.bm) {
@@ -125,14 +130,16 @@ pub(super) fn element_code(dtype: DType) -> u32 {
         DType::F32 | DType::U32 => element::F32,
         DType::F16 => element::F16,
         DType::Bf16 => element::BF16,
+        DType::E4m3 => element::E4M3,
+        DType::E5m2 => element::E5M2,
     }
 }
 
-/// Whether A and B are of the factors' type, or f32, which packing converts.
+/// Whether A and B are of the factors' type, or one that packing converts: f32, and for 8-bit floats bf16 and f16 too.
 pub(super) fn supports_types(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let factor = p.precision.factor();
     for (name, t) in [(Name::A, p.a), (Name::B, p.b)] {
-        if t != factor && t != DType::F32 {
+        let factor = p.factor(name);
+        if t != factor && t != DType::F32 && factor.bytes() > 1 {
             let reason = format!("multiplies {factor}; {name} of {t} would have to be cast first");
             return Err(Unsupported::new(c.name, reason));
         }
@@ -157,6 +164,8 @@ pub(super) struct Plan {
     /// Leading dimension as the kernel sees it.
     pub ld: usize,
     pub stride: usize,
+    /// Type of an element as the kernel sees it.
+    pub factor: DType,
     /// The operand as it lies in memory: M or N, type, leading dimension, stride, whether K is not contiguous.
     pub rows: usize,
     dtype: DType,
@@ -181,7 +190,7 @@ fn padded(k: usize, bytes: usize) -> usize {
 }
 
 pub(super) fn plan(p: &Problem, name: Name) -> Plan {
-    let factor = p.precision.factor();
+    let factor = p.factor(name);
     let (rows, ld, stride, dtype, transposed) = match name {
         Name::A => (p.m, p.lda, p.stride_a, p.a, p.ta),
         _ => (p.n, p.ldb, p.stride_b, p.b, !p.tb),
@@ -189,7 +198,7 @@ pub(super) fn plan(p: &Problem, name: Name) -> Plan {
     let unit = 16 / factor.bytes();
     let aligned = p.align >= 16 && ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
     // Tensor cores want it so; f32's own kernels, which read any layout, do not.
-    let fits = p.precision == Precision::Fp32 || (aligned && !(transposed && factor.bytes() == 4));
+    let fits = p.precision == Precision::Fp32 || (aligned && !(transposed && factor.bytes() != 2));
     let packed = dtype != factor || !fits;
     let row = padded(p.k, factor.bytes());
     Plan {
@@ -197,6 +206,7 @@ pub(super) fn plan(p: &Problem, name: Name) -> Plan {
         k_major: packed || !transposed,
         ld: if packed { row } else { ld },
         stride: if packed { rows * row } else { stride },
+        factor,
         rows,
         dtype,
         ld_from: ld,
@@ -219,7 +229,9 @@ const LEAST: usize = 128;
 /// How the tiles of a candidate cut K.
 fn split(c: &Candidate, p: &Problem) -> Split {
     let [bm, bn, bk] = c.tile.map(|x| x as usize);
-    Split::new(p, p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch, bk, LEAST)
+    // The kernels of f32 leave sums of C to others.
+    let part = (p.precision != Precision::Fp32).then(|| tile(c).part());
+    Split::new(p, p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch, bk, LEAST, part)
 }
 
 pub(super) fn estimate(c: &Candidate, p: &Problem) -> u64 {
@@ -228,7 +240,7 @@ pub(super) fn estimate(c: &Candidate, p: &Problem) -> u64 {
 
 /// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
 pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
-    let all = p.batch.saturating_mul(x.stride).saturating_mul(p.precision.factor().bytes());
+    let all = p.batch.saturating_mul(x.stride).saturating_mul(x.factor.bytes());
     if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
@@ -253,7 +265,7 @@ pub(super) fn packed(device: &Device, p: &Problem, x: Plan, from: u64, to: u64) 
         x.ld_from as u32,
         x.stride_from as u64,
         DevicePtrMut::<u8>::new(to),
-        element_code(p.precision.factor()),
+        element_code(x.factor),
         x.ld as u32,
     );
     device.launch(kernel!(gemm::pack::gemm_pack), shape, args)?;
@@ -267,7 +279,7 @@ fn run(
     at: Addresses,
     workspace: u64,
 ) -> Result<(), MatmulError> {
-    let t = if c.tile[0] == LARGE.bm { LARGE } else { SMALL };
+    let t = tile(c);
     launch(c, device, p, at, workspace, [t.threads(), t.shared()], |layout| kernel_of(c, layout))
 }
 
@@ -310,7 +322,7 @@ pub(super) fn launch(
             DevicePtr::<u8>::new(out.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
-            DevicePtrMut::<f32>::new(0),
+            out.sums,
             out.activation,
             p.activation.param(),
             out.kind,

@@ -40,7 +40,8 @@ pub enum TensorMapType {
 }
 
 impl TensorMapType {
-    const ALL: [TensorMapType; 13] = [
+    /// All types, as `CUtensorMapDataType` numbers them.
+    pub const ALL: [TensorMapType; 13] = [
         TensorMapType::U8,
         TensorMapType::U16,
         TensorMapType::U32,

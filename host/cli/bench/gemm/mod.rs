@@ -12,19 +12,20 @@ use anyhow::Result;
 use clap::ValueEnum;
 use ironwarp::device::{Device, DeviceKind, Target};
 use ironwarp::ops::matmul::tune::{self, Gate, Operands};
-use ironwarp::ops::matmul::{Candidate, Precision, Problem, candidates};
+use ironwarp::ops::matmul::{Candidate, Problem, candidates};
 use ptx_sim::profile::{Profile, roofline};
 use serde_json::{Value, json};
 
 use super::median_seconds;
 use crate::cli::args::{DeviceArg, target};
 use crate::cli::out;
-use crate::cli::products::{Products, bytes, layouts, peak, peaks};
+use crate::cli::products::{Factors, Products, bytes, layouts, peak, peaks};
 
 const EXAMPLES: &str = "\
 Examples:
   ironwarp bench gemm --dtype bf16,tf32,fp32 --shapes 4096x4096x4096,8192x8192x8192 --device cuda:0
   ironwarp bench gemm --dtype bf16 --shapes 16x4096x4096,4095x4097x4099 --tb --candidates all --json
+  ironwarp bench gemm --dtype e4m3,e4m3-fast --shapes 8192x8192x8192 --tb
   ironwarp bench gemm --dtype fp32 --shapes 64x96x128 --device sim --candidates all
   ironwarp bench gemm --dtype fp32 --shapes 512x512x512 --device cpu
 
@@ -52,7 +53,8 @@ enum Which {
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// How factors are multiplied, and stored: bf16, f16, tf32, fp32, fp32-fast.
+    /// How factors are multiplied, and stored: bf16, f16, tf32, fp32, fp32-fast, or types of 8-bit floats: e4m3, e5m2, e4m3xe5m2
+    /// (A by B), whose sums are promoted, or with -fast stay in the tensor cores.
     #[arg(
         long,
         visible_alias = "precision",
@@ -60,7 +62,7 @@ pub struct Args {
         value_delimiter = ',',
         default_value = "bf16"
     )]
-    dtype: Vec<Precision>,
+    dtype: Vec<Factors>,
     #[command(flatten)]
     products: Products,
     #[command(flatten)]
@@ -236,7 +238,8 @@ fn object(row: &Row, device: &Device) -> Value {
     let p = &row.problem;
     let (flop, bytes) = (p.flop() as f64, bytes(p) as f64);
     let Value::Object(mut all) = json!({
-        "dtype": p.precision.name(), "m": p.m, "n": p.n, "k": p.k, "layouts": layouts(p),
+        "dtype": p.precision.name(), "a": p.a.to_string(), "b": p.b.to_string(), "c": p.c.to_string(),
+        "m": p.m, "n": p.n, "k": p.k, "layouts": layouts(p),
         "kernel": row.kernel, "chosen": row.chosen, "flop": flop, "bytes": bytes,
     }) else {
         return Value::Null;
@@ -286,7 +289,7 @@ fn table(rows: &[Row], device: &Device) -> String {
         let p = &row.problem;
         let kernel = if row.chosen { format!("{} *", row.kernel) } else { row.kernel.to_owned() };
         let shape = format!("{}x{}x{}", p.m, p.n, p.k);
-        let mut cells = vec![p.precision.to_string(), shape, layouts(p), kernel];
+        let mut cells = vec![Factors::in_problem(p).to_string(), shape, layouts(p), kernel];
         let figures = match &row.outcome {
             Outcome::Measured(m) => {
                 let t = m.seconds[1];

@@ -16,6 +16,9 @@
 //! tolerance is found for sure unless other elements of its row are wrong too; several errors of a row cancel for one
 //! vector with a probability of at most a half.
 //!
+//! Sums of rows or columns are compared with the oracle too, or else with C, which passed: each of their terms is an
+//! element of C before it was rounded, and the roundings' signs are independent as above.
+//!
 //! What the gate cannot see: with sums of thousands of terms the bounds, which are for the worst walk of roundings, are
 //! wider than what one step less of precision does. That a kernel multiplies in the precision it says is a matter of the
 //! property tests, at small K.
@@ -23,8 +26,9 @@
 use rayon::prelude::*;
 
 use super::super::reference::{self, Oracle, Values, rounded, spacing, sum_error, unit_roundoff};
-use super::super::{Extra, Name, Precision, Problem};
+use super::super::{Extra, Name, Precision, Problem, Reduce};
 use super::operands::{Operands, bits};
+use crate::device::DType;
 use crate::ops::activation::Activation;
 
 /// Multiplications up to which every element is compared with the oracle.
@@ -134,6 +138,38 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whether `sums` are those of C's rows or columns, as the problem says; `got`, the span of C, has passed
+    /// [`check`](Gate::check).
+    pub fn check_sums(&self, got: &[f32], sums: &[f32]) -> Result<(), String> {
+        let p = &self.problem;
+        if let Check::All(oracle) = &self.check {
+            return reference::sums_mismatch(p, &doubles(sums), oracle).map_or(Ok(()), Err);
+        }
+        let terms = if p.reduce == Reduce::Rows { p.m } else { p.n };
+        let wrong = sums.par_iter().enumerate().find_map_first(|(index, &sum)| {
+            let (z, at) = (index / p.sums(), index % p.sums());
+            let (mut want, mut size, mut square) = (0.0, 0.0, 0.0);
+            for other in 0..terms {
+                let (i, j) = if p.reduce == Reduce::Rows { (other, at) } else { (at, other) };
+                let x = f64::from(got[z * p.stride_c + i * p.ldc + j]);
+                (want, size, square) = (want + x, size + x.abs(), square + x * x);
+            }
+            let terms = (terms as f64).sqrt();
+            let rounded = SIGMAS * (unit_roundoff(p.c) * square.sqrt() + spacing(p.c) * terms);
+            let allowed = 1.01 * rounded + 2f64.powi(-23) * terms * size;
+            let off = (f64::from(sum) - want).abs();
+            // What is no number passes no comparison.
+            let fits = square.is_finite() && off <= allowed;
+            (!fits).then(|| {
+                let over = p.reduce;
+                format!("sum {at} of C[{z}] of {p}, reduced over {over:?}: {sum:e}, off by {off:e}, allowed {allowed:e}")
+            })
+        });
+        wrong.map_or(Ok(()), Err)
+    }
+}
+
 impl Sums {
     /// Row `i`, by how much its sum is off, and the tolerance, where it is passed.
     fn wrong(&self, p: &Problem, row: &[f32], i: usize) -> Option<(usize, f64, f64)> {
@@ -180,6 +216,7 @@ fn grid(o: &Operands, z: usize) -> Grid {
         batch: 1,
         ta: false,
         tb: true,
+        reduce: Reduce::None,
         lda: p.k,
         ldb: p.k,
         ldc: n,
@@ -220,8 +257,8 @@ fn sums(o: &Operands, z: usize) -> Sums {
     let p = *o.problem();
     let sign = |j: usize, v: u64| if bits(17 + v, (z * p.n + j) as u64) & 1 == 0 { 1.0 } else { -1.0 };
     let signs: Rows = (0..p.n).map(|j| std::array::from_fn(|v| sign(j, v as u64))).collect();
-    let b = Matrix { values: &o.b[z * p.stride_b..], ld: p.ldb, transposed: p.tb };
-    let a = Matrix { values: &o.a[z * p.stride_a..], ld: p.lda, transposed: p.ta };
+    let b = Matrix { values: &o.b[z * p.stride_b..], stored: p.b, ld: p.ldb, transposed: p.tb };
+    let a = Matrix { values: &o.a[z * p.stride_a..], stored: p.a, ld: p.lda, transposed: p.ta };
     let (middle, squares_b) = b.times(p.precision, p.k, p.n, &signs);
     let (mut want, squares_a) = a.times(p.precision, p.m, p.k, &middle);
     let norm_b = squares_b.iter().sum::<f64>().sqrt();
@@ -259,6 +296,7 @@ fn sums(o: &Operands, z: usize) -> Sums {
 /// A stored matrix.
 struct Matrix<'a> {
     values: &'a [f32],
+    stored: DType,
     ld: usize,
     transposed: bool,
 }
@@ -271,7 +309,7 @@ impl Matrix<'_> {
     /// each row.
     fn times(&self, precision: Precision, rows: usize, cols: usize, vectors: &Rows) -> (Rows, Vec<f64>) {
         let add = |sum: &mut ([f64; VECTORS], f64), x: f32, vector: &[f64; VECTORS]| {
-            let x = rounded(precision, f64::from(x));
+            let x = rounded(precision, self.stored, f64::from(x));
             sum.0.iter_mut().zip(vector).for_each(|(s, v)| *s += x * v);
             sum.1 += x * x;
         };

@@ -34,7 +34,7 @@ pub use gate::Gate;
 pub use operands::Operands;
 
 use super::problem::mix;
-use super::{Candidate, Extra, MatmulError, Problem, candidates};
+use super::{Candidate, Extra, MatmulError, Problem, Reduce, candidates};
 use crate::device::{Device, DeviceError, DeviceKind};
 use crate::ops::activation::Activation;
 
@@ -179,6 +179,8 @@ pub fn problem_key(p: &Problem) -> String {
         (p.activation != Activation::Identity && p.extra != Extra::Gradient, "activation"),
         (p.extra == Extra::Residual, "residual"),
         (p.extra == Extra::Gradient, "gradient"),
+        (p.reduce == Reduce::Rows, "sum of rows"),
+        (p.reduce == Reduce::Columns, "sum of columns"),
     ];
     let parts: Vec<&str> = parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
     let epilogue = if parts.is_empty() { "plain".into() } else { parts.join("+") };
@@ -245,9 +247,9 @@ pub fn admitted(
     }
     operands.restore()?;
     // Errors of kernels may come with the result only.
-    let ran = operands.run(Some(candidate), 0).and_then(|()| operands.result());
+    let ran = operands.run(Some(candidate), 0).and_then(|()| Ok((operands.result()?, operands.sums()?)));
     match ran {
-        Ok(got) => Ok(gate.check(&got)),
+        Ok((got, sums)) => Ok(gate.check(&got).and_then(|()| gate.check_sums(&got, &sums))),
         Err(error) => match device.synchronize() {
             Ok(()) => Ok(Err(error.to_string())),
             Err(source) => {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::super::cpu::{self, decode, encode};
 use super::super::{Addresses, Candidate, Extra, MatmulError, Name, Problem};
-use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind};
+use crate::device::{Buffer, DType, Device, DeviceError, DeviceKind, E4m3, E5m2};
 
 /// Bytes that all copies have together, where there are copies: more than twice any known second-level cache.
 const COLD: usize = 256 << 20;
@@ -18,7 +18,7 @@ const PART: usize = 1 << 22;
 const ALIGN: usize = 256;
 
 /// The operands of a problem: uniform in [-1, 1), rounded to their types, the same for the same seed. C is random where
-/// the problem reads it, else NaN: what a kernel leaves out is found, and so is a read of what it must not read.
+/// the problem reads it, else NaN, as sums are: what a kernel leaves out is found, and so is a read of what it must not read.
 pub struct Operands {
     device: Device,
     problem: Problem,
@@ -29,7 +29,7 @@ pub struct Operands {
     pub(super) bias: Vec<f32>,
     pub(super) extra: Vec<f32>,
     copies: usize,
-    memory: [Memory; 5],
+    memory: [Memory; 6],
     workspace: Option<Buffer<u8>>,
 }
 
@@ -87,6 +87,8 @@ fn random(dtype: DType, len: usize, seed: u64) -> Result<Vec<f32>, DeviceError> 
             DType::F32 | DType::U32 => x,
             DType::Bf16 => half::bf16::from_f32(x).to_f32(),
             DType::F16 => half::f16::from_f32(x).to_f32(),
+            DType::E4m3 => E4m3::from_f32(x).to_f32(),
+            DType::E5m2 => E5m2::from_f32(x).to_f32(),
         }
     };
     filled(len, one)
@@ -108,14 +110,16 @@ impl Operands {
         };
         let bias = if p.bias { of(DType::F32, p.n, 3)? } else { vec![] };
         let extra = if p.extra == Extra::None { vec![] } else { of(p.c, span(Name::Extra)?, 4)? };
-        let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (DType::F32, &bias), (p.c, &extra)];
+        let sums = filled(span(Name::Sums)?, |_| f32::NAN)?;
+        let f32 = DType::F32;
+        let operands = [(p.a, &a), (p.b, &b), (p.c, &c), (f32, &bias), (p.c, &extra), (f32, &sums)];
         let set: usize = operands.iter().map(|(t, v)| (v.len() * t.bytes()).next_multiple_of(ALIGN)).sum();
         let copies = match device.kind() {
             DeviceKind::Cuda(_) if set < LARGE => COLD.div_ceil(set).clamp(2, COPIES),
             _ => 1,
         };
-        let [ma, mb, mc, mbias, mextra] = operands.map(|(t, v)| Memory::new(device, t, v, copies));
-        let memory = [ma?, mb?, mc?, mbias?, mextra?];
+        let [ma, mb, mc, mbias, mextra, msums] = operands.map(|(t, v)| Memory::new(device, t, v, copies));
+        let memory = [ma?, mb?, mc?, mbias?, mextra?, msums?];
         let (device, problem) = (device.clone(), *problem);
         Ok(Operands { device, problem, a, b, c, bias, extra, copies, memory, workspace: None })
     }
@@ -137,9 +141,9 @@ impl Operands {
 
     /// Where copy `copy` (modulo their number) is, aligned to 256 bytes.
     pub fn addresses(&self, copy: usize) -> Addresses {
-        let [a, b, c, bias, extra] =
-            [0, 1, 2, 3, 4].map(|i: usize| self.memory[i].address(copy % self.copies));
-        Addresses { a, b, c, bias, extra }
+        let [a, b, c, bias, extra, sums] =
+            [0, 1, 2, 3, 4, 5].map(|i: usize| self.memory[i].address(copy % self.copies));
+        Addresses { a, b, c, bias, extra, sums }
     }
 
     /// Computes the product of copy `copy` by this candidate; without one, natively (`cpu`).
@@ -156,8 +160,11 @@ impl Operands {
         candidate.run(&self.device, &self.problem, at, workspace)
     }
 
-    /// C of copy 0 as it was in the beginning.
+    /// C of copy 0, and its sums, as they were in the beginning.
     pub fn restore(&mut self) -> Result<(), MatmulError> {
+        if let Some(buffer) = &mut self.memory[5].buffer {
+            buffer.upload(&encode(DType::F32, &vec![f32::NAN; self.problem.span(Name::Sums)?]))?;
+        }
         let (dtype, values) = (self.problem.c, &self.c);
         if let Some(buffer) = &mut self.memory[2].buffer {
             for (i, part) in values.chunks(PART).enumerate() {
@@ -172,5 +179,14 @@ impl Operands {
         let mut bytes = vec![0u8; self.c.len() * self.problem.c.bytes()];
         self.device.0.download(self.addresses(0).c, &mut bytes)?;
         Ok(decode(self.problem.c, &bytes))
+    }
+
+    /// The sums of copy 0 as they are now; none where the problem has none.
+    pub fn sums(&self) -> Result<Vec<f32>, MatmulError> {
+        let mut bytes = vec![0u8; self.problem.span(Name::Sums)? * DType::F32.bytes()];
+        if !bytes.is_empty() {
+            self.device.0.download(self.addresses(0).sums, &mut bytes)?;
+        }
+        Ok(decode(DType::F32, &bytes))
     }
 }
