@@ -1,12 +1,13 @@
-//! General matrix product with a fused epilogue, f32:
+//! General matrix product of f32 factors with a fused epilogue:
 //!
 //! ```text
-//! C[b] <- act(alpha * op(A[b]) * op(B[b]) + beta * C[b] + bias)        op(X) = X or its transpose
+//! C[z] <- epilogue(op(A[z]) op(B[z]))        op(X) = X or its transpose; see [`epilogue`]
 //! ```
 //!
-//! op(A) is M x K, op(B) is K x N, C is M x N, all row-major; `bias` has one element a column and may be null. With
-//! beta = 0, C is not read. Every sum runs over k in increasing order in one register, whatever the tile: the result does
-//! not depend on the grid and is the same from run to run.
+//! op(A) is M x K, op(B) is K x N, C is M x N, all row-major. Every sum runs over k in increasing order in one register,
+//! whatever the tile: the result does not depend on the grid and is the same from run to run. Where tiles are few, K is split:
+//! blocks along z take `k_split` elements of it each, C is a workspace of as many partial products, and
+//! [`split::gemm_reduce`] adds them in their order.
 //!
 //! # The tile
 //!
@@ -18,12 +19,13 @@
 //! (`TN / 4`) equal parts of the tile, so that the lanes of a warp, laid out 4 x 8, read whole rows of a panel.
 //!
 //! Three tiles are instantiated for each of the four transpose cases: [`LARGE`] for throughput, [`MEDIUM`] and [`SMALL`]
-//! to give every multiprocessor a block when C is small. The host (`ops/gemm.rs`) picks.
+//! to give every multiprocessor a block when C is small. The host (`ops/matmul`) picks.
 #![allow(unsafe_op_in_unsafe_fn)] // A kernel is one contract, stated in its `# Safety` section.
 
 mod arithmetic;
 pub mod element;
 pub mod epilogue;
+pub mod gemv;
 pub mod grouped;
 #[cfg(any(not(target_arch = "nvptx64"), target_feature = "sm_90a"))]
 pub mod hopper;
@@ -35,11 +37,12 @@ pub mod split;
 mod sums;
 pub mod tensor;
 
-use crate::activation;
 use crate::ptx::{fma, ld_shared_f32x4, shared_address, st_shared_f32, st_shared_f32x4};
-use crate::vector::{is_aligned4, load_quad, store_quad};
+use crate::vector::{is_aligned4, load_quad};
 use cuda_std::prelude::*;
 use cuda_std::shared_array;
+use epilogue::Epilogue;
+use inline::Inline;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +64,10 @@ impl Tile {
     pub const fn threads(self) -> u32 {
         (self.bm / self.tm) * (self.bn / self.tn)
     }
-    /// Blocks that a multiprocessor must hold at once. Two of the large tile would leave 128 registers a thread, and it
-    /// spills below 140.
+    /// Blocks that a multiprocessor must hold at once. Two of the large tile leave 128 registers a thread, which are enough
+    /// for Hopper; code for Ampere would spill.
     pub const fn min_blocks(self) -> u32 {
-        if self.bm > 64 {
+        if self.bm > 64 && !cfg!(target_feature = "sm_90a") {
             1
         } else {
             2
@@ -190,67 +193,10 @@ pub(crate) trait Finish: Copy {
     unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]);
 }
 
-/// The epilogue's operands.
-#[derive(Clone, Copy)]
-struct Epilogue {
-    alpha: f32,
-    beta: f32,
-    c: *mut f32,
-    ldc: u32,
-    m: u32,
-    n: u32,
-    bias: *const f32,
-    activation: u32,
-    parameter: f32,
-    /// As [`Operand::vector`], for C.
-    vector: bool,
-}
-
-impl Epilogue {
-    /// The finished element `j` of the quad at `p`, column `col`; what it reads of C and bias is inside.
-    #[inline(always)]
-    unsafe fn finish(&self, p: *mut f32, col: u32, j: u32, sum: f32) -> f32 {
-        let inside = col + j < self.n;
-        let mut x = self.alpha * sum;
-        if self.beta != 0.0 && inside {
-            x = fma(self.beta, *p.add(j as usize), x);
-        }
-        if !self.bias.is_null() && inside {
-            x += *self.bias.add((col + j) as usize);
-        }
-        activation::apply(self.activation, self.parameter, x)
-    }
-}
-
 impl Finish for Epilogue {
     #[inline(always)]
     unsafe fn store(&self, row: u32, col: u32, sum: [f32; 4]) {
-        if row >= self.m || col >= self.n {
-            return;
-        }
-        let p = self.c.add(row as usize * self.ldc as usize + col as usize);
-        let whole = col + 3 < self.n;
-        // Written out: a loop with this body stays a loop, and then `out` lands in local memory.
-        let out = [
-            self.finish(p, col, 0, sum[0]),
-            self.finish(p, col, 1, sum[1]),
-            self.finish(p, col, 2, sum[2]),
-            self.finish(p, col, 3, sum[3]),
-        ];
-        if whole && self.vector {
-            store_quad(p, out.into());
-        } else {
-            *p = out[0];
-            if col + 1 < self.n {
-                *p.add(1) = out[1];
-            }
-            if col + 2 < self.n {
-                *p.add(2) = out[2];
-            }
-            if whole {
-                *p.add(3) = out[3];
-            }
-        }
+        let _ = self.store::<Inline>(row, col, sum.into());
     }
 }
 
@@ -420,37 +366,46 @@ pub(crate) unsafe fn tile<
 /// The kernels of one tile size: the four transpose cases.
 macro_rules! kernels {
     ($tile:ident: $($name:ident $akc:literal $bkc:literal $what:literal;)*) => {$(
-        #[doc = concat!("`C <- act(alpha ", $what, " + beta C + bias)` with the tile [`", stringify!($tile), "`].")]
+        #[doc = concat!("`C <- epilogue(", $what, ")` of f32 factors with the tile [`", stringify!($tile), "`].")]
         ///
         /// Grid: x = tiles of C, column by column within a row of tiles; y = batches (any number: blocks stride over
-        /// them). Block: the tile's [`threads`](Tile::threads). Strides are in elements from one batch to the next.
+        /// them); z = parts of K, of `k_split` each. Block: the tile's [`threads`](Tile::threads). Strides are in elements
+        /// from one batch to the next. Part z of batch b writes matrix `z batch + b` of C.
         ///
         /// # Safety
-        /// - Each batch of `a`, `b`, `c` covers its matrix at the given leading dimension and stride; `c` overlaps
-        ///   neither `a` nor `b`, and its batches do not overlap.
-        /// - `bias` is null or has `n` elements.
-        /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n`, `k` below 2^31.
+        /// - Each batch of `a`, `b` (f32), `c` and `extra` covers its matrix at the given leading dimension and stride; `c`
+        ///   overlaps no other, nor its batches each other.
+        /// - `bias` is null or has `n` elements; `kind` is of [`epilogue::kind`], without sums of C.
+        /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n`, `k` below 2^31; `k_split` is a multiple of 4 or at least
+        ///   `k`, and the last part has an element.
         #[kernel]
         #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), $tile.min_blocks()))]
         pub unsafe fn $name(
-            m: u32, n: u32, k: u32, batch: u32, alpha: f32,
-            a: *const f32, lda: u32, stride_a: u64,
-            b: *const f32, ldb: u32, stride_b: u64,
-            beta: f32, c: *mut f32, ldc: u32, stride_c: u64,
-            bias: *const f32, activation: u32, parameter: f32,
+            m: u32, n: u32, k: u32, batch: u32, k_split: u32,
+            a: *const u8, lda: u32, stride_a: u64,
+            b: *const u8, ldb: u32, stride_b: u64,
+            alpha: f32, beta: f32, c: *mut u8, ldc: u32, stride_c: u64,
+            bias: *const f32, extra: *const u8, ld_extra: u32, stride_extra: u64,
+            sums: *mut f32, activation: u32, parameter: f32, kind: u32,
         ) {
             const T: Tile = $tile;
             let shared = shared_address(shared_array![f32; $tile.shared()]);
             let tiles_n = n.div_ceil(T.bn).max(1);
             let (row0, col0) = (thread::block_idx_x() / tiles_n * T.bm, thread::block_idx_x() % tiles_n * T.bn);
+            let k0 = thread::block_idx_z() * k_split;
+            let depth = k_split.min(k - k0);
+            let out =
+                Epilogue { alpha, beta, c, ldc, m, n, bias, extra, ld_extra, sums, activation, parameter, kind };
             let mut z = thread::block_idx_y();
             while z < batch {
-                let a = a.add(z as usize * stride_a as usize);
-                let b = b.add(z as usize * stride_b as usize);
-                let c = c.add(z as usize * stride_c as usize);
-                let (a, b) = (Operand::new(a, lda, m, k), Operand::new(b, ldb, n, k));
-                let vector = is_aligned4(c) && ldc % 4 == 0;
-                let out = Epilogue { alpha, beta, c, ldc, m, n, bias, activation, parameter, vector };
+                let at = |x: *const u8, stride: u64, kc: bool, ld: u32| {
+                    let skip = if kc { k0 as usize } else { k0 as usize * ld as usize };
+                    x.cast::<f32>().add(z as usize * stride as usize + skip)
+                };
+                let a = Operand::new(at(a, stride_a, $akc, lda), lda, m, depth);
+                let b = Operand::new(at(b, stride_b, $bkc, ldb), ldb, n, depth);
+                let part = thread::block_idx_z() as usize * batch as usize + z as usize;
+                let out = out.of_batch(part, stride_c, stride_extra, split::PART);
                 tile::<_, $akc, $bkc, { T.bm }, { T.bn }, { T.bk }, { T.tm }, { T.tn },
                     { (T.bm * T.bk / 4 / T.threads()) as usize },
                     { (T.bn * T.bk / 4 / T.threads()) as usize },

@@ -14,7 +14,7 @@ use gpu_kernels::gemm::{self as kernels, Tile};
 use super::activation::Activation;
 use super::gemm::{
     Dims, Extras, KERNELS, addresses, check, dims, draw_dims, draw_precision, grad_a, grad_b, gradient_bound,
-    launch, operands, problem, product_f32, product_f64, scratch, tile, tolerance, workspace,
+    launch, operands, problem, product_f32, product_f64, scratch, tolerance, workspace,
 };
 use super::matmul::Precision;
 use super::{
@@ -85,7 +85,7 @@ impl Op for Addmm {
         workspace(self.dims, self.precision)
     }
     fn scratch(&self, device: &Device) -> usize {
-        scratch(&problem(self.dims, &self.extras::<f32>(), false), device)
+        scratch(&problem(self.dims, &self.extras::<f32>(), false), self.tile, device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         product_f32(self.dims, self.extras(), ctx.input(0), ctx.input(1), ctx.output(0), ctx.workspace());
@@ -95,7 +95,7 @@ impl Op for Addmm {
     }
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
         let p = problem(self.dims, &self.extras::<f32>(), false);
-        launch(ctx, &p, addresses(ctx), self.tile.unwrap_or_else(|| tile(self.dims)))
+        launch(ctx, &p, addresses(ctx), self.tile)
     }
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
         let Some(dy) = vjp.grad(0) else { return Ok(()) };

@@ -17,23 +17,23 @@
 //! A [`Precision`] other than `Fp32` rounds both factors of every product, gradients' too, on their way in
 //! ([`Graph::autocast`]); tensors and sums stay f32. `Fp32Fast` rounds nothing, and is `Fp32` on `cpu`.
 //!
-//! Cost: `2 B M N K` FLOP. On a GPU the tile is picked by shape, and kernels for narrower factors are those of
-//! [`matmul`](super::matmul); on `cpu` see `ops/sgemm.rs`.
+//! Cost: `2 B M N K` FLOP. On a GPU the kernel is picked by shape from those of [`matmul`](super::matmul); on `cpu` see
+//! `ops/sgemm.rs`.
 
 mod sample;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use gpu_kernels::gemm::{self as kernels, Tile};
+use gpu_kernels::gemm::Tile;
 
 use super::activation::{Activate, ActivateGrad, Activation};
-use super::matmul::{Addresses, MULTIPROCESSORS, MatmulError, Precision, Problem, choose, reference, simt};
+use super::matmul::{Addresses, Candidate, MatmulError, Precision, Problem, choose, reference, simt};
 use super::matmul_grad::MatMulGrad;
 use super::precision::round;
 use super::sgemm::{self, Product};
 use super::{Cost, CpuCtx, KernelCtx, Op, OpError, TensorType};
-use crate::device::{DType, Device, DeviceError};
+use crate::device::{DType, Device, DeviceError, Target};
 use crate::graph::{Graph, Value, Vjp};
 pub(super) use sample::{draw_dims, draw_precision, entries, gradient_bound, operands, tolerance};
 
@@ -105,18 +105,6 @@ pub(super) fn check(
     Err(OpError::shape(op, format!("made for {want:?}"), inputs))
 }
 
-/// The largest tile whose blocks still fill a GPU, else the smallest.
-pub(super) fn tile(d: Dims) -> Tile {
-    let blocks = |t: Tile| d.count() * d.m.div_ceil(t.bm as usize) * d.n.div_ceil(t.bn as usize);
-    if blocks(kernels::LARGE) >= MULTIPROCESSORS {
-        kernels::LARGE
-    } else if blocks(kernels::MEDIUM) >= MULTIPROCESSORS {
-        kernels::MEDIUM
-    } else {
-        kernels::SMALL
-    }
-}
-
 /// What a product does beyond multiplying.
 #[derive(Clone, Copy)]
 pub(super) struct Extras<'a, T> {
@@ -147,13 +135,19 @@ pub(super) fn problem<T>(d: Dims, x: &Extras<'_, T>, bias: bool) -> Problem {
     }
 }
 
-/// Bytes that the kernels of `device` want beyond operands; `Fp32`'s want none.
-pub(super) fn scratch(p: &Problem, device: &Device) -> usize {
-    if p.precision == Precision::Fp32 {
-        return 0;
+/// The kernel: by `tile` if there is one and it is f32's, else by what is known of the shape.
+fn candidate(p: &Problem, tile: Option<Tile>, target: Target) -> Result<&'static Candidate, MatmulError> {
+    match tile {
+        Some(tile) if p.precision == Precision::Fp32 => Ok(simt::of(tile)),
+        _ => choose(p, target),
     }
+}
+
+/// Bytes that the kernel wants on `device` beyond operands; `tile` is that of f32's kernels, if it is not for the shape to
+/// say.
+pub(super) fn scratch(p: &Problem, tile: Option<Tile>, device: &Device) -> usize {
     // A product that no kernel does is refused when it runs, with the reason.
-    choose(p, device.target()).map_or(0, |candidate| candidate.workspace(p, device))
+    candidate(p, tile, device.target()).map_or(0, |candidate| candidate.workspace(p, device))
 }
 
 /// `c <- act(alpha op(a) op(b) + beta c + bias)` for each of the batch, in f32.
@@ -210,12 +204,16 @@ pub(super) fn addresses(ctx: &KernelCtx<'_>) -> Addresses {
     Addresses { a, b, c, ..Addresses::default() }
 }
 
-/// Launches the product of operands at these addresses; `t` is the tile of f32's kernels.
-pub(super) fn launch(ctx: &KernelCtx<'_>, p: &Problem, at: Addresses, t: Tile) -> Result<(), DeviceError> {
+/// Launches the product of operands at these addresses; `tile` as for [`scratch`].
+pub(super) fn launch(
+    ctx: &KernelCtx<'_>,
+    p: &Problem,
+    at: Addresses,
+    tile: Option<Tile>,
+) -> Result<(), DeviceError> {
     let (scratch, bytes) = ctx.scratch;
     let launched = p.check().and_then(|()| {
-        let fp32 = p.precision == Precision::Fp32;
-        let candidate = if fp32 { simt::of(t) } else { choose(p, ctx.device.target())? };
+        let candidate = candidate(p, tile, ctx.device.target())?;
         let needed = candidate.workspace(p, ctx.device);
         if needed > bytes {
             // The choice changed since the plan was bound.
@@ -315,7 +313,7 @@ impl Op for MatMul {
         workspace(self.dims, self.precision)
     }
     fn scratch(&self, device: &Device) -> usize {
-        scratch(&problem(self.dims, &self.extras::<f32>(None), self.bias), device)
+        scratch(&problem(self.dims, &self.extras::<f32>(None), self.bias), None, device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let x = self.extras(self.bias.then(|| ctx.input(2)));
@@ -328,7 +326,7 @@ impl Op for MatMul {
     fn launch(&self, ctx: &KernelCtx<'_>) -> Result<(), DeviceError> {
         let bias = if self.bias { ctx.inputs[2].address } else { 0 };
         let p = problem(self.dims, &self.extras::<f32>(None), self.bias);
-        launch(ctx, &p, Addresses { bias, ..addresses(ctx) }, tile(self.dims))
+        launch(ctx, &p, Addresses { bias, ..addresses(ctx) }, None)
     }
     fn vjp(&self, vjp: &mut Vjp<'_>) -> Result<(), OpError> {
         let Some(dy) = vjp.grad(0) else { return Ok(()) };
@@ -474,15 +472,5 @@ mod tests {
         let w = g.input("w", TensorType::f32([4, 3])).expect("an input");
         let error = g.linear(a, w, Some(bias)).expect_err("a bias of 3 for 4 columns").to_string();
         assert!(error.contains("[4]"), "{error}");
-    }
-
-    #[test]
-    fn tiles_grow_with_the_product() {
-        let dims = |m, n| Dims { batch: None, m, n, k: 64 };
-        assert_eq!(tile(dims(64, 64)), kernels::SMALL);
-        assert_eq!(tile(dims(1024, 1024)), kernels::MEDIUM);
-        assert_eq!(tile(dims(4096, 4096)), kernels::LARGE);
-        // Many small products fill the device as one large one does.
-        assert_eq!(tile(Dims { batch: Some(200), ..dims(128, 128) }), kernels::LARGE);
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::activation::{self, Activation};
 use super::chain::{self, Step};
-use super::gemm::{self, MatMul, product_f32, product_f64, tile};
+use super::gemm::{self, MatMul, product_f32, product_f64};
 use super::matmul::{Addresses, Extra, Precision, Problem, Reduce};
 use super::reduce::{View, is_sum_over_rows};
 use super::{
@@ -94,7 +94,7 @@ impl Op for MatMulGrad {
         self.len() + gemm::workspace(self.product.dims, self.product.precision)
     }
     fn scratch(&self, device: &Device) -> usize {
-        gemm::scratch(&self.problem(), device)
+        gemm::scratch(&self.problem(), None, device)
     }
     fn run_f32(&self, ctx: &CpuCtx<'_, f32>) {
         let (product, space) = ctx.workspace().split_at_mut(self.len());
@@ -121,7 +121,7 @@ impl Op for MatMulGrad {
             sums: if self.sums { ctx.outputs[1].address } else { 0 },
             ..gemm::addresses(ctx)
         };
-        gemm::launch(ctx, &self.problem(), at, tile(self.product.dims))
+        gemm::launch(ctx, &self.problem(), at, None)
     }
     fn absorb_reader(&self, reader: &dyn Op) -> Option<Arc<dyn Op>> {
         let fits = !self.sums && self.product.dims.batch.is_none() && is_sum_over_rows(reader);

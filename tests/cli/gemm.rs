@@ -65,6 +65,10 @@ fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
     assert!(results.len() >= 3, "{json}");
     assert_eq!(results.iter().filter(|r| r["chosen"] == true).count(), 1);
     for result in results {
+        if let Some(reason) = result["rejected"].as_str() {
+            assert!(result["kernel"] == "gemv_fp32" && reason.contains("M or N is 1"), "{result}");
+            continue;
+        }
         assert!(result["warp_instructions"].as_u64() > Some(100), "{result}");
         assert!(result["estimate"]["us"].as_f64() > Some(0.0) && result.get("us").is_none(), "{result}");
     }
@@ -79,7 +83,8 @@ fn the_simulator_counts_and_the_tuner_keeps_what_it_found() {
     let cache: Value = serde_json::from_slice(&read(&file)).expect("JSON");
     assert_eq!((&cache["format"], &cache["version"]), (&json!("ironwarp-tuning"), &json!(1)));
     // What the library runs is what was found, also when the file says another than the heuristic would.
-    for kernel in kernels.iter().map(|k| k["kernel"].as_str().expect("a name")) {
+    let timed = kernels.iter().filter(|k| k.get("rejected").is_none());
+    for kernel in timed.map(|k| k["kernel"].as_str().expect("a name")) {
         let mut changed = cache.clone();
         let entries = changed["devices"]["sim (8.0)"].as_object_mut().expect("the device");
         entries.values_mut().for_each(|entry| entry["us"] = json!({kernel: 1.0, "unknown": 0.1}));

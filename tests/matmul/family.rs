@@ -11,13 +11,21 @@ use ironwarp::ops::matmul::{Candidate, Extra, Precision, Problem, Reduce, candid
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// A problem of this precision, and where its operands begin.
-pub(crate) fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usize; 5]) {
-    let (m, n, k) = (d.dim(), d.dim(), d.dim());
+/// A problem of this precision, and where its operands begin; where `vector` says so, of a matrix by a vector.
+pub(crate) fn draw_problem(d: &mut Draw, precision: Precision, vector: bool) -> (Problem, [usize; 5]) {
+    let (mut m, mut n, mut k) = (d.dim(), d.dim(), d.dim());
+    if vector {
+        *(if d.coin() { &mut m } else { &mut n }) = 1;
+        k *= d.pick(&[1, 1, 13]);
+    }
     let mut p = Problem::new(m, n, k).transposed(d.coin(), d.coin());
     let factor = precision.factor();
+    // f32 holds every type of 16 bits.
+    let any = precision == Precision::Fp32 || (vector && factor == DType::F32);
     let types: &[DType] = if precision.is_fp8() {
         &[DType::E4m3, DType::E5m2, DType::E4m3, DType::Bf16, DType::F32, DType::F16]
+    } else if any {
+        &[factor, factor, DType::Bf16, DType::F16]
     } else {
         &[factor, factor, factor, DType::F32]
     };
@@ -45,9 +53,6 @@ pub(crate) fn draw_problem(d: &mut Draw, precision: Precision) -> (Problem, [usi
     };
     p.extra = d.pick(&[Extra::None, Extra::Residual, Extra::Gradient]);
     p.reduce = d.pick(&[Reduce::None, Reduce::Rows, Reduce::Columns]);
-    if precision == Precision::Fp32 {
-        (p.c, p.extra, p.reduce) = (DType::F32, Extra::None, Reduce::None);
-    }
     let mut start = || d.pick(&[0, 0, 8, 1, 5]);
     let starts = [start(), start(), start(), start(), start()];
     (p, starts)
@@ -68,8 +73,9 @@ pub(crate) fn for_problems(
     let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let strategy = (proptest::collection::vec(any::<u32>(), 40), any::<u64>());
+    let vector = candidate.name.starts_with("gemv");
     let result = runner.run(&strategy, |(choices, seed)| {
-        let (mut p, starts) = draw_problem(&mut Draw::new(choices, 170), candidate.precision);
+        let (mut p, starts) = draw_problem(&mut Draw::new(choices, 170), candidate.precision, vector);
         let done = |p: &Problem| {
             [Target::Sm80, Target::Sm90a].iter().any(|&target| candidate.supports(p, target).is_ok())
         };

@@ -49,7 +49,7 @@ fn for_groups(precision: Precision, count: u32, property: impl Fn(&[Case], usize
     let result = runner.run(&strategy, |(members, which)| {
         // Short enough that the kernels for one product do not split K.
         let draw = |(choices, seed)| {
-            let (problem, starts) = draw_problem(&mut Draw::new(choices, 110), precision);
+            let (problem, starts) = draw_problem(&mut Draw::new(choices, 110), precision, false);
             Case::random(Problem { reduce: Reduce::None, ..problem }, starts, seed)
         };
         let cases: Vec<Case> = members.into_iter().map(draw).collect();

@@ -6,8 +6,10 @@ mod common;
 mod errors;
 mod family;
 mod fp8;
+mod gemv;
 mod grouped;
 mod hopper;
+mod simt;
 mod streamk;
 mod tensor;
 

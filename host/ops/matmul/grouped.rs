@@ -424,11 +424,6 @@ impl Factor {
     fn of(p: &Problem, name: Name, address: u64, z: usize) -> Factor {
         let x = plan(p, name);
         let address = address + (z * x.stride_from * x.dtype.bytes()) as u64;
-        // The f32 kernels read every operand as it lies.
-        if p.precision == Precision::Fp32 {
-            let (k_major, ld, rows) = (!x.transposed, x.ld_from, x.rows);
-            return Factor { address, copy: None, k_major, ld, rows, bytes: 0 };
-        }
         let copy = x.packed.then(|| {
             let from = element_code(x.dtype) | u32::from(x.transposed) << 8;
             [

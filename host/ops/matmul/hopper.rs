@@ -29,7 +29,8 @@ use crate::device::{
 use crate::kernel;
 use crate::ops::activation::Activation;
 
-const FAMILY: Family = Family { targets: &[Target::Sm90a], supports, workspace, walk, run };
+const FAMILY: Family =
+    Family { targets: &[Target::Sm90a], supports, workspace, estimate: |c, p| c.time(p, walk(c, p)), run };
 
 /// What [`Candidate::variant`] means here: whether tiles may be cut.
 const WHOLE: u32 = 0;

@@ -18,6 +18,7 @@
 //!
 //! | family | kernels | for |
 //! |---|---|---|
+//! | [`gemv`] | `gpu_kernels::gemm::gemv` | M = 1 or N = 1, every precision but those of 8-bit floats, every GPU |
 //! | [`simt`] | `gpu_kernels::gemm` | `Fp32`, every GPU |
 //! | [`tensor`] | `gpu_kernels::gemm::tensor` | every other precision but those of 8-bit floats: tensor cores by `mma.sync`, since Ampere |
 //! | [`hopper`] | `gpu_kernels::gemm::hopper` | the same but for `Fp32Fast`, and 8-bit floats: tensor cores by `wgmma`, Hopper alone |
@@ -37,12 +38,14 @@ macro_rules! by_layout {
 }
 
 pub mod cpu;
+pub mod gemv;
 pub mod grouped;
 pub mod hopper;
 mod operand;
 mod problem;
 pub mod reference;
 pub mod simt;
+mod split;
 mod sums;
 pub mod tensor;
 pub mod tune;
@@ -56,7 +59,7 @@ use crate::device::{Buffer, Device, DeviceKind, Target};
 
 /// The kernels of this folder that belong to no operation of the registry and are in the PTX of every target.
 pub fn kernels() -> Vec<&'static str> {
-    [tensor::KERNELS, grouped::KERNELS].concat()
+    [tensor::KERNELS, gemv::KERNELS, grouped::KERNELS].concat()
 }
 
 /// One way to compute a product.
@@ -86,8 +89,9 @@ pub(crate) struct Family {
     pub supports: fn(&Candidate, &Problem) -> Result<(), Unsupported>,
     /// Bytes of device memory that `run` wants, aligned to 256.
     pub workspace: fn(&Candidate, &Problem, &Device) -> usize,
-    /// What the heuristic goes by.
-    pub walk: fn(&Candidate, &Problem) -> Walk,
+    /// Estimated time of the product, in multiplications of a multiprocessor: candidates of one precision are compared by
+    /// it. See [`Candidate::time`].
+    pub estimate: fn(&Candidate, &Problem) -> u64,
     /// Launches. The last argument is the workspace's address.
     pub run: fn(&Candidate, &Device, &Problem, Addresses, u64) -> Result<(), MatmulError>,
 }
@@ -99,16 +103,6 @@ pub(crate) struct Walk {
     pub k: u64,
     /// Partial sums that are written, and read by a second kernel; 0: there is none.
     pub partial: u64,
-}
-
-impl Walk {
-    /// Of a product that computes tiles whole.
-    fn of_tiles(c: &Candidate, p: &Problem) -> Walk {
-        let [tm, tn, depth] = c.tile.map(u64::from);
-        let tiles = (p.m as u64).div_ceil(tm) * (p.n as u64).div_ceil(tn) * p.batch as u64;
-        let k = (p.k as u64).next_multiple_of(depth);
-        Walk { k: tiles.div_ceil(MULTIPROCESSORS as u64).saturating_mul(k), partial: 0 }
-    }
 }
 
 impl Candidate {
@@ -146,32 +140,50 @@ impl Candidate {
         (self.family.run)(self, device, problem, at, workspace)
     }
 
-    /// Estimated time of the product, in multiplications of a multiprocessor: what the busiest walks of K, times the
-    /// tile's work for an element of K, in which an element loaded weighs as much as [`LOAD`] multiplications; and the
-    /// reduction of partial sums.
+    /// Estimated time of the product.
     fn estimate(&self, p: &Problem) -> u64 {
+        (self.family.estimate)(self, p)
+    }
+
+    /// The estimate for kernels whose blocks compute tiles: what the busiest walks of K, times the tile's work for an element
+    /// of K, in which an element loaded weighs as much as [`LOAD`] multiplications; and the reduction of partial sums.
+    fn time(&self, p: &Problem, Walk { k, partial }: Walk) -> u64 {
         let [tm, tn, _] = self.tile.map(u64::from);
-        let Walk { k, partial } = (self.family.walk)(self, p);
         let time = k.saturating_mul(tm * tn + LOAD * (tm + tn)).saturating_mul(100) / u64::from(self.rate);
-        let all = partial.saturating_mul(PARTIAL) / MULTIPROCESSORS as u64;
-        let reduction = if partial > 0 { REDUCTION.saturating_add(all) } else { 0 };
-        time.saturating_add(reduction / u64::from(self.precision.factor_bytes()))
+        time.saturating_add(reduction_time(p.precision, partial))
     }
 }
 
-/// See [`Candidate::estimate`].
+/// See [`Candidate::time`].
 const LOAD: u64 = 32;
-/// Multiplications of factors of one byte in the time in which a partial sum is written and read: on an H100, 989e12 of
-/// them a second against memory's 3.35e12 bytes, of which most stay in the second-level cache, taken for twice as fast.
-const PARTIAL: u64 = 1200;
-/// The same in the time of a launch: 2 microseconds of one multiprocessor.
-const REDUCTION: u64 = 15_000_000;
+/// Clocks of a multiprocessor that a second launch takes, about: 2 microseconds.
+const LAUNCH: u64 = 3500;
+/// Bytes that a device moves in a clock: an H100's 3.35 TB/s at 1.75 GHz; partial sums stay, for the most part, in the
+/// second-level cache, which is taken for twice as fast.
+const BYTES: u64 = 2 * 1900;
+
+/// What a second launch adds to an estimate that writes `partial` sums, and reads them again; nothing where it writes none.
+fn reduction_time(precision: Precision, partial: u64) -> u64 {
+    if partial == 0 {
+        return 0;
+    }
+    // Multiplications of a multiprocessor in a clock: an H100's peaks.
+    let clock = match precision {
+        Precision::Fp32 => 128,
+        Precision::Fp32Fast => 2048 / 6,
+        Precision::Tf32 => 1024,
+        Precision::Bf16 | Precision::F16 => 2048,
+        Precision::Fp8 | Precision::Fp8Fast => 4096,
+    };
+    (LAUNCH + partial.saturating_mul(8) / BYTES).saturating_mul(clock)
+}
+
 /// Multiprocessors that heuristics fill: those of an H100.
 pub(super) const MULTIPROCESSORS: usize = Gpu::H100.sms as usize;
 
 /// Every candidate, the preferred families first.
 fn all() -> impl Iterator<Item = &'static Candidate> {
-    hopper::CANDIDATES.iter().chain(tensor::CANDIDATES).chain(simt::CANDIDATES)
+    [gemv::CANDIDATES, hopper::CANDIDATES, tensor::CANDIDATES, simt::CANDIDATES].into_iter().flatten()
 }
 
 /// Every candidate of `target`, the preferred families first.

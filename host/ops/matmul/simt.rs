@@ -1,18 +1,19 @@
 //! Launches of the f32 kernels of `gpu_kernels::gemm`: [`Precision::Fp32`](super::Precision) on every GPU.
+//!
+//! Operands of 16 bits are packed as f32 first, which holds them exactly; f32 operands are read as they are, whatever their
+//! layout and alignment. K is split as for [`tensor`](super::tensor), whose launch this is.
 
 use gpu_kernels::gemm::{self as kernels, Tile};
 
 use super::problem::mix;
-use super::{
-    Addresses, Candidate, Extra, Family, MatmulError, Precision, Problem, Reduce, Unsupported, Walk,
-};
-use crate::device::{DType, Device, DeviceError, DevicePtr, DevicePtrMut, Launch, Target};
+use super::{Addresses, Candidate, Family, MatmulError, Precision, Problem, Unsupported, tensor};
+use crate::device::{DType, Device, DeviceError, Target};
 
 const FAMILY: Family = Family {
     targets: &[Target::Sm80, Target::Sm90a],
     supports,
-    workspace: |_, _, _| 0,
-    walk: Walk::of_tiles,
+    workspace: tensor::workspace,
+    estimate: tensor::estimate,
     run,
 };
 
@@ -44,17 +45,10 @@ pub(in crate::ops) fn of(t: Tile) -> &'static Candidate {
 }
 
 fn supports(c: &Candidate, p: &Problem) -> Result<(), Unsupported> {
-    let no = |reason: String| Err(Unsupported::new(c.name, reason));
-    if [p.a, p.b, p.c].iter().any(|&t| t != DType::F32) {
-        return no(format!("multiplies f32 alone, not {}", mix(p)));
+    if [p.a, p.b].iter().all(|t| matches!(t, DType::F32 | DType::Bf16 | DType::F16)) {
+        return Ok(());
     }
-    if p.extra != Extra::None {
-        return no("has no residual and no gradient of the activation; do them apart".into());
-    }
-    if p.reduce != Reduce::None {
-        return no("sums neither rows nor columns of C; do that apart".into());
-    }
-    Ok(())
+    Err(Unsupported::new(c.name, format!("multiplies f32, and what packing makes f32 of: not {}", mix(p))))
 }
 
 /// The grid of `tiles` tiles a product and `batch` products, for kernels whose blocks stride over the batch.
@@ -68,38 +62,18 @@ pub(super) fn grid(name: &str, tiles: u64, batch: usize) -> Result<(u32, u32), D
     }
 }
 
-fn run(c: &Candidate, device: &Device, p: &Problem, at: Addresses, _: u64) -> Result<(), MatmulError> {
-    let [bm, bn, _] = c.tile;
-    let tiles = p.m.div_ceil(bm as usize) as u64 * p.n.div_ceil(bn as usize) as u64;
-    let layout = (p.ta, p.tb);
-    let (t, kernel) = if bm == kernels::LARGE.bm {
-        let kernel = by_layout!(layout, gemm: gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128);
-        (kernels::LARGE, kernel)
-    } else if bm == kernels::MEDIUM.bm {
-        (kernels::MEDIUM, by_layout!(layout, gemm: gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64))
-    } else {
-        (kernels::SMALL, by_layout!(layout, gemm: gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32))
-    };
-    let shape = Launch::new(grid(c.name, tiles, p.batch)?, t.threads());
-    let args = (
-        p.m as u32,
-        p.n as u32,
-        p.k as u32,
-        p.batch as u32,
-        p.alpha,
-        DevicePtr::<f32>::new(at.a),
-        p.lda as u32,
-        p.stride_a as u64,
-        DevicePtr::<f32>::new(at.b),
-        p.ldb as u32,
-        p.stride_b as u64,
-        p.beta,
-        DevicePtrMut::<f32>::new(at.c),
-        p.ldc as u32,
-        p.stride_c as u64,
-        DevicePtr::<f32>::new(at.bias),
-        p.activation.kind(),
-        p.activation.param(),
-    );
-    Ok(device.launch(kernel, shape, args)?)
+fn run(
+    c: &Candidate,
+    device: &Device,
+    p: &Problem,
+    at: Addresses,
+    workspace: u64,
+) -> Result<(), MatmulError> {
+    let t =
+        [kernels::LARGE, kernels::MEDIUM].into_iter().find(|t| t.bm == c.tile[0]).unwrap_or(kernels::SMALL);
+    tensor::launch(c, device, p, at, workspace, [t.threads(), 0], |layout| match t {
+        kernels::LARGE => by_layout!(layout, gemm: gemm_nn_128 gemm_nt_128 gemm_tn_128 gemm_tt_128),
+        kernels::MEDIUM => by_layout!(layout, gemm: gemm_nn_64 gemm_nt_64 gemm_tn_64 gemm_tt_64),
+        _ => by_layout!(layout, gemm: gemm_nn_32 gemm_nt_32 gemm_tn_32 gemm_tt_32),
+    })
 }

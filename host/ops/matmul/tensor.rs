@@ -2,18 +2,14 @@
 //!
 //! An operand goes to the kernel as it is where it may: of the factor's type, 16-byte aligned in base, rows and batches,
 //! and K-major where factors have 32 bits. Any other is packed first ([`gemm_pack`](gpu_kernels::gemm::pack)) into the
-//! workspace. K is split where the tiles alone would leave most of a device idle; the parts are added in their order by
-//! [`gemm_reduce`](gpu_kernels::gemm::split), so the result does not depend on chance.
+//! workspace. K is split where the tiles alone would leave most of a device idle ([`split`](super::split)).
 
 use gpu_kernels::gemm::tensor::{DEPTH, LARGE, SMALL, Tile};
-use gpu_kernels::gemm::{element, epilogue, pack, split};
+use gpu_kernels::gemm::{element, pack};
 
 use super::simt::grid;
-use super::sums::PartialSums;
-use super::{
-    Addresses, Candidate, Family, MULTIPROCESSORS, MatmulError, Name, Precision, Problem, Reduce,
-    Unsupported, Walk,
-};
+use super::split::Split;
+use super::{Addresses, Candidate, Family, MatmulError, Name, Precision, Problem, Unsupported};
 use crate::device::{DType, Device, DevicePtr, DevicePtrMut, Kernel, Launch, Target};
 use crate::kernel;
 
@@ -45,8 +41,8 @@ pub const KERNELS: &[&str] = &[
     "gemm_reduce",
 ];
 
-/// The signature of the family's kernels.
-type Product = unsafe fn(
+/// The signature of the family's kernels, and of [`simt`](super::simt)'s.
+pub(super) type Product = unsafe fn(
     u32,
     u32,
     u32,
@@ -73,7 +69,7 @@ type Product = unsafe fn(
     u32,
 );
 
-const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, walk, run };
+const FAMILY: Family = Family { targets: &[Target::Sm80, Target::Sm90a], supports, workspace, estimate, run };
 
 /// What [`Candidate::variant`] means here: which arithmetic of `Fp32Fast`.
 const TF32X3: u32 = 1;
@@ -190,9 +186,7 @@ struct Layout {
     b: Plan,
     b_at: usize,
     partial_at: usize,
-    parts: usize,
-    sums: PartialSums,
-    sums_at: usize,
+    split: Split,
     bytes: usize,
 }
 
@@ -209,7 +203,9 @@ pub(super) fn plan(p: &Problem, name: Name) -> Plan {
     };
     let unit = 16 / factor.bytes();
     let aligned = p.align >= 16 && ld.is_multiple_of(unit) && (p.batch == 1 || stride.is_multiple_of(unit));
-    let packed = dtype != factor || !aligned || (transposed && factor.bytes() != 2);
+    // Tensor cores want it so; f32's own kernels, which read any layout, do not.
+    let fits = p.precision == Precision::Fp32 || (aligned && !(transposed && factor.bytes() != 2));
+    let packed = dtype != factor || !fits;
     let row = padded(p.k, factor.bytes());
     Plan {
         packed,
@@ -225,41 +221,27 @@ pub(super) fn plan(p: &Problem, name: Name) -> Plan {
     }
 }
 
-/// Parts that K is cut into: as many as still give each multiprocessor one block and every part 4 panels or more.
-fn parts(c: &Candidate, p: &Problem) -> usize {
-    let [bm, bn, bk] = c.tile.map(|x| x as usize);
-    let tiles = p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch;
-    let wanted = MULTIPROCESSORS / tiles.max(1);
-    let most = p.k.div_ceil(bk) / 4;
-    wanted.min(most).clamp(1, 64)
-}
-
-/// Elements of K a part, so that the last of so many at most has at least one panel.
-fn k_split(c: &Candidate, p: &Problem, parts: usize) -> usize {
-    let depth = c.tile[2] as usize;
-    p.k.div_ceil(depth).div_ceil(parts) * depth
-}
-
-fn walk(c: &Candidate, p: &Problem) -> Walk {
-    let parts = parts(c, p);
-    if parts == 1 {
-        return Walk::of_tiles(c, p);
-    }
-    // All parts of all tiles are one wave.
-    let partial = [parts, p.batch, p.m, p.n].iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64));
-    Walk { k: k_split(c, p, parts) as u64, partial }
-}
-
 fn layout(c: &Candidate, p: &Problem) -> Layout {
     let (a, b) = (plan(p, Name::A), plan(p, Name::B));
     let bytes = |x: Plan| packed_bytes(p, x);
-    let parts = parts(c, p);
-    let partial = if parts > 1 { (4 * parts * p.batch * p.m * p.n).next_multiple_of(256) } else { 0 };
     let (b_at, partial_at) = (bytes(a), bytes(a).saturating_add(bytes(b)));
-    let sums_at = partial_at.saturating_add(partial);
-    // Whoever finishes C sums it.
-    let sums = PartialSums::new(p, if parts > 1 { split::PART } else { tile(c).part() });
-    Layout { a, b, b_at, partial_at, parts, sums, sums_at, bytes: sums_at.saturating_add(sums.bytes()) }
+    let split = split(c, p);
+    Layout { a, b, b_at, partial_at, split, bytes: partial_at.saturating_add(split.bytes(p)) }
+}
+
+/// Elements of K that a part has at least: fewer are no work beside a second launch.
+const LEAST: usize = 128;
+
+/// How the tiles of a candidate cut K.
+fn split(c: &Candidate, p: &Problem) -> Split {
+    let [bm, bn, bk] = c.tile.map(|x| x as usize);
+    // The kernels of f32 leave sums of C to others.
+    let part = (p.precision != Precision::Fp32).then(|| tile(c).part());
+    Split::new(p, p.m.div_ceil(bm) * p.n.div_ceil(bn) * p.batch, bk, LEAST, part)
+}
+
+pub(super) fn estimate(c: &Candidate, p: &Problem) -> u64 {
+    c.time(p, split(c, p).walk(c, p))
 }
 
 /// Bytes of workspace of an operand; saturated, where the device has no such memory anyway.
@@ -268,7 +250,7 @@ pub(super) fn packed_bytes(p: &Problem, x: Plan) -> usize {
     if x.packed { all.checked_next_multiple_of(256).unwrap_or(usize::MAX) } else { 0 }
 }
 
-fn workspace(c: &Candidate, p: &Problem, _: &Device) -> usize {
+pub(super) fn workspace(c: &Candidate, p: &Problem, _: &Device) -> usize {
     layout(c, p).bytes
 }
 
@@ -303,95 +285,54 @@ fn run(
     at: Addresses,
     workspace: u64,
 ) -> Result<(), MatmulError> {
+    let t = tile(c);
+    launch(c, device, p, at, workspace, [t.threads(), t.shared()], |layout| kernel_of(c, layout))
+}
+
+/// Launches the kernel that `kernel` gives for the layout of A and B, once these are packed where they must be: blocks of
+/// so many threads and bytes of shared memory, one for each tile of the candidate and part of K.
+pub(super) fn launch(
+    c: &Candidate,
+    device: &Device,
+    p: &Problem,
+    at: Addresses,
+    workspace: u64,
+    [threads, shared]: [u32; 2],
+    kernel: impl FnOnce((bool, bool)) -> Kernel<Product>,
+) -> Result<(), MatmulError> {
     let l = layout(c, p);
     let a = packed(device, p, l.a, at.a, workspace)?;
     let b = packed(device, p, l.b, at.b, workspace + l.b_at as u64)?;
-
-    let t = tile(c);
-    let tiles = p.m.div_ceil(t.bm as usize) as u64 * p.n.div_ceil(t.bn as usize) as u64;
-    let (x, y) = grid(c.name, tiles, p.batch)?;
-    let k_split = k_split(c, p, l.parts);
-    let parts = p.k.div_ceil(k_split);
-    let shape = Launch::new((x, y, parts as u32), t.threads()).shared(t.shared());
-    let (activation, parameter) = (p.activation.kind(), p.activation.param());
-    let kind = epilogue::kind(element_code(p.c), p.extra.code(), p.reduce.code());
-    let sums_at = workspace + l.sums_at as u64;
-    let sums = l.sums.written(at, sums_at);
-    let launch = |alpha: f32, beta: f32, c_at: u64, ldc: usize, stride_c: usize, rest: Rest| {
+    let [bm, bn, _] = c.tile.map(|x| x as usize);
+    let (x, y) = grid(c.name, p.m.div_ceil(bm) as u64 * p.n.div_ceil(bn) as u64, p.batch)?;
+    let shape = Launch::new((x, y, l.split.parts as u32), threads).shared(shared);
+    l.split.run(device, p, at, workspace + l.partial_at as u64, |out| {
         let args = (
             p.m as u32,
             p.n as u32,
             p.k as u32,
             p.batch as u32,
-            k_split as u32,
+            l.split.k_split as u32,
             DevicePtr::<u8>::new(a),
             l.a.ld as u32,
             l.a.stride as u64,
             DevicePtr::<u8>::new(b),
             l.b.ld as u32,
             l.b.stride as u64,
-            alpha,
-            beta,
-            DevicePtrMut::<u8>::new(c_at),
-            ldc as u32,
-            stride_c as u64,
-            DevicePtr::<f32>::new(rest.bias),
-            DevicePtr::<u8>::new(rest.extra),
+            out.alpha,
+            out.beta,
+            DevicePtrMut::<u8>::new(out.c),
+            out.ldc as u32,
+            out.stride_c as u64,
+            DevicePtr::<f32>::new(out.bias),
+            DevicePtr::<u8>::new(out.extra),
             p.ld_extra as u32,
             p.stride_extra as u64,
-            rest.sums,
-            rest.activation,
-            parameter,
-            rest.kind,
+            out.sums,
+            out.activation,
+            p.activation.param(),
+            out.kind,
         );
-        device.launch(kernel_of(c, (!l.a.k_major, l.b.k_major)), shape, args)
-    };
-    if parts == 1 {
-        let rest = Rest { bias: at.bias, extra: at.extra, sums, activation, kind };
-        launch(p.alpha, p.beta, at.c, p.ldc, p.stride_c, rest)?;
-        return l.sums.finish(device, at, sums_at);
-    }
-
-    let partial = workspace + l.partial_at as u64;
-    let kind_of_parts = epilogue::kind(element::F32, epilogue::EXTRA_NONE, epilogue::REDUCE_NONE);
-    let plain = Rest { bias: 0, extra: 0, sums: DevicePtrMut::new(0), activation: 0, kind: kind_of_parts };
-    launch(1.0, 0.0, partial, p.n, p.m * p.n, plain)?;
-    let blocks = if p.reduce == Reduce::None {
-        (p.m as u64 * p.n.div_ceil(4) as u64).div_ceil(split::BLOCK.into())
-    } else {
-        let [rows, columns] = split::PART.map(|x| x as usize);
-        p.m.div_ceil(rows) as u64 * p.n.div_ceil(columns) as u64
-    };
-    let shape = Launch::new(grid("gemm_reduce", blocks, p.batch)?, split::BLOCK);
-    let args = (
-        p.m as u32,
-        p.n as u32,
-        p.batch as u32,
-        parts as u32,
-        DevicePtr::<f32>::new(partial),
-        p.alpha,
-        p.beta,
-        DevicePtrMut::<u8>::new(at.c),
-        p.ldc as u32,
-        p.stride_c as u64,
-        DevicePtr::<f32>::new(at.bias),
-        DevicePtr::<u8>::new(at.extra),
-        p.ld_extra as u32,
-        p.stride_extra as u64,
-        sums,
-        activation,
-        parameter,
-        kind,
-    );
-    device.launch(kernel!(gemm::split::gemm_reduce), shape, args)?;
-    l.sums.finish(device, at, sums_at)
-}
-
-/// The part of the epilogue that moves to the reduction when K is split.
-struct Rest {
-    bias: u64,
-    extra: u64,
-    sums: DevicePtrMut<f32>,
-    activation: u32,
-    kind: u32,
+        device.launch(kernel((!l.a.k_major, l.b.k_major)), shape, args)
+    })
 }

@@ -7,9 +7,11 @@
 //! minibatch, and their first layers are one wide product.
 //!
 //! What a network computes is what [`Trainer`](crate::train::Trainer) computes on the same device, operation for operation:
-//! for minibatches below 512 rows (beyond, the sums of a bias's gradient are cut into pieces there) its parameters have the
-//! same bits, and in any case they are the same bits whatever else is in the population. Reported losses are sums in
-//! another order than the trainer's.
+//! its parameters have the same bits where the trainer's sums are in the same order, and in any case they are the same bits
+//! whatever else is in the population. The trainer's are in another order for minibatches of 512 rows and more (the sums of
+//! a bias's gradient are cut into pieces), for products of a matrix by a vector (layers of one unit, minibatches of one
+//! row), and for products that are few tiles with sums of 256 terms and more (K is split). Reported losses are sums in another
+//! order than the trainer's.
 //!
 //! Networks with different numbers of steps an epoch begin their epochs together; who is done rests. A network that is
 //! removed, has failed or is not asked to advance is in no table: tables are made for those that run, and made anew when these
