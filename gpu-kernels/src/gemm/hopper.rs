@@ -365,7 +365,7 @@ unsafe fn product<
         release_registers::<PRODUCER_REGISTERS>();
         if t == 0 {
             let mut slot = Slot { index: 0, parity: 1 };
-            let mut unit = units.next();
+            let mut unit = units.advance();
             while unit.panels > 0 {
                 let [row, column, z] = tiles.at(unit.tile);
                 let row = (row * CLUSTER + rank) * BM;
@@ -386,7 +386,7 @@ unsafe fn product<
                     slot = slot.next::<STAGES>();
                     k += DEPTH;
                 }
-                unit = units.next();
+                unit = units.advance();
             }
         }
     } else {
@@ -396,7 +396,7 @@ unsafe fn product<
         let staging = staging + warp * WARP_STAGING;
         let mut acc: Accumulators<R> = [const { MaybeUninit::uninit() }; R];
         let mut slot = Slot { index: 0, parity: 0 };
-        let mut unit = units.next();
+        let mut unit = units.advance();
         while unit.panels > 0 {
             // As above: loops that depend on a number keep their state in each lane's registers unless that is known of it.
             let (mut k, end) = (0, shfl_idx(unit.panels * DEPTH, 0));
@@ -429,7 +429,7 @@ unsafe fn product<
             } else {
                 store_quads(&acc, &work, [row, column, z], staging, lane);
             }
-            unit = units.next();
+            unit = units.advance();
         }
         if HALF != 0 && lane == 0 {
             tma_store_wait::<0>();

@@ -176,7 +176,7 @@ impl Units {
     /// The next unit; one of no panels where there is none. (No `Option`: a unit that is not there would be registers that
     /// nothing ever wrote.)
     #[inline(always)]
-    pub fn next(&mut self) -> Unit {
+    pub fn advance(&mut self) -> Unit {
         if self.tile < self.whole {
             let tile = self.tile;
             self.tile += self.step;
