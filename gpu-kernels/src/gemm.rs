@@ -7,7 +7,7 @@
 //! op(A) is M x K, op(B) is K x N, C is M x N, all row-major. Every sum runs over k in increasing order in one register,
 //! whatever the tile: the result does not depend on the grid and is the same from run to run. Where tiles are few, K is split:
 //! blocks along z take `k_split` elements of it each, C is a workspace of as many partial products, and
-//! [`split::gemm_reduce`] adds them in their order.
+//! [`split::gemm_reduce()`] adds them in their order.
 //!
 //! # The tile
 //!

@@ -5,7 +5,7 @@
 //! C <- act(v)        EXTRA_NONE           C <- act(v) + E    EXTRA_RESIDUAL         C <- v * act'(E)   EXTRA_GRADIENT
 //! ```
 //!
-//! in f32, then rounded to C's type; its rows or columns may be [summed](super::sums) on the way. Everything is chosen at run time by values that are the same for a whole launch, so
+//! in f32, then rounded to C's type; its rows or columns may be summed (`super::sums`) on the way. Everything is chosen at run time by values that are the same for a whole launch, so
 //! one kernel does every epilogue. Threads hand in four consecutive elements of a row, from shared memory where the
 //! kernel staged its sums: whole sectors are read and written, and the code stands in the kernel once. The activations
 //! are real calls (`call` in PTX, one body for all kernels of the module) where that is the [`Way`]: a thread that still
@@ -57,7 +57,7 @@ pub struct Epilogue {
     pub extra: *const u8,
     /// Elements from one row of E to the next.
     pub ld_extra: u32,
-    /// Where the [partial sums](super::sums) of C go; not written where `kind` says that there are none.
+    /// Where the partial sums (`super::sums`) of C go; not written where `kind` says that there are none.
     pub sums: *mut f32,
     /// Which activation: a number of [`crate::activation`].
     pub activation: u32,

@@ -8,9 +8,9 @@
 //! W has an output a row and K columns. With N = 1 it is op(A), x is op(B) and y a column of C; with M = 1 it is op(B)
 //! transposed, x is op(A) and y a row. There is a kernel for each way that W may lie in memory:
 //!
-//! * [`gemv_rows`], K contiguous: a group of lanes takes [`ROWS`] outputs, neighbours read neighbouring elements of K, and
+//! * [`gemv_rows()`], K contiguous: a group of lanes takes [`ROWS`] outputs, neighbours read neighbouring elements of K, and
 //!   a butterfly adds the lanes' sums. The group is part of a warp, or the block where outputs are few and K is long.
-//! * [`gemv_columns`], outputs contiguous: a lane owns as many outputs as 16 bytes hold, groups of lanes take rows of K
+//! * [`gemv_columns()`], outputs contiguous: a lane owns as many outputs as 16 bytes hold, groups of lanes take rows of K
 //!   in turn, and a tree in shared memory adds the groups' sums.
 //!
 //! Either way x comes first to shared memory, [`CHUNK`] elements at a time, as factors in f32: whatever its type and
@@ -78,7 +78,7 @@ pub const fn form(matrix: u32, vector: u32, log2: u32, column: bool) -> u32 {
     matrix | vector << 8 | log2 << 16 | (column as u32) << 24
 }
 
-/// Outputs that a group of lanes of [`gemv_rows`] sums at a time: as many loads are under way, and x is read once for all.
+/// Outputs that a group of lanes of [`gemv_rows()`] sums at a time: as many loads are under way, and x is read once for all.
 pub const ROWS: u32 = 4;
 /// Elements of x that a block keeps at a time.
 pub const CHUNK: u32 = 2048;
@@ -343,9 +343,15 @@ unsafe fn columns<const KIND: u32>(x: &Operands, first: u32, k0: u32, k1: u32, l
     let mine = at + 4 * group * outputs;
     if !whole {
         let put = |e: u32, x: f32| st_shared_f32(mine + 4 * (e * lanes + lane), x);
-        (put(0, sums[0].a), put(1, sums[0].b), put(2, sums[0].c), put(3, sums[0].d));
+        put(0, sums[0].a);
+        put(1, sums[0].b);
+        put(2, sums[0].c);
+        put(3, sums[0].d);
         if width(KIND) == 8 {
-            (put(4, sums[1].a), put(5, sums[1].b), put(6, sums[1].c), put(7, sums[1].d));
+            put(4, sums[1].a);
+            put(5, sums[1].b);
+            put(6, sums[1].c);
+            put(7, sums[1].d);
         }
     } else if width(KIND) == 4 {
         st_shared_f32x4(mine + 16 * lane, sums[0].into());

@@ -4,7 +4,7 @@
 //! C_p <- epilogue_p(op(A_p) op(B_p))          for every product p of a table
 //! ```
 //!
-//! The tiles and their loops are those of [`tensor`](super::tensor) and [`gemm`](mod@crate::gemm), so a product has the bits
+//! The tiles and their loops are those of [`tensor`] and [`gemm`](mod@crate::gemm), so a product has the bits
 //! that their kernels give it (K is not split: the group fills the device). The layout is a number in the table, by which
 //! a block branches to one of four loops; all layouts share a launch, and a launch has one size of tile.
 //!
@@ -188,7 +188,7 @@ macro_rules! simt_kernels {
         /// # Safety
         /// - As for [`gemm_grouped_bf16_64()`], but that operands need no other alignment than f32's.
         #[kernel]
-        #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), $tile.min_blocks()))]
+        #[cfg_attr(target_arch = "nvptx64", cuda_std::launch_bounds($tile.threads(), if $tile.bm > 64 { 1 } else { 2 }))]
         pub unsafe fn $name(origin: *mut u8, products: *const u64, tasks: *const u64) {
             const T: super::Tile = $tile;
             let shared = shared_address(shared_array![f32; $tile.shared()]);

@@ -28,7 +28,7 @@
 //!
 //! The tensor cores keep about 14 bits of such a sum (`Accumulation::Truncating` of the simulator models it), so that long
 //! sums lose their small terms. The 128-column kernels take the remedy of DeepSeek-V3's report (arXiv:2412.19437, 3.3.2): each
-//! panel of 128 elements of K starts from zero, and its sums are [promoted](promote) to f32 registers when it is done. While
+//! panel of 128 elements of K starts from zero, and its sums are promoted to f32 registers when it is done. While
 //! one consumer adds, the other multiplies. The 256-column kernels leave sums in the tensor cores, which is faster.
 //!
 //! # The epilogue
@@ -101,7 +101,7 @@ impl Tile {
     pub const fn box_a(self) -> u32 {
         BM
     }
-    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    /// Rows and columns of the parts whose sums (`super::sums`) a warp writes.
     pub const fn part(self) -> [u32; 2] {
         [WARP_ROWS, self.bn]
     }

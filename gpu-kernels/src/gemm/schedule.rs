@@ -7,7 +7,7 @@
 //! left most of them idle. Where all tiles are fewer than clusters, all are cut; where the share then divides a tile's
 //! panels, that is split-K.
 //!
-//! What a cluster multiplies of a cut tile is a *part*. Its sums go, as f32, to a slot of the workspace, and [`gemm_reduce_tiles`](super::split::gemm_reduce_tiles), launched behind the product, adds the parts of a tile
+//! What a cluster multiplies of a cut tile is a *part*. Its sums go, as f32, to a slot of the workspace, and [`gemm_reduce_tiles`](super::split::gemm_reduce_tiles()), launched behind the product, adds the parts of a tile
 //! in increasing k and finishes it. So no block waits for another, and none needs another to be resident. (The paper's
 //! blocks wait for those that have the rest of their tile.)
 //!

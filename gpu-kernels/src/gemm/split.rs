@@ -13,7 +13,7 @@ use cuda_std::shared_array;
 
 /// Threads of a block; each finishes four elements of a row.
 pub const BLOCK: u32 = 256;
-/// Rows and columns that a block finishes where [sums](super::sums) are wanted: its part.
+/// Rows and columns that a block finishes where sums (`super::sums`) are wanted: its part.
 pub const PART: [u32; 2] = [32, 32];
 /// Lanes of a row of such a part.
 const LANES: u32 = PART[1] / 4;

@@ -68,7 +68,7 @@ impl Tile {
     pub const fn shared(self) -> u32 {
         STAGES * (self.bm + self.bn) * DEPTH
     }
-    /// Rows and columns of the parts whose [sums](super::sums) a warp writes.
+    /// Rows and columns of the parts whose sums (`super::sums`) a warp writes.
     pub const fn part(self) -> [u32; 2] {
         [self.wm, WN]
     }
@@ -352,7 +352,7 @@ macro_rules! kernels {
         /// - `a` and `b`, their leading dimensions and strides are multiples of 16 bytes; K times an element's size is below
         ///   2^32.
         /// - `bias` is null or has `n` elements; `kind` is of [`super::epilogue::kind`]. Where it says so, `sums` has room for the
-        ///   [partial sums](super::sums) of parts of [`Tile::part`], and nothing is split.
+        ///   partial sums (`super::sums`) of parts of [`Tile::part`], and nothing is split.
         /// - `m`, `n`, `k`, `batch` are at least 1, and `m`, `n` below 2^31; `k_split` is a multiple of the panel's depth or
         ///   at least `k`, and the last part has an element.
         #[kernel]

@@ -6,7 +6,7 @@
 //!
 //! | launch | when |
 //! |---|---|
-//! | `gemm_grouped_pack` | some operand has to be packed, by the rules of [`tensor`](super::tensor); each once, whoever shares it |
+//! | `gemm_grouped_pack` | some operand has to be packed, by the rules of [`tensor`]; each once, whoever shares it |
 //! | the tile of 128 x 128 | products of more than 64 rows and columns, where such tiles are enough to fill a GPU |
 //! | the tile of 64 x 64 | all others |
 //!

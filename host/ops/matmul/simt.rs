@@ -1,7 +1,7 @@
 //! Launches of the f32 kernels of `gpu_kernels::gemm`: [`Precision::Fp32`](super::Precision) on every GPU.
 //!
 //! Operands of 16 bits are packed as f32 first, which holds them exactly; f32 operands are read as they are, whatever their
-//! layout and alignment. K is split as for [`tensor`](super::tensor), whose launch this is.
+//! layout and alignment. K is split as for [`tensor`], whose launch this is.
 
 use gpu_kernels::gemm::{self as kernels, Tile};
 
