@@ -6,8 +6,8 @@
 //!
 //! With a the gradient of a layer's output and b its weights, `op(a) op(b)` is the gradient of the layer's input; s is what
 //! the activation before it saved, dz the gradient before that activation, and db that of the bias which was added there.
-//! [`Graph::fuse`](crate::graph::Graph::fuse) makes it of a product, an activation's gradient and a sum over rows, where the
-//! product is not `Fp32`: kernels of f32 have no such epilogue. It has no gradient of its own.
+//! [`Graph::fuse`](crate::graph::Graph::fuse) makes it of a product, an activation's gradient and a sum over rows. It has no
+//! gradient of its own.
 //!
 //! Cost: the product's, and an activation's derivative and two operations for each element of dz. On a device C goes to memory
 //! once; see [`matmul::Extra::Gradient`](super::matmul::Extra) and [`matmul::Reduce`](super::matmul::Reduce).
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::activation::{self, Activation};
 use super::chain::{self, Step};
 use super::gemm::{self, MatMul, product_f32, product_f64};
-use super::matmul::{Addresses, Extra, Precision, Problem, Reduce};
+use super::matmul::{Addresses, Extra, Problem, Reduce};
 use super::reduce::{View, is_sum_over_rows};
 use super::{
     Cost, CpuCtx, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, reduce_cpu,
@@ -40,8 +40,7 @@ impl MatMulGrad {
     /// The product in `product` and its derivative, if the product can be asked for it.
     pub(super) fn of(product: &MatMul, activation: Activation) -> Option<MatMulGrad> {
         let plain = !product.bias && product.activation == Activation::Identity;
-        let fits = plain && product.precision != Precision::Fp32;
-        fits.then_some(MatMulGrad { product: *product, activation, sums: false })
+        plain.then_some(MatMulGrad { product: *product, activation, sums: false })
     }
 
     fn problem(&self) -> Problem {
@@ -56,7 +55,8 @@ impl MatMulGrad {
     }
 
     fn len(&self) -> usize {
-        self.product.dims.output().len()
+        let d = self.product.dims;
+        d.count() * d.m * d.n
     }
 
     /// dz as the sum sees it.
@@ -140,9 +140,7 @@ pub(super) fn entries() -> Vec<OpEntry> {
             let (ta, tb) = d.pick(&[(false, false), (false, true), (true, false), (true, true)]);
             let dims = gemm::draw_dims(d);
             let activation = activation::draw(d);
-            // A simpler precision than f32 has it.
-            let precision =
-                Some(gemm::draw_precision(d)).filter(|&p| p != Precision::Fp32).unwrap_or(Precision::Tf32);
+            let precision = gemm::draw_precision(d);
             let sums = dims.batch.is_none() && d.coin();
             let mut inputs = gemm::operands(dims, ta, tb);
             // Derivatives at outputs are given for what an activation puts out: between 0 and 1 all do.

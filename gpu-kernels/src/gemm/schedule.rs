@@ -7,8 +7,9 @@
 //! left most of them idle. Where all tiles are fewer than clusters, all are cut; where the share then divides a tile's
 //! panels, that is split-K.
 //!
-//! What a cluster multiplies of a cut tile is a *part*. Its sums go, as f32, to a slot of the workspace, and [`gemm_reduce_tiles`](super::split::gemm_reduce_tiles()), launched behind the product, adds the parts of a tile
-//! in increasing k and finishes it. So no block waits for another, and none needs another to be resident. (The paper's
+//! What a cluster multiplies of a cut tile is a *part*. Its sums go, as f32, to a slot of the workspace, and
+//! [`gemm_reduce_tiles`](super::split::gemm_reduce_tiles()), launched behind the product, adds the parts of a tile in
+//! increasing k and finishes it. So no block waits for another, and none needs another to be resident. (The paper's
 //! blocks wait for those that have the rest of their tile.)
 //!
 //! Cluster `g`'s part of cut tile `i` has slot `g + i`. Along the line, each next part is of the next cluster or of the next

@@ -452,11 +452,6 @@ impl CublasGemm<'_> {
     }
 }
 
-/// Whether the library is there; says why not.
-pub fn available() -> Result<(), CublasLtError> {
-    Functions::load().map(|_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

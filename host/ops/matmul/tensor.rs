@@ -2,7 +2,7 @@
 //!
 //! An operand goes to the kernel as it is where it may: of the factor's type, 16-byte aligned in base, rows and batches,
 //! and K-major where factors have 32 bits. Any other is packed first ([`gemm_pack`](gpu_kernels::gemm::pack)) into the
-//! workspace. K is split where the tiles alone would leave most of a device idle ([`split`](super::split)).
+//! workspace. K is split where the tiles alone would leave most of a device idle (`split`).
 
 use gpu_kernels::gemm::tensor::{DEPTH, LARGE, SMALL, Tile};
 use gpu_kernels::gemm::{element, pack};
