@@ -129,3 +129,15 @@ fn populations_make_the_same_study() {
     assert_eq!((summary.trials, largest), (TRIALS, 6));
     assert_eq!(trials(&study), want);
 }
+
+/// What a resumed study reads is what the first run wrote: limits, costs of the latency model, hyperparameters.
+#[test]
+fn numbers_in_json_keep_every_bit() {
+    let mut rng = Rng::new(11, 0, 0);
+    let drawn = (0..20_000).map(|_| f64::from_bits(rng.u64())).filter(|x| x.is_finite());
+    for x in drawn.chain([2.668323547885264e-7]) {
+        let text = serde_json::to_string(&x).expect("a number");
+        let back: f64 = serde_json::from_str(&text).expect("a number");
+        assert_eq!(x.to_bits(), back.to_bits(), "{text}");
+    }
+}
