@@ -6,8 +6,9 @@
 //!
 //! With a the gradient of a layer's output and b its weights, `op(a) op(b)` is the gradient of the layer's input; s is what
 //! the activation before it saved, dz the gradient before that activation, and db that of the bias which was added there.
-//! [`Graph::fuse`](crate::graph::Graph::fuse) makes it of a product, an activation's gradient and a sum over rows. It has no
-//! gradient of its own.
+//! [`Graph::fuse`](crate::graph::Graph::fuse) makes it of a product, an activation's gradient and a sum over rows, where the
+//! product is not `Fp32`: there grouped training ([`ops::grouped`](super::grouped)) has the bits of the graph, whose sums
+//! over rows are in another order here. It has no gradient of its own.
 //!
 //! Cost: the product's, and an activation's derivative and two operations for each element of dz. On a device C goes to memory
 //! once; see [`matmul::Extra::Gradient`](super::matmul::Extra) and [`matmul::Reduce`](super::matmul::Reduce).
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use super::activation::{self, Activation};
 use super::chain::{self, Step};
 use super::gemm::{self, MatMul, product_f32, product_f64};
-use super::matmul::{Addresses, Extra, Problem, Reduce};
+use super::matmul::{Addresses, Extra, Precision, Problem, Reduce};
 use super::reduce::{View, is_sum_over_rows};
 use super::{
     Cost, CpuCtx, KernelCtx, Op, OpEntry, OpError, Sample, SampleInput, TensorType, Tolerance, reduce_cpu,
@@ -40,7 +41,8 @@ impl MatMulGrad {
     /// The product in `product` and its derivative, if the product can be asked for it.
     pub(super) fn of(product: &MatMul, activation: Activation) -> Option<MatMulGrad> {
         let plain = !product.bias && product.activation == Activation::Identity;
-        plain.then_some(MatMulGrad { product: *product, activation, sums: false })
+        let fits = plain && product.precision != Precision::Fp32;
+        fits.then_some(MatMulGrad { product: *product, activation, sums: false })
     }
 
     fn problem(&self) -> Problem {
