@@ -39,7 +39,7 @@
 use super::arithmetic::{Bf16, Bf16x6, Tf32, F16};
 use super::epilogue::Epilogue;
 use super::inline::Inline;
-use super::pack::{self, Copy};
+use super::pack::{self, Packing};
 use super::tensor::{self, place, GROUP};
 use super::{Finish, LARGE, MEDIUM};
 use crate::grouped::{halves, parts};
@@ -246,5 +246,5 @@ pub unsafe fn gemm_grouped_pack(origin: *mut u8, copies: *const u64, tasks: *con
         (halves(*w.add(2)), halves(*w.add(3)), halves(*w.add(4)));
     let (from, to) = (origin.wrapping_add(*w as usize), origin.wrapping_add(*w.add(1) as usize));
     let (from_type, transposed) = (source & 0xff, source >> 8 != 0);
-    Copy { rows, k, transposed, from, from_type, ld_from, to, to_type, ld_to }.tile(i, tile);
+    Packing { rows, k, transposed, from, from_type, ld_from, to, to_type, ld_to }.tile(i, tile);
 }

@@ -19,7 +19,7 @@ pub const BLOCK: u32 = 256;
 pub(super) const SHARED: usize = (TILE * (TILE + 1)) as usize;
 
 /// The copy of one matrix: see [`gemm_pack()`].
-pub(super) struct Copy {
+pub(super) struct Packing {
     pub rows: u32,
     pub k: u32,
     pub transposed: bool,
@@ -31,7 +31,7 @@ pub(super) struct Copy {
     pub ld_to: u32,
 }
 
-impl Copy {
+impl Packing {
     /// Copies tile `i`, those along K next to each other, by way of [`SHARED`] floats at shared address `tile`.
     ///
     /// # Safety
@@ -137,7 +137,7 @@ pub unsafe fn gemm_pack(
         let from = from.add(z as usize * stride_from as usize * from_bytes);
         let to = to.add(z as usize * rows as usize * ld_to as usize * to_bytes);
         let copy =
-            Copy { rows, k, transposed: transposed != 0, from, from_type, ld_from, to, to_type, ld_to };
+            Packing { rows, k, transposed: transposed != 0, from, from_type, ld_from, to, to_type, ld_to };
         copy.tile(thread::block_idx_x(), tile);
         z += thread::grid_dim_y();
     }
